@@ -1,0 +1,194 @@
+//! `node.toml`: everything one node is told. Unknown fields are errors.
+
+use crate::{
+    env::Disk,
+    limits::{BadLimits, Limits},
+};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// What a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Serves REST to clients; holds opened keys in memory, stores nothing.
+    Host,
+    /// Keeps sealed records; never holds a key.
+    Database,
+    /// TCP pass-through from clients to the hosts of both zones.
+    Entry,
+}
+
+impl Role {
+    /// The word used in certificates and configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Role::Host => "host",
+            Role::Database => "database",
+            Role::Entry => "entry",
+        }
+    }
+}
+
+/// Half of a region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Zone {
+    /// Zone a; its database is the head.
+    A,
+    /// Zone b; its database is the tail.
+    B,
+}
+
+impl Zone {
+    /// `a` or `b`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Zone::A => "a",
+            Zone::B => "b",
+        }
+    }
+}
+
+/// The nodes this node speaks to, as `host:port`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Peers {
+    /// Node address of the head database (hosts, the tail).
+    pub head: Option<String>,
+    /// Node address of the tail database (hosts, the head).
+    pub tail: Option<String>,
+    /// Node address of the witness.
+    pub witness: Option<String>,
+    /// Node address of the replica.
+    pub replica: Option<String>,
+    /// REST addresses of the hosts (entry only).
+    pub hosts: Vec<String>,
+}
+
+/// One node's configuration. Relative paths are relative to the directory of `node.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// What this process is.
+    pub role: Role,
+    /// Region id, such as `eu-west-rbx`.
+    pub region: String,
+    /// Zone of a host or database; an entry belongs to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Zone>,
+    /// Unique name of the node, such as `host-a1`.
+    pub node_id: String,
+    /// Where a database keeps its store; unused by other roles.
+    pub data_dir: PathBuf,
+    /// Node-to-node address (8444 by default). Databases need one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+    /// Client-facing address (8443 by default). Hosts and entries need one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest_listen: Option<String>,
+    /// Certificate chain of this node, PEM.
+    pub cert: PathBuf,
+    /// Private key of this node, PEM (PKCS #8).
+    pub key: PathBuf,
+    /// CA of the nodes, PEM. Also what clients verify the REST endpoint with.
+    pub node_ca: PathBuf,
+    /// CA of the clients' access certificates, PEM (hosts only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_ca: Option<PathBuf>,
+    /// Root key file (hosts only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_key: Option<PathBuf>,
+    /// Other nodes.
+    #[serde(default)]
+    pub peers: Peers,
+    /// Bounds that differ from the defaults.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// Why a configuration was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is not there.
+    #[error("no configuration at {0}: `kms init` writes one per node")]
+    Missing(PathBuf),
+    /// The file could not be read.
+    #[error("cannot read {0}: {1}")]
+    Read(PathBuf, std::io::Error),
+    /// Not TOML, an unknown field, a wrong type.
+    #[error("{0}: {1}")]
+    Syntax(PathBuf, String),
+    /// A field that this role needs is missing.
+    #[error("{path}: a {role} needs `{field}`", role = role.word())]
+    Needs {
+        /// The file.
+        path: PathBuf,
+        /// The role configured.
+        role: Role,
+        /// The field missing.
+        field: &'static str,
+    },
+    /// A bound that makes no sense beside another.
+    #[error("{0}: {1}")]
+    Limits(PathBuf, BadLimits),
+}
+
+impl NodeConfig {
+    /// Reads and checks a configuration; paths in the result are resolved against its directory.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says what to mend.
+    pub fn load(disk: &dyn Disk, path: &Path) -> Result<NodeConfig, ConfigError> {
+        let bytes = disk
+            .read(path)
+            .map_err(|error| ConfigError::Read(path.into(), error))?
+            .ok_or_else(|| ConfigError::Missing(path.into()))?;
+        let text =
+            String::from_utf8(bytes).map_err(|_| ConfigError::Syntax(path.into(), "not UTF-8".to_owned()))?;
+        let mut config: NodeConfig =
+            toml::from_str(&text).map_err(|error| ConfigError::Syntax(path.into(), error.to_string()))?;
+        config.check(path)?;
+        let dir = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        for field in [&mut config.data_dir, &mut config.cert, &mut config.key, &mut config.node_ca] {
+            *field = dir.join(&*field);
+        }
+        for field in [&mut config.access_ca, &mut config.root_key].into_iter().flatten() {
+            *field = dir.join(&*field);
+        }
+        Ok(config)
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        self.limits.check().map_err(|error| ConfigError::Limits(path.into(), error))?;
+        let needs = |present: bool, field: &'static str| {
+            if present {
+                Ok(())
+            } else {
+                Err(ConfigError::Needs { path: path.into(), role: self.role, field })
+            }
+        };
+        match self.role {
+            Role::Host => {
+                needs(self.zone.is_some(), "zone")?;
+                needs(self.rest_listen.is_some(), "rest_listen")?;
+                needs(self.access_ca.is_some(), "access_ca")?;
+                needs(self.root_key.is_some(), "root_key")?;
+                needs(self.peers.head.is_some(), "peers.head")?;
+                needs(self.peers.tail.is_some(), "peers.tail")
+            }
+            Role::Database => {
+                needs(self.zone.is_some(), "zone")?;
+                needs(self.listen.is_some(), "listen")?;
+                match self.zone {
+                    Some(Zone::A) => needs(self.peers.tail.is_some(), "peers.tail"),
+                    _ => needs(self.peers.head.is_some(), "peers.head"),
+                }
+            }
+            Role::Entry => {
+                needs(self.rest_listen.is_some(), "rest_listen")?;
+                needs(!self.peers.hosts.is_empty(), "peers.hosts")
+            }
+        }
+    }
+}

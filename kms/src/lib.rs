@@ -1,0 +1,14 @@
+//! A key management service: one region of two zones, every key write held by both zones' databases
+//! before it is acknowledged, every record sealed before it leaves a host.
+//!
+//! The crate touches the world only through [`env`]: production gives it sockets, files and the system
+//! clock (`os`), the simulator gives it simulated ones. There is no feature, cfg or static that switches
+//! between the two.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod env;
+pub mod limits;
+pub mod record;
+pub mod store;

@@ -1,0 +1,122 @@
+//! Every bound of the service in one place. All spans are in the unit their name ends with.
+//!
+//! `[limits]` of `node.toml` may override the fields of [`Limits`]; the constants are fixed by the wire
+//! formats. Loosening a default needs a line in ARCHITECTURE.md with the measurement behind it.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Largest frame between nodes, bytes.
+pub const FRAME_MAX_BYTES: usize = 8 << 20;
+/// Largest record key, bytes.
+pub const RECORD_KEY_MAX_BYTES: usize = 256;
+/// Largest sealed record, bytes.
+pub const RECORD_MAX_BYTES: usize = 256 << 10;
+/// Largest transaction, records expected, put and deleted together.
+pub const TRANSACTION_MAX_RECORDS: usize = 64;
+/// Largest batch: transactions in one log entry.
+pub const BATCH_MAX_TRANSACTIONS: usize = 256;
+/// Largest batch, bytes of its encoded entry (leaves room in a frame).
+pub const BATCH_MAX_BYTES: usize = 4 << 20;
+/// Largest page of a scan, records.
+pub const SCAN_MAX_RECORDS: usize = 100;
+/// Largest REST request body, bytes.
+pub const BODY_MAX_BYTES: usize = 64 << 10;
+/// Largest REST request head, bytes.
+pub const HEAD_MAX_BYTES: usize = 16 << 10;
+
+const _: () = assert!(BATCH_MAX_BYTES * 2 <= FRAME_MAX_BYTES);
+const _: () = assert!(RECORD_MAX_BYTES * 8 <= BATCH_MAX_BYTES);
+const _: () = assert!(SCAN_MAX_RECORDS * 4 <= BATCH_MAX_TRANSACTIONS * TRANSACTION_MAX_RECORDS);
+
+/// Bounds that a deployment, or a scenario, may set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Interval of pings on the chain link and from hosts to the head.
+    pub ping_ms: u64,
+    /// Detection bound D: without a pong of an own ping for this long, a link is down.
+    pub detection_ms: u64,
+    /// Stall limit S: a batch unconfirmed for longer makes the head refuse.
+    pub stall_ms: u64,
+    /// Wait W of a read at the head for the confirmation of an in-doubt record.
+    pub read_wait_ms: u64,
+    /// Longest time a write waits in the head's queue before it is refused.
+    pub queue_ms: u64,
+    /// A host's deadline for a write, resolve included.
+    pub write_deadline_ms: u64,
+    /// A host's wait for one answer to a read before it asks the other database.
+    pub read_attempt_ms: u64,
+    /// Largest pause between attempts to reconnect.
+    pub backoff_max_ms: u64,
+    /// Pongs in a row for a link to count as up.
+    pub pongs_for_up: u32,
+    /// Interval of the entry's health checks.
+    pub entry_check_ms: u64,
+    /// Health checks missed in a row before the entry gives a host up.
+    pub entry_misses: u32,
+    /// Longest time a client may take to send its request head or body (slow-loris).
+    pub client_idle_ms: u64,
+    /// Longest TLS handshake.
+    pub handshake_ms: u64,
+    /// Connections a node accepts at a time.
+    pub connections_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            ping_ms: 100,
+            detection_ms: 500,
+            stall_ms: 250,
+            read_wait_ms: 200,
+            queue_ms: 250,
+            write_deadline_ms: 2_000,
+            read_attempt_ms: 500,
+            backoff_max_ms: 1_000,
+            pongs_for_up: 3,
+            entry_check_ms: 250,
+            entry_misses: 2,
+            client_idle_ms: 10_000,
+            handshake_ms: 5_000,
+            connections_max: 1_024,
+        }
+    }
+}
+
+/// A bound that makes no sense beside another.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("[limits] {0}")]
+pub struct BadLimits(&'static str);
+
+impl Limits {
+    /// Checks the relations between the bounds.
+    ///
+    /// # Errors
+    /// [`BadLimits`] names the first relation that does not hold.
+    pub fn check(&self) -> Result<(), BadLimits> {
+        let rules = [
+            (self.ping_ms > 0, "ping_ms must be positive"),
+            (
+                self.ping_ms * u64::from(self.pongs_for_up) <= self.detection_ms,
+                "ping_ms x pongs_for_up must fit in detection_ms",
+            ),
+            (self.read_wait_ms < self.read_attempt_ms, "read_wait_ms must be below read_attempt_ms"),
+            (self.queue_ms < self.write_deadline_ms, "queue_ms must be below write_deadline_ms"),
+            (self.stall_ms < self.write_deadline_ms, "stall_ms must be below write_deadline_ms"),
+            (self.pongs_for_up > 0, "pongs_for_up must be positive"),
+            (self.entry_misses > 0, "entry_misses must be positive"),
+            (self.entry_check_ms > 0, "entry_check_ms must be positive"),
+            (self.connections_max > 0, "connections_max must be positive"),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            Some((_, rule)) => Err(BadLimits(rule)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Milliseconds as a span.
+pub const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}

@@ -1,0 +1,4 @@
+//! The replicated store of sealed records: two databases in a chain, the head orders, the tail's durable
+//! commit is the commit. The rules (R1, R2, ...) are those of `docs/protocol.md`.
+
+pub mod api;

@@ -1,0 +1,59 @@
+//! What a nemesis can do to a world. The simulated world does it for real (in simulated time); tests of the
+//! nemesis use one that writes down what it was asked.
+
+use crate::history::Micros;
+
+/// How a cut link treats the streams on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CutMode {
+    /// Bytes wait; they arrive, in order, after the link is joined again.
+    Hold,
+    /// Streams are reset when bytes would have to cross.
+    Reset,
+}
+
+/// Faults and their ends. Names are node names; an unknown name is a harness error and panics.
+pub trait Actions {
+    /// True simulated time.
+    fn now(&self) -> Micros;
+    /// All node names, sorted.
+    fn nodes(&self) -> Vec<String>;
+    /// Whether the node's process runs.
+    fn is_up(&self, node: &str) -> bool;
+    /// Ends the process; the disk keeps all writes; peers see the connections end.
+    fn kill(&self, node: &str);
+    /// Power off now; peers see silence.
+    fn power_cut(&self, node: &str);
+    /// Power off inside the `operations`-th disk operation from now (1 = the next one). Replaces an
+    /// earlier order for the node.
+    fn power_cut_after(&self, node: &str, operations: u64);
+    /// Withdraws [`Actions::power_cut_after`] if it has not struck yet.
+    fn cancel_power_cut(&self, node: &str);
+    /// Starts the process (a new incarnation) if it is down.
+    fn boot(&self, node: &str);
+    /// Asks the process to stop cleanly; it is down afterwards.
+    fn shutdown(&self, node: &str);
+    /// Stops scheduling the node; its connections stay.
+    fn pause(&self, node: &str);
+    /// Ends [`Actions::pause`].
+    fn resume(&self, node: &str);
+    /// Cuts the link one way.
+    fn cut(&self, from: &str, to: &str, mode: CutMode);
+    /// Ends a one-way cut.
+    fn join(&self, from: &str, to: &str);
+    /// Ends every cut.
+    fn join_all(&self);
+    /// Adds latency to a link, one way, until set to 0.
+    fn slow(&self, from: &str, to: &str, extra_us: Micros);
+    /// Adds to each disk operation of a node, until set to 0.
+    fn slow_disk(&self, node: &str, extra_us: Micros);
+    /// Makes the node's disk fail syncs with an I/O error until told otherwise.
+    fn fail_syncs(&self, node: &str, failing: bool);
+    /// Shifts the node's wall clock against true time, microseconds (may be negative).
+    fn set_wall_offset(&self, node: &str, offset_us: i64);
+    /// While the node is down: puts stored record blobs in each other's place, or an older version's blob in
+    /// a newer row, repairing unkeyed checksums as an intruder would. `draw` picks which. Returns the record
+    /// keys touched (hex), empty if there was nothing to swap.
+    fn swap_records(&self, node: &str, draw: u64) -> Vec<String>;
+}

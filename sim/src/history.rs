@@ -1,0 +1,218 @@
+//! What the clients saw, and what was done to the world: the input of every checker.
+//!
+//! Times are microseconds of true simulated time (no node's clock) since the start of the run. For runs
+//! against real processes they are microseconds of the harness's monotonic clock.
+
+use serde::{Deserialize, Serialize};
+
+/// Microseconds since the start of the run.
+pub type Micros = u64;
+
+/// Everything one run left for the checkers.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct History {
+    /// Client operations, in order of invocation. `ops[i].id == i`.
+    pub ops: Vec<Op>,
+    /// What happened to nodes and links, in order.
+    pub events: Vec<WorldEvent>,
+    /// When the faults phase began.
+    pub faults_from: Micros,
+    /// When everything was healed (end of the faults phase).
+    pub healed_at: Micros,
+    /// End of the run.
+    pub end: Micros,
+}
+
+/// One client operation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Op {
+    /// Index in [`History::ops`].
+    pub id: u64,
+    /// The client, or a checker's own reader.
+    pub client: u32,
+    /// What was asked.
+    pub call: Call,
+    /// When it was sent.
+    pub invoked: Micros,
+    /// When the answer was there; `None` if the run ended first.
+    pub done: Option<Micros>,
+    /// The answer; [`Outcome::Unknown`] if the run ended first.
+    pub outcome: Outcome,
+    /// The load phase, or an end check reading one database alone.
+    pub phase: Phase,
+}
+
+/// When an operation was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Before and during faults.
+    Load,
+    /// After the heal, while recovery is measured.
+    Settle,
+    /// End check with zone b's database off: the head alone answers.
+    HeadAlone,
+    /// End check with zone a's database off: the tail alone answers.
+    TailAlone,
+}
+
+/// A request. Keys are client-chosen UUIDs unless said otherwise.
+#[expect(missing_docs, reason = "fields are named as in the REST API")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Call {
+    /// Create an AES-256 key with a client-chosen id.
+    Create { key: String, name: String },
+    /// Create without an id: the service chooses.
+    CreateUnnamed { name: String },
+    /// Read attributes.
+    Get { key: String },
+    /// One page of the list, from `after` (a continuation token of the service).
+    List { state: String, token: Option<String>, max: u32 },
+    /// Rename.
+    Rename { key: String, name: String },
+    /// Activate.
+    Activate { key: String },
+    /// Deactivate, with a revocation reason.
+    Deactivate { key: String, reason: String },
+    /// Destroy.
+    Delete { key: String },
+    /// Encrypt; plaintext and context are the clear strings.
+    Encrypt { key: String, plaintext: String, context: String },
+    /// Decrypt a ciphertext that operation `from` answered.
+    Decrypt { key: String, from: u64, context: String },
+    /// Make a data key of so many bits.
+    DataKey { key: String, bits: u32 },
+    /// Unwrap the data key that operation `from` answered.
+    DataKeyDecrypt { key: String, from: u64 },
+    /// Random bytes.
+    Random { length: u32 },
+}
+
+impl Call {
+    /// The record it names, if it names one.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Call::Create { key, .. }
+            | Call::Get { key }
+            | Call::Rename { key, .. }
+            | Call::Activate { key }
+            | Call::Deactivate { key, .. }
+            | Call::Delete { key }
+            | Call::Encrypt { key, .. }
+            | Call::Decrypt { key, .. }
+            | Call::DataKey { key, .. }
+            | Call::DataKeyDecrypt { key, .. } => Some(key),
+            Call::CreateUnnamed { .. } | Call::List { .. } | Call::Random { .. } => None,
+        }
+    }
+
+    /// Whether it changes a record (every state change follows the two-zone rule).
+    pub fn is_write(&self) -> bool {
+        matches!(
+            self,
+            Call::Create { .. }
+                | Call::CreateUnnamed { .. }
+                | Call::Rename { .. }
+                | Call::Activate { .. }
+                | Call::Deactivate { .. }
+                | Call::Delete { .. }
+        )
+    }
+
+    /// Whether it makes key material (a key write in the documentation's sense).
+    pub fn is_key_write(&self) -> bool {
+        matches!(self, Call::Create { .. } | Call::CreateUnnamed { .. })
+    }
+}
+
+/// A key as `get` and `list` show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyView {
+    /// Key id.
+    pub id: String,
+    /// Friendly name.
+    pub name: String,
+    /// `active`, `deactivated`, `compromised`, `destroyed`, ...
+    pub state: String,
+    /// Everything else, as canonical JSON (sorted keys), for equality only.
+    pub rest: String,
+}
+
+/// What a success said.
+#[expect(missing_docs, reason = "fields say what they are")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// No body.
+    Done,
+    /// One key.
+    Key(KeyView),
+    /// A page.
+    Page { keys: Vec<KeyView>, token: String, truncated: bool },
+    /// A ciphertext (JWE).
+    Ciphertext(String),
+    /// A plaintext, decoded to the clear string (lossy for binary: hex then).
+    Plaintext(String),
+    /// A data key: its blob, and its plaintext in hex.
+    DataKey { blob: String, plaintext_hex: String },
+    /// Random bytes, hex.
+    Bytes(String),
+}
+
+/// How an operation ended, in the words of DESIGN 2.
+#[expect(missing_docs, reason = "fields say what they are")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Acknowledged.
+    Ok(Answer),
+    /// A definite answer other than success or refusal: 4xx, or 5xx that says nothing was done to a read.
+    Rejected { status: u16, code: u32 },
+    /// Refused: 503 with the documented code. Nothing of it will ever appear.
+    Refused,
+    /// 504 with the documented code, said by the service.
+    SaidUnknown,
+    /// Timeout, reset, connection refused by the entry, or the run ended: nothing was said.
+    Unknown,
+}
+
+/// What the nemesis did, or the world observed. Node names are those of the plan (`db-a`, `host-b2`, ...).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WorldEvent {
+    /// When.
+    pub at: Micros,
+    /// What.
+    pub what: What,
+}
+
+/// A change in the world.
+#[expect(missing_docs, reason = "fields say what they are")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum What {
+    /// A node stopped (killed, powered off, or its process ended).
+    Down { node: String, how: Stop },
+    /// A node's process was started.
+    Up { node: String },
+    /// A node stopped being scheduled.
+    Paused { node: String },
+    /// A paused node runs again.
+    Resumed { node: String },
+    /// Nothing gets from one node to the other any more (one way).
+    Cut { from: String, to: String },
+    /// The one-way cut ended.
+    Joined { from: String, to: String },
+    /// Stored blobs of a database were put in each other's place.
+    Swapped { node: String, keys: Vec<String> },
+    /// A node's process ended by itself (a panic, or an error): always a finding.
+    Exited { node: String, why: String },
+    /// A probe: something a checker wants to count (see `check`).
+    Probe { name: String, node: String },
+}
+
+/// How a node was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stop {
+    /// Process killed: its disk keeps what the operating system had; peers see the connection end.
+    Kill,
+    /// Power cut: unsynced sectors are lost, torn or reordered; peers see silence.
+    PowerCut,
+    /// Asked to stop, and did.
+    Shutdown,
+}
