@@ -12,3 +12,4 @@ pub mod env;
 pub mod limits;
 pub mod record;
 pub mod store;
+pub mod wire;
