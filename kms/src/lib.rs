@@ -10,6 +10,7 @@
 pub mod config;
 pub mod env;
 pub mod limits;
+pub mod os;
 pub mod record;
 pub mod store;
 pub mod wire;
