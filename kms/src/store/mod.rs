@@ -2,3 +2,7 @@
 //! commit is the commit. The rules (R1, R2, ...) are those of `docs/protocol.md`.
 
 pub mod api;
+
+mod genesis;
+
+pub use genesis::Genesis;
