@@ -24,6 +24,8 @@ pub const SCAN_MAX_RECORDS: usize = 100;
 pub const BODY_MAX_BYTES: usize = 64 << 10;
 /// Largest REST request head, bytes.
 pub const HEAD_MAX_BYTES: usize = 16 << 10;
+/// Page cache of a database, bytes.
+pub const STORE_CACHE_BYTES: usize = 16 << 20;
 
 const _: () = assert!(BATCH_MAX_BYTES * 2 <= FRAME_MAX_BYTES);
 const _: () = assert!(RECORD_MAX_BYTES * 8 <= BATCH_MAX_BYTES);

@@ -1,23 +1,15 @@
 //! Writes what was planned. Refuses a directory that already holds a node.
 
 use super::{DATA_DIR, FileSpec, InitError, KEYRING_DIR, NODE_FILE, NodeBundle};
-use crate::{env::Disk, store::Genesis};
+use crate::{env::Disk, store::engine};
 use std::path::Path;
 
-/// Makes an empty store in a directory that exists.
-pub type CreateStore<'a> = &'a dyn Fn(&dyn Disk, &Path, &Genesis) -> Result<(), String>;
-
-/// Writes a node's files into `dir`; a database's store (made by `create_store` in the given directory) and
-/// keyring too. `node.toml` comes last.
+/// Writes a node's files into `dir`; a database's store and keyring too. `node.toml` comes
+/// last: a directory without it is not a node.
 ///
 /// # Errors
 /// [`InitError::Exists`] if `dir` holds a node or a store already; else what the disk or the store says.
-pub fn install_with(
-    disk: &dyn Disk,
-    dir: &Path,
-    node: &NodeBundle,
-    create_store: CreateStore<'_>,
-) -> Result<(), InitError> {
+pub fn install(disk: &dyn Disk, dir: &Path, node: &NodeBundle) -> Result<(), InitError> {
     let data = dir.join(DATA_DIR);
     for file in node.files.iter().map(|file| dir.join(&file.path)) {
         if disk.read(&file).map_err(|error| InitError::Disk(file.clone(), error))?.is_some() {
@@ -31,7 +23,7 @@ pub fn install_with(
     if let Some(genesis) = &node.genesis {
         let keyring = data.join(KEYRING_DIR);
         disk.create_dir(&data).map_err(|error| InitError::Disk(data.clone(), error))?;
-        create_store(disk, &data, genesis).map_err(|error| InitError::Store(data.clone(), error))?;
+        engine::create(disk, &data, genesis).map_err(|error| InitError::Store(data.clone(), error))?;
         disk.create_dir(&keyring).map_err(|error| InitError::Disk(keyring.clone(), error))?;
         for (domain, sealed) in &node.keyring {
             let path = keyring.join(domain.to_string());

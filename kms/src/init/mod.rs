@@ -9,13 +9,13 @@ mod install;
 mod layout;
 mod region;
 
-pub use install::{CreateStore, install_with, write_files};
+pub use install::{install, write_files};
 pub use region::{SealDomainKey, plan_region_with};
 
 use crate::{
     config::{Role, Zone},
     limits::Limits,
-    store::Genesis,
+    store::{Genesis, engine::EngineError},
 };
 use std::{
     collections::BTreeMap,
@@ -193,5 +193,5 @@ pub enum InitError {
     Disk(PathBuf, io::Error),
     /// A database's store could not be made.
     #[error("cannot make the store in {0}: {1}")]
-    Store(PathBuf, String),
+    Store(PathBuf, EngineError),
 }

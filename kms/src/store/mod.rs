@@ -2,7 +2,10 @@
 //! commit is the commit. The rules (R1, R2, ...) are those of `docs/protocol.md`.
 
 pub mod api;
-
+mod codec;
+pub mod engine;
 mod genesis;
+pub mod log;
+pub mod row;
 
 pub use genesis::Genesis;

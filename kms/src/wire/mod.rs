@@ -1,4 +1,6 @@
-//! What nodes say to each other, and how they know each other.
+//! What nodes say to each other (frames and messages), and how they know each other (mutual TLS).
 
+pub mod frame;
 pub mod identity;
+pub mod message;
 pub mod tls;

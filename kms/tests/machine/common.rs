@@ -2,9 +2,8 @@
 
 use kms::{
     env::{Entropy, Env, Purpose},
-    init::{Addresses, Bundle, FileSpec, NodeBundle, RegionSpec},
+    init::{Addresses, Bundle, FileSpec, RegionSpec},
     limits::Limits,
-    store::Genesis,
 };
 use std::{
     io,
@@ -71,14 +70,6 @@ pub fn spec() -> RegionSpec {
 /// A bundle whose domain keys are sealed by nothing: for tests that never open them.
 pub fn bundle(env: &Env, spec: &RegionSpec) -> Bundle {
     kms::init::plan_region_with(env, spec, &|_, _, domain| Ok(domain.as_bytes().to_vec())).expect("a plan")
-}
-
-/// Installs with a store that is a text file: for tests that never open it.
-pub fn install(env: &Env, dir: &Path, node: &NodeBundle) -> Result<(), kms::init::InitError> {
-    kms::init::install_with(&*env.disk, dir, node, &|disk, data: &Path, genesis: &Genesis| {
-        disk.write_atomic(&data.join("store"), format!("{genesis:?}").as_bytes(), false)
-            .map_err(|error| error.to_string())
-    })
 }
 
 pub fn file<'a>(files: &'a [FileSpec], name: &str) -> &'a [u8] {

@@ -1,9 +1,9 @@
 //! What `kms init` makes: files, permissions, repeatability; and what it refuses.
 
-use crate::common::{Scratch, bundle, file, install, seeded, spec};
+use crate::common::{Scratch, bundle, file, seeded, spec};
 use kms::{
     config::{NodeConfig, Role, Zone},
-    init::{Addresses, InitError},
+    init::{Addresses, InitError, install},
     os,
     wire::{
         identity::{Peer, PeerRole},
@@ -26,7 +26,7 @@ async fn a_region_has_every_node_with_its_files() {
     let scratch = Scratch::new("init-files");
     for node in &bundle.nodes {
         let dir = scratch.path(&node.node_id);
-        install(&env, &dir, node).expect("installs");
+        install(&*env.disk, &dir, node).expect("installs");
         let config = NodeConfig::load(&*env.disk, &dir.join("node.toml")).expect("a valid configuration");
         assert_eq!((config.role, config.zone), (node.role, node.zone));
         let tls = NodeTls::load(&env, &config).expect("valid certificates");
@@ -36,7 +36,8 @@ async fn a_region_has_every_node_with_its_files() {
         assert_eq!(mode("node.key").expect("a key"), 0o600);
         assert_eq!(mode("root.key").is_ok(), node.role == Role::Host);
         assert_eq!(dir.join("access-ca.crt").exists(), node.role == Role::Host);
-        assert_eq!(dir.join("data/store").exists(), node.role == Role::Database);
+        let stored = env.disk.list(&dir.join("data")).expect("lists").len();
+        assert_eq!(stored > 1, node.role == Role::Database, "a store beside the keyring");
         if node.role == Role::Host {
             assert_eq!(mode("root.key").expect("a root key"), 0o600);
         }
@@ -124,15 +125,15 @@ async fn what_is_there_is_never_overwritten() {
     let scratch = Scratch::new("init-twice");
     let [one, two] = [1, 2].map(|seed| bundle(&seeded(&env, seed), &spec()));
     let dir = scratch.path("db-a");
-    install(&env, &dir, &one.nodes[0]).expect("installs");
+    install(&*env.disk, &dir, &one.nodes[0]).expect("installs");
     let before = std::fs::metadata(dir.join("node.key")).expect("there").modified().expect("a time");
-    assert!(matches!(install(&env, &dir, &two.nodes[0]), Err(InitError::Exists(_))));
+    assert!(matches!(install(&*env.disk, &dir, &two.nodes[0]), Err(InitError::Exists(_))));
     assert_eq!(std::fs::metadata(dir.join("node.key")).expect("there").modified().expect("a time"), before);
     // A store without its configuration is still a store.
     let dir = scratch.path("stray");
     env.disk.create_dir(&dir.join("data")).expect("creates");
     env.disk.write_atomic(&dir.join("data/store"), b"x", false).expect("writes");
-    assert!(matches!(install(&env, &dir, &one.nodes[0]), Err(InitError::Exists(_))));
+    assert!(matches!(install(&*env.disk, &dir, &one.nodes[0]), Err(InitError::Exists(_))));
 }
 
 #[tokio::test]
