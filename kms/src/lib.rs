@@ -9,7 +9,9 @@
 
 pub mod config;
 pub mod env;
+pub mod init;
 pub mod limits;
+pub mod operator;
 pub mod os;
 pub mod record;
 pub mod store;

@@ -259,6 +259,7 @@ impl NodeTls {
             .timeout(self.handshake, work)
             .await
             .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "TLS handshake took too long")))
+            .map_err(plain)
     }
 }
 
@@ -271,6 +272,17 @@ fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
 fn peer_of(chain: Option<&[CertificateDer<'_>]>) -> io::Result<Peer> {
     let leaf = chain.and_then(<[_]>::first).ok_or_else(|| invalid("peer shows no certificate"))?;
     Peer::from_certificate(leaf).map_err(invalid)
+}
+
+/// Our own reasons in their own words: the library prints them as debug text.
+fn plain(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    match inner {
+        Some(Error::InvalidCertificate(CertificateError::Other(OtherError(reason)))) => {
+            invalid(reason.to_string())
+        }
+        _ => error,
+    }
 }
 
 fn invalid(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
