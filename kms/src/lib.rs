@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod entry;
 pub mod env;
 pub mod init;
 pub mod limits;
