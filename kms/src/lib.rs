@@ -7,8 +7,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod config;
+pub mod crypto;
+pub mod engine;
 pub mod env;
+pub mod error;
+pub mod iam;
 pub mod limits;
 pub mod record;
 pub mod store;
+pub mod vault;
