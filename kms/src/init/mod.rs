@@ -10,7 +10,7 @@ mod layout;
 mod region;
 
 pub use install::{install, write_files};
-pub use region::{SealDomainKey, plan_region_with};
+pub use region::plan_region;
 
 use crate::{
     config::{Role, Zone},
@@ -182,9 +182,6 @@ pub enum InitError {
     /// A certificate could not be made.
     #[error("cannot issue a certificate: {0}")]
     Certificate(String),
-    /// A domain key could not be sealed.
-    #[error("cannot seal a domain key: {0}")]
-    Seal(String),
     /// A configuration could not be written as TOML.
     #[error("cannot write a configuration: {0}")]
     Configuration(String),

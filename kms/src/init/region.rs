@@ -11,35 +11,33 @@ use crate::{
     env::{Env, Purpose},
     operator::OperatorConfig,
     store::Genesis,
+    vault::{RootKey, new_domain_key},
     wire::identity::{Peer, PeerRole},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-/// Draws a new domain key and seals it by the root key; gives the sealed bytes.
-pub type SealDomainKey<'a> = &'a dyn Fn(&Env, &[u8; 32], Uuid) -> Result<Vec<u8>, String>;
-
-/// Plans a region, with `seal` making its domain keys.
+/// Plans a region; writes nothing.
 ///
 /// # Errors
-/// [`InitError`]; nothing has been written then.
-pub fn plan_region_with(env: &Env, spec: &RegionSpec, seal: SealDomainKey<'_>) -> Result<Bundle, InitError> {
+/// [`InitError`] says what is wrong with the specification, or what failed.
+pub fn plan_region(env: &Env, spec: &RegionSpec) -> Result<Bundle, InitError> {
     layout::check(spec)?;
     let places = layout::places(spec)?;
     let access_ca = Authority::new(env, &format!("{} access CA", spec.region))?;
     let node_ca = Authority::new(env, &format!("{} node CA", spec.region))?;
-    let root = Zeroizing::new(env.random::<32>(Purpose::Secret).map_err(InitError::Entropy)?);
+    let root = RootKey::generate(env).map_err(InitError::Entropy)?;
     let domains = (0..spec.domains).map(|_| random_uuid(env)).collect::<Result<Vec<_>, _>>()?;
     let keyring = domains
         .iter()
-        .map(|domain| Ok((*domain, seal(env, &root, *domain).map_err(InitError::Seal)?)))
-        .collect::<Result<Vec<_>, InitError>>()?;
+        .map(|domain| Ok((*domain, new_domain_key(env, &root, *domain)?)))
+        .collect::<Result<Vec<_>, std::io::Error>>()
+        .map_err(InitError::Entropy)?;
     let region = Region { env, spec, places: &places, node_ca: &node_ca };
     let epoch = Epoch { id: random_id(env)?, members: [random_id(env)?, random_id(env)?] };
     let shared = Shared {
         access_ca_pem: &access_ca.own.cert_pem,
-        root_file: root_key_file(&root),
+        root_file: root.file(),
         keyring: &keyring,
         epoch: &epoch,
     };
@@ -64,12 +62,6 @@ pub fn plan_region_with(env: &Env, spec: &RegionSpec, seal: SealDomainKey<'_>) -
         domains,
         endpoint: region.address(Role::Entry, None),
     })
-}
-
-/// The root key file: one text line, `okms-root-key-v1 <base64>`.
-fn root_key_file(root: &[u8; 32]) -> Zeroizing<Vec<u8>> {
-    let base64 = Zeroizing::new(STANDARD.encode(root));
-    Zeroizing::new(["okms-root-key-v1 ", &base64, "\n"].concat().into_bytes())
 }
 
 fn random_id(env: &Env) -> Result<[u8; 16], InitError> {

@@ -142,7 +142,7 @@ async fn a_specification_without_sense_is_refused() {
     let refused = |change: &dyn Fn(&mut kms::init::RegionSpec)| {
         let mut spec = spec();
         change(&mut spec);
-        match kms::init::plan_region_with(&env, &spec, &|_, _, _| Ok(Vec::new())) {
+        match kms::init::plan_region(&env, &spec) {
             Err(InitError::Spec(text)) => text,
             Err(other) => panic!("{other}"),
             Ok(_) => panic!("accepted"),

@@ -2,6 +2,7 @@
 
 mod chain;
 mod common;
+mod entry;
 mod init;
 mod os_env;
 mod tls;
