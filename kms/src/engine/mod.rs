@@ -28,6 +28,7 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
+pub(crate) use create::random_id;
 pub use create::{NewKey, SIZES};
 pub use deactivate::Reason;
 pub use list::{KeyPage, ListQuery, StateFilter};
