@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Children that run now, and whether all is to stop. A handle; clones share the state.
@@ -31,8 +31,14 @@ pub struct Ended {
 }
 
 impl Children {
-    /// Children that SIGINT and SIGTERM kill. A second signal ends this process at once.
+    /// The children of this process, which SIGINT and SIGTERM kill. A second signal ends this process at
+    /// once.
     pub fn watched() -> Children {
+        static WATCHED: OnceLock<Children> = OnceLock::new();
+        WATCHED.get_or_init(Children::watch).clone()
+    }
+
+    fn watch() -> Children {
         let children = Children::default();
         let handle = children.clone();
         std::thread::spawn(move || {

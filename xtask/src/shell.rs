@@ -104,6 +104,19 @@ pub fn run(command: &mut Command) -> Result<bool, Failure> {
     Ok(status.success())
 }
 
+/// Where cargo puts what it builds for the real world.
+///
+/// # Errors
+/// When cargo cannot say.
+pub fn target(root: &Path) -> Result<PathBuf, Failure> {
+    let mut command = cargo(root, World::Real, &["metadata", "--no-deps", "--format-version", "1"]);
+    let output = command.output()?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .map_err(|error| harness(format!("cargo metadata: {error}")))?;
+    let directory = metadata.get("target_directory").and_then(serde_json::Value::as_str);
+    directory.map(PathBuf::from).ok_or_else(|| harness("cargo metadata names no target directory"))
+}
+
 /// A command as one would type it.
 pub fn shown(command: &Command) -> String {
     let mut words = Vec::new();

@@ -80,6 +80,28 @@ pub struct Args {
     merge: Vec<PathBuf>,
 }
 
+impl Args {
+    /// These scenarios (none = all that are not long) with these seeds, everything else as by default.
+    pub fn of(scenarios: Vec<String>, seeds: std::ops::Range<u64>) -> Args {
+        Args {
+            scenarios,
+            seeds: Some(Seeds(seeds)),
+            seed: None,
+            jobs: None,
+            twice: false,
+            trace: false,
+            json: false,
+            junit: None,
+            shard: None,
+            world: "madsim".into(),
+            out: None,
+            budget: BUDGET_S,
+            binary: None,
+            merge: Vec::new(),
+        }
+    }
+}
+
 /// The line that replays a run.
 pub fn replay(scenario: &str, seed: u64) -> String {
     format!("cargo xtask sim {scenario} --seed {seed}")
@@ -285,7 +307,7 @@ impl Tally {
                 report.reason(),
                 exit::word(report.exit),
                 replay(&job.scenario, report.seed)
-            );
+            ) + if report.exit == exit::NOT_DETERMINISTIC { " --twice" } else { "" };
             self.progress.bar.suspend(|| self.voice.line(text));
         }
         self.progress.step(self.summary.runs(), self.summary.failures());
