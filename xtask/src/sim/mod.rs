@@ -104,7 +104,9 @@ impl Args {
 
 /// The line that replays a run.
 pub fn replay(scenario: &str, seed: u64) -> String {
-    format!("cargo xtask sim {scenario} --seed {seed}")
+    let path = Path::new(scenario);
+    let shown = path.strip_prefix(shell::root()).unwrap_or(path).display();
+    format!("cargo xtask sim {shown} --seed {seed}")
 }
 
 /// Runs the command and answers its exit status.
@@ -133,7 +135,10 @@ pub fn run(args: Args) -> Result<u8, Failure> {
     let pool = Pool {
         binary,
         jobs: if args.trace { 1 } else { args.jobs.unwrap_or_else(cores) },
-        out: Some(args.out.clone().unwrap_or_else(|| root.join("reports/failures"))),
+        out: Some(match &args.out {
+            Some(out) => std::path::absolute(out)?,
+            None => root.join("reports/failures"),
+        }),
         twice: args.twice,
         trace: args.trace,
         children: Children::watched(),

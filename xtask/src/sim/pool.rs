@@ -4,6 +4,7 @@
 use super::report::Report;
 use crate::exit;
 use crate::interrupt::Children;
+use crate::shell;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -101,6 +102,8 @@ impl Pool {
     fn command(&self, job: &Job) -> Command {
         let mut command = Command::new(&self.binary);
         command.args(["run", &job.scenario, "--seed", &job.seed.to_string()]).args(&job.extra);
+        // The simulator finds scenarios by name from the root of the workspace.
+        command.current_dir(shell::root());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -120,12 +120,12 @@ impl Report {
             .unwrap_or_else(|| exit::word(self.exit).to_owned())
     }
 
-    /// Brings the status in line with the verdicts: a violation is never reported as held.
+    /// Brings the status in line with the verdicts: a violation is never reported as held, nor is a checker
+    /// that could not decide. A violation stands even where another checker could not.
     pub fn settle(&mut self) {
         if self.verdicts.iter().any(|verdict| !verdict.violations.is_empty()) {
             self.exit = self.exit.max(exit::BROKEN);
-        }
-        if self.verdicts.iter().any(|verdict| verdict.harness_error.is_some()) {
+        } else if self.verdicts.iter().any(|verdict| verdict.harness_error.is_some()) {
             self.exit = self.exit.max(exit::HARNESS);
         }
     }

@@ -111,6 +111,10 @@ impl Summary {
         if measures.len() > 1 {
             let _ = write!(text, "\nmeasured, over runs\n{}", grid(&measures));
         }
+        let sums = self.sum_lines();
+        if !sums.is_empty() {
+            let _ = write!(text, "\ncounted, over runs\n{sums}");
+        }
         let probes = self.probe_lines();
         if !probes.is_empty() {
             let _ = write!(text, "\nwhat happened, and in how many seeds\n{probes}");
@@ -201,23 +205,55 @@ impl Summary {
         rows
     }
 
-    /// One row per measure. Keys that carry their own quantile (`.._p50`, `.._p99`, `.._max`) share a row.
+    /// One row per window. Names that carry a quantile (`refusal_ms_p50`, `_p99`, `_max`) share a row with
+    /// the number of samples (`refusal_count`); of several runs the p50 is the middle run's, the p99 and the
+    /// largest are the worst run's.
     fn measure_rows(&self) -> Vec<Vec<String>> {
-        let mut rows = vec![["promise", "window", "runs", "p50", "p99", "max"].map(str::to_owned).to_vec()];
+        let mut rows =
+            vec![["promise", "window", "samples", "p50", "p99", "max"].map(str::to_owned).to_vec()];
         let mut windows: BTreeMap<(&Promise, String), [Option<&Vec<f64>>; 4]> = BTreeMap::new();
-        for ((promise, name), values) in &self.measures {
+        for ((promise, name), values) in self.measures.iter().filter(|((_, name), _)| !is_sum(name)) {
             let (base, quantile) = split_quantile(name);
             windows.entry((promise, base)).or_default()[quantile] = Some(values);
         }
         for ((promise, name), parts) in windows {
-            let Some(any) = parts.iter().flatten().next() else { continue };
+            let bare = parts[3].is_some();
             let at = |part: usize, share: f64| {
-                format!("{:.1}", quantile(parts[part].or(parts[3]).unwrap_or(any), share))
+                let values = parts[part].or(parts[3]);
+                values.map_or_else(|| "-".to_owned(), |values| format!("{:.1}", quantile(values, share)))
             };
-            let runs = any.len().to_string();
-            rows.push(vec![promise.1.clone(), name, runs, at(0, 0.5), at(1, 0.99), at(2, 1.0)]);
+            let samples = self.samples(promise, &name).or(parts[3].map(|values| values.len() as f64));
+            rows.push(vec![
+                promise.1.clone(),
+                name,
+                samples.map_or_else(|| "-".to_owned(), |samples| format!("{samples:.0}")),
+                at(0, 0.5),
+                at(1, if bare { 0.99 } else { 1.0 }),
+                at(2, 1.0),
+            ]);
         }
         rows
+    }
+
+    /// The sum of `<stem>_count` beside the window `<stem>_ms`.
+    fn samples(&self, promise: &Promise, window: &str) -> Option<f64> {
+        let stem = window.strip_suffix("_ms").unwrap_or(window);
+        let counts = self.measures.get(&(promise.clone(), format!("{stem}_count")))?;
+        Some(counts.iter().sum())
+    }
+
+    /// Sums that are no window's number of samples, a line per promise.
+    fn sum_lines(&self) -> String {
+        let mut lines: BTreeMap<&Promise, Vec<String>> = BTreeMap::new();
+        for ((promise, name), values) in self.measures.iter().filter(|((_, name), _)| is_sum(name)) {
+            let stem = name.strip_suffix("_count").unwrap_or(name);
+            let window = (promise.clone(), format!("{stem}_ms_p50"));
+            if !self.measures.contains_key(&window) {
+                let sum: f64 = values.iter().sum();
+                lines.entry(promise).or_default().push(format!("{} {sum:.0}", stem.replace('_', " ")));
+            }
+        }
+        lines.into_iter().map(|(promise, sums)| format!("  {}: {}\n", promise.1, sums.join(", "))).collect()
     }
 
     fn probe_lines(&self) -> String {
@@ -229,6 +265,11 @@ impl Summary {
         }
         text
     }
+}
+
+/// Measures that add up over runs.
+fn is_sum(name: &str) -> bool {
+    name.ends_with("_count") || name.ends_with("_bytes")
 }
 
 /// The measure without its quantile, and which quantile it is (3 = none).
@@ -281,7 +322,7 @@ mod tests {
         let mut summary = Summary::default();
         summary.expect("calm", &["G2".into(), "G11".into(), "G3".into()]);
         summary.add(&report(
-            r#"{"scenario":"calm","verdicts":[{"promise":"G2","exercised":4,"measures":{"refusal_p50_ms":3,"refusal_p99_ms":9}},
+            r#"{"scenario":"calm","verdicts":[{"promise":"G2","exercised":4,"measures":{"refusal_ms_p50":3,"refusal_ms_p99":9,"refusal_ms_max":11,"refusal_count":4,"late_count":2}},
             {"promise":"G3","exercised":4,"violations":[{"kind":"k"}]}],"probes":{"cut inside a commit":2}}"#,
         ));
         let text = summary.text();
@@ -291,7 +332,8 @@ mod tests {
         assert!(line("G2 ").contains("held"), "{text}");
         assert!(line("G3").contains("BROKEN"), "{text}");
         assert!(text.contains("cut inside a commit: 100 % of seeds (2 in all)"), "{text}");
-        assert!(text.contains("refusal_ms     1  3.0  9.0"), "{text}");
+        assert!(text.contains("refusal_ms        4  3.0  9.0  11.0"), "{text}");
+        assert!(text.contains("G2: late 2"), "{text}");
         assert!(text.find("G3") < text.find("G11"), "promises stand in the order of their numbers");
         assert_eq!(summary.json("c")["promises"]["G11"]["verdict"], "not exercised");
     }
