@@ -3,6 +3,7 @@
 //! A step whose tool is not installed is left out and said so; every other step must pass. The last line is
 //! `N passed, N failed`.
 
+use crate::interrupt::Children;
 use crate::shell::{self, Failure, World};
 use crate::sim::table;
 use crate::{exit, planted, say, test, tidy};
@@ -59,9 +60,15 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     let root = shell::root();
     let mut rows = vec![["step", "seconds", "end"].map(str::to_owned).to_vec()];
     let (mut passed, mut failed) = (0, 0);
+    let children = Children::watched();
     for step in
         STEPS.iter().filter(|step| args.only.is_empty() || args.only.iter().any(|name| name == step.name))
     {
+        if children.stopped() {
+            say::out("interrupted: the steps after this one did not run");
+            failed += 1;
+            break;
+        }
         say::out(format_args!("== {}", step.name));
         let started = Instant::now();
         // A tool that cannot be started fails its step, not the steps after it.

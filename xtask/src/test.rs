@@ -1,6 +1,7 @@
 //! `cargo xtask test`: unit, integration and conformance tests in both worlds, and a short regression over
 //! scenarios and the plans of bugs found before.
 
+use crate::interrupt::Children;
 use crate::shell::{self, Failure, World};
 use crate::{exit, say, sim};
 use std::path::Path;
@@ -45,7 +46,13 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     }
     let mut lines = Vec::new();
     let mut worst = exit::HELD;
+    let children = Children::watched();
     for (name, suite) in suites {
+        if children.stopped() {
+            say::out("interrupted: the suites after this one did not run");
+            worst = worst.max(exit::HARNESS);
+            break;
+        }
         let started = Instant::now();
         let code = suite(&root)?;
         worst = worst.max(code);
