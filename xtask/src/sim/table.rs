@@ -4,6 +4,9 @@ use super::report::Report;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+/// Failed seeds listed per scenario.
+const FAILED_SHOWN: usize = 20;
+
 /// Everything the table shows, added up over runs.
 #[derive(Default)]
 pub struct Summary {
@@ -12,7 +15,7 @@ pub struct Summary {
     measures: BTreeMap<(Promise, String), Vec<f64>>,
     probes: BTreeMap<(String, String), Probe>,
     counts: BTreeMap<String, u64>,
-    failures: u64,
+    failed: BTreeMap<String, BTreeSet<u64>>,
     exit: u8,
     sim_seconds: f64,
     cpu_seconds: f64,
@@ -65,7 +68,9 @@ impl Summary {
     pub fn add(&mut self, report: &Report) {
         *self.runs.entry(report.scenario.clone()).or_default() += 1;
         self.exit = self.exit.max(report.exit);
-        self.failures += u64::from(report.exit != 0);
+        if report.exit != 0 {
+            self.failed.entry(report.scenario.clone()).or_default().insert(report.seed);
+        }
         self.sim_seconds += report.sim_seconds;
         self.cpu_seconds += report.cpu_seconds;
         self.peak_rss_kib = self.peak_rss_kib.max(report.peak_rss_kib);
@@ -96,7 +101,7 @@ impl Summary {
 
     /// Runs that did not hold.
     pub fn failures(&self) -> u64 {
-        self.failures
+        self.failed.values().map(|seeds| seeds.len() as u64).sum()
     }
 
     /// The worst status of all runs.
@@ -118,6 +123,16 @@ impl Summary {
         let probes = self.probe_lines();
         if !probes.is_empty() {
             let _ = write!(text, "\nwhat happened, and in how many seeds\n{probes}");
+        }
+        for (scenario, seeds) in &self.failed {
+            let shown: Vec<String> = seeds.iter().take(FAILED_SHOWN).map(u64::to_string).collect();
+            let more = if seeds.len() > FAILED_SHOWN { " ..." } else { "" };
+            let _ = writeln!(
+                text,
+                "\nfailed: {scenario} seeds {}{more} ({} in all)",
+                shown.join(" "),
+                seeds.len()
+            );
         }
         let counts: Vec<String> = self.counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
         if !counts.is_empty() {
@@ -148,7 +163,7 @@ impl Summary {
             })
             .collect();
         serde_json::json!({
-            "summary": true, "commit": commit, "exit": self.exit, "runs": self.runs, "failures": self.failures,
+            "summary": true, "commit": commit, "exit": self.exit, "runs": self.runs, "failures": self.failures(), "failed": self.failed,
             "promises": promises, "sim_seconds": self.sim_seconds, "cpu_seconds": self.cpu_seconds,
             "sim_seconds_per_cpu_second": self.speed(), "peak_rss_kib": self.peak_rss_kib,
         })

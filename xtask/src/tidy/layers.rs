@@ -50,7 +50,7 @@ pub fn order(tree: &Tree, outcome: &mut Outcome) {
         };
         let source = untested(&bare(&tree.text(file)));
         let named = paths(&source, "crate").into_iter().chain(paths(&source, "kms"));
-        for (line, path) in named {
+        for (line, path) in named.chain(reaching_up(file, &source)) {
             let Some((other, at)) = path.first().and_then(|name| Some((name, *place.get(name.as_str())?)))
             else {
                 continue;
@@ -93,6 +93,21 @@ fn module(file: &Path) -> Option<String> {
     let first = inside.components().next()?.as_os_str().to_string_lossy().into_owned();
     let name = first.strip_suffix(".rs").map_or(first.clone(), str::to_owned);
     (name != "lib").then_some(name)
+}
+
+/// Paths that leave their module by `super::`, as seen from the root of the crate.
+fn reaching_up(file: &Path, source: &str) -> Vec<(usize, Vec<String>)> {
+    let inside = file.strip_prefix("kms/src").unwrap_or(file);
+    let is_mod = file.file_name().is_some_and(|name| name == "mod.rs");
+    let depth = inside.components().count() - usize::from(is_mod);
+    let mut found = paths(source, "super");
+    for (_, path) in &mut found {
+        let supers = 1 + path.iter().take_while(|name| *name == "super").count();
+        // With fewer the path stays inside the module; `order` ignores an empty one.
+        let rest = if supers >= depth { path.split_off(supers - 1) } else { Vec::new() };
+        *path = rest;
+    }
+    found
 }
 
 /// Source up to its tests: they stand at the end of a file and may name anything.
@@ -170,13 +185,14 @@ mod tests {
             order,
             &[
                 ("ARCHITECTURE.md", "```layers\nenv\nstore\nos (only env)\n```\n"),
-                ("kms/src/env.rs", "use crate::store::Y;"),
+                ("kms/src/env/mod.rs", "use crate::store::Y; use super::os::Z;"),
+                ("kms/src/env/disk.rs", "use super::store::Y; use super::super::{env::A, store::B};"),
                 ("kms/src/os.rs", "use crate::{env::A, store};"),
                 ("kms/src/other.rs", ""),
             ],
         );
-        assert_eq!(found.len(), 3, "{found:?}");
-        assert!(found[0].starts_with("kms/src/env.rs:1: `env` uses `store`"), "{found:?}");
+        assert_eq!(found.len(), 5, "{found:?}");
+        assert!(found[0].starts_with("kms/src/env/mod.rs:1: `env` uses `store`"), "{found:?}");
     }
 
     #[test]
