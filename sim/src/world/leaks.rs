@@ -1,7 +1,7 @@
 //! Planted leaks of determinism, to show that `--twice` or the world itself catches them. Not reachable from any
 //! scenario.
 
-use super::{World, run};
+use super::run;
 use std::{collections::HashSet, time::Duration};
 
 /// A way to be different in each process.

@@ -164,7 +164,10 @@ impl Inner {
             return;
         }
         let name = node.spec.name.clone();
-        self.record(node.index, if paused { What::Paused { node: name } } else { What::Resumed { node: name } });
+        self.record(
+            node.index,
+            if paused { What::Paused { node: name } } else { What::Resumed { node: name } },
+        );
         if !paused {
             let parked = std::mem::take(&mut locked(&node.state).parked);
             self.requeue(parked);

@@ -137,7 +137,6 @@ impl fmt::Debug for Backend {
     }
 }
 
-
 impl StorageBackend for Backend {
     fn len(&self) -> Result<u64, io::Error> {
         self.0.len()
@@ -167,11 +166,8 @@ impl World {
         let Some(mut swapper) = locked(&self.0.swapper).take() else {
             panic!("swap-records: no swapper was set")
         };
-        let disk = NodeDisk {
-            inner: self.0.clone(),
-            cell: machine.disk.clone(),
-            life: machine.outside.clone(),
-        };
+        let disk =
+            NodeDisk { inner: self.0.clone(), cell: machine.disk.clone(), life: machine.outside.clone() };
         let swapped = match disk.open(&swapper.store_path(), OpenMode::Existing) {
             Ok(file) => swapper.swap(node, file, draw),
             // No store yet: nothing to swap.

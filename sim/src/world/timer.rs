@@ -221,9 +221,10 @@ impl Future for Sleep {
             self.withdraw();
             return Poll::Ready(());
         }
-        let stands = self.ordered.as_ref().is_some_and(|(key, waker)| {
-            key.0 == wake_at && key.0 > now_ns && waker.will_wake(cx.waker())
-        });
+        let stands = self
+            .ordered
+            .as_ref()
+            .is_some_and(|(key, waker)| key.0 == wake_at && key.0 > now_ns && waker.will_wake(cx.waker()));
         if !stands {
             self.withdraw();
             let key = self.inner.at(wake_at, Due::Wake(self.node, cx.waker().clone()));

@@ -149,8 +149,7 @@ impl NodeDisk {
     }
 
     fn sync_file(&self, state: &mut DiskState, file: u64) -> io::Result<()> {
-        let cut =
-            self.begin(state, Operation { kind: "sync", file, offset: 0, data: &[], changes: true })?;
+        let cut = self.begin(state, Operation { kind: "sync", file, offset: 0, data: &[], changes: true })?;
         if cut {
             return Err(self.cut(state));
         }
@@ -307,16 +306,14 @@ impl BlockFile for SimFile {
 
     fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let state = &mut *locked(&self.disk.cell.0);
-        let operation =
-            Operation { kind: "read-at", file: self.file, offset, data: &[], changes: false };
+        let operation = Operation { kind: "read-at", file: self.file, offset, data: &[], changes: false };
         self.disk.begin(state, operation)?;
         state.tree.read(self.file, offset, buffer)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let state = &mut *locked(&self.disk.cell.0);
-        let operation =
-            Operation { kind: "set-len", file: self.file, offset: len, data: &[], changes: true };
+        let operation = Operation { kind: "set-len", file: self.file, offset: len, data: &[], changes: true };
         let cut = self.disk.begin(state, operation)?;
         self.disk.room(state, len.saturating_sub(state.tree.len(self.file)?))?;
         state.tree.set_len(self.file, len)?;

@@ -134,7 +134,9 @@ fn parse(inner: &Inner, own: usize, address: &str) -> io::Result<(usize, u16)> {
     let nodes = locked(&inner.nodes);
     match nodes.addresses.get(host).or_else(|| nodes.names.get(host)) {
         Some(node) => Ok((*node, port)),
-        None => Err(io::Error::new(io::ErrorKind::HostUnreachable, format!("no node has the address {host}"))),
+        None => {
+            Err(io::Error::new(io::ErrorKind::HostUnreachable, format!("no node has the address {host}")))
+        }
     }
 }
 
@@ -170,7 +172,8 @@ impl Net for NodeNet {
             drop(net);
             let ip = self.inner.node(node).spec.ip.clone();
             let inner = self.inner.clone();
-            Ok(Box::new(SimListener { inner, accepting, address: format!("{ip}:{port}") }) as Box<dyn Listener>)
+            Ok(Box::new(SimListener { inner, accepting, address: format!("{ip}:{port}") })
+                as Box<dyn Listener>)
         })
     }
 
@@ -282,7 +285,9 @@ impl Inner {
         attempt: &Arc<Attempt>,
     ) -> Option<io::Result<Arc<Conn>>> {
         let refused = || Some(Err(io::ErrorKind::ConnectionRefused.into()));
-        let Some(accepting) = net.listeners.get(&(attempt.to, attempt.port)).cloned() else { return refused() };
+        let Some(accepting) = net.listeners.get(&(attempt.to, attempt.port)).cloned() else {
+            return refused();
+        };
         if !accepting.open.load(Ordering::Relaxed) || !accepting.life.alive.load(Ordering::Relaxed) {
             return refused();
         }
