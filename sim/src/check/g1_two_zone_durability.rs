@@ -167,7 +167,7 @@ mod tests {
 
     fn judged(build: &Build) -> Verdict {
         let input = build.input();
-        check(&input, &Timeline::new(&input), &linear::analyse(&build.history, 10_000))
+        check(&input, &Timeline::new(&input), &linear::analyse(&build.history, &build.domains, 10_000))
     }
 
     fn end_read(build: &mut Build, phase: Phase, at: u64, outcome: Outcome) -> u64 {

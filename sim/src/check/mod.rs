@@ -39,6 +39,8 @@ pub struct CheckInput<'a> {
     pub bounds: Bounds,
     /// Who is who.
     pub topology: &'a Topology,
+    /// The domain of each client; clients without an entry share one.
+    pub domains: &'a BTreeMap<u32, String>,
     /// The scenario has no fault: nothing may be refused, and nothing may stay without an answer.
     pub calm: bool,
     /// No fault of the plan makes a disk lie: every loud event is then a broken promise.
@@ -153,7 +155,7 @@ pub struct OtherFault {
 pub struct Leak {
     /// Which secret, by the label it was registered with; never the secret.
     pub label: String,
-    /// `disk`, `crash-image`, `wire` or `log`.
+    /// Which kind of place: `disk`, `crash-image`, `wire` or `log`.
     pub place: String,
     /// Where in the place (node, file, offset, encoding); never the bytes around it.
     pub context: String,
@@ -171,7 +173,7 @@ pub struct Searched {
 /// Runs every checker.
 pub fn check_all(input: &CheckInput<'_>) -> Vec<Verdict> {
     let timeline = Timeline::new(input);
-    let analysis = linear::analyse(input.history, linear::SEARCH_MAX);
+    let analysis = linear::analyse(input.history, input.domains, linear::SEARCH_MAX);
     vec![
         g1_two_zone_durability::check(input, &timeline, &analysis),
         g2_write_refusal::check(input, &timeline),

@@ -31,14 +31,16 @@ pub fn views(outcome: &Outcome) -> &[KeyView] {
 
 /// All mismatches, at most one per key and field. `compared` counts the views compared with an earlier one.
 pub fn mismatches(history: &History) -> (Vec<Mismatch>, u64) {
-    let mut seen: BTreeMap<&str, (BTreeMap<String, (Value, u64)>, &str)> = BTreeMap::new();
+    // By key: fields with the operation that showed them first, and the last text seen.
+    let mut fields_of: BTreeMap<&str, BTreeMap<String, (Value, u64)>> = BTreeMap::new();
+    let mut last_of: BTreeMap<&str, &str> = BTreeMap::new();
     let mut found: Vec<Mismatch> = Vec::new();
     let mut compared = 0;
     for op in &history.ops {
         for view in views(&op.outcome) {
-            let first = !seen.contains_key(view.id.as_str());
-            let (fields, last) = seen.entry(&view.id).or_insert((BTreeMap::new(), ""));
-            compared += u64::from(!first);
+            compared += u64::from(fields_of.contains_key(view.id.as_str()));
+            let fields = fields_of.entry(&view.id).or_default();
+            let last = last_of.entry(&view.id).or_default();
             // The same text again says nothing new. A tombstone may have lost what the key had.
             if *last == view.rest || view.state.starts_with("destroyed") {
                 continue;

@@ -18,14 +18,14 @@ use std::{
 type ByKey = BTreeMap<String, Vec<(Item, Phase)>>;
 
 /// The steps of every key, and ids shown that no create explains.
-pub(super) fn by_key(history: &History) -> (ByKey, BTreeMap<String, u64>) {
-    let mut collect = Collect { history, out: ByKey::new(), names: BTreeMap::new(), born: BTreeMap::new() };
+pub(super) fn by_key(history: &History, domains: &BTreeMap<u32, String>) -> (ByKey, BTreeMap<String, u64>) {
+    let mut collect =
+        Collect { history, domains, out: ByKey::new(), names: BTreeMap::new(), born: BTreeMap::new() };
     let invented = collect.births();
     for op in &history.ops {
         collect.operation(op);
     }
     collect.pages();
-    mark_contention(&mut collect.out, history);
     (collect.out, invented)
 }
 
@@ -48,11 +48,12 @@ pub fn decrypt_is_proper(history: &History, op: &Op) -> bool {
 
 struct Collect<'a> {
     history: &'a History,
+    domains: &'a BTreeMap<u32, String>,
     out: ByKey,
     /// Names as numbers, over all keys.
     names: BTreeMap<&'a str, u32>,
-    /// Invocation of the first create that may have made the key.
-    born: BTreeMap<&'a str, Micros>,
+    /// Invocation of the first create that may have made the key, and its client.
+    born: BTreeMap<&'a str, (Micros, u32)>,
 }
 
 impl<'a> Collect<'a> {
@@ -80,7 +81,7 @@ impl<'a> Collect<'a> {
                 (Call::CreateUnnamed { name }, outcome) if in_doubt(outcome) => nameless.push((op, name)),
                 (Call::Create { .. } | Call::CreateUnnamed { .. }, _) => {
                     if let Some(key) = crate::check::subject(op) {
-                        self.born.entry(key).or_insert(op.invoked);
+                        self.born.entry(key).or_insert((op.invoked, op.client));
                     }
                 }
                 _ => {}
@@ -98,7 +99,7 @@ impl<'a> Collect<'a> {
             match named.or(if nameless.is_empty() { None } else { Some(0) }) {
                 Some(index) => {
                     let (create, name) = nameless.swap_remove(index);
-                    self.born.insert(id, create.invoked);
+                    self.born.insert(id, (create.invoked, create.client));
                     let name = self.name(name);
                     self.add(id, create, Step::Perhaps(Change::Create(name)));
                 }
@@ -131,7 +132,11 @@ impl<'a> Collect<'a> {
             Call::Create { name, .. } | Call::CreateUnnamed { name } => Change::Create(self.name(name)),
             Call::Rename { name, .. } => Change::Rename(self.name(name)),
             Call::Activate { .. } => Change::Activate,
-            Call::Deactivate { reason, .. } if reason == "key_compromise" => Change::Compromise,
+            Call::Deactivate { reason, .. }
+                if matches!(reason.as_str(), "key_compromise" | "ca_compromise") =>
+            {
+                Change::Compromise
+            }
             Call::Deactivate { .. } => Change::Deactivate,
             Call::Delete { .. } => Change::Delete,
             _ => return None,
@@ -147,9 +152,7 @@ impl<'a> Collect<'a> {
             Outcome::Ok(_) => Some(Step::Changed(change, None)),
             outcome if in_doubt(outcome) => Some(Step::Perhaps(change)),
             Outcome::Rejected { status, .. } if says_nothing(*status) => None,
-            Outcome::Rejected { status, .. } => {
-                Some(Step::Saw(Check::Denied { change, status: *status, contended: false }))
-            }
+            Outcome::Rejected { status, .. } => Some(Step::Saw(Check::Denied { change, status: *status })),
             _ => None,
         }
     }
@@ -207,7 +210,8 @@ impl<'a> Collect<'a> {
         let missing: Vec<&str> = self
             .born
             .range::<str, _>(range)
-            .filter(|(key, born)| **born <= end && !shown.contains(**key))
+            .filter(|(key, (born, _))| *born <= end && !shown.contains(**key))
+            .filter(|(_, (_, client))| self.domains.get(client) == self.domains.get(&op.client))
             .map(|(key, _)| *key)
             .collect();
         for key in missing {
@@ -218,9 +222,8 @@ impl<'a> Collect<'a> {
 
 type Range<'a> = (Bound<&'a str>, Bound<&'a str>);
 
-/// Which ids a page speaks about. `after`: `None` = the first page, `Some(None)` = a token nobody was given.
-///
-/// With a filter a token may lie beyond the last key shown, so a later page speaks only from its first key.
+/// Which ids a page speaks about: those after the last one of the page its token came from, up to its own last
+/// one, or to the end. `after`: `None` = the first page, `Some(None)` = a token no page of this history gave.
 fn coverage<'a>(
     keys: &'a [KeyView],
     truncated: bool,
@@ -228,11 +231,11 @@ fn coverage<'a>(
     filter: Option<Filter>,
 ) -> Option<(Range<'a>, Filter)> {
     let filter = filter?;
-    let lower = match (after, filter, keys.first()) {
-        (None, _, _) => Bound::Unbounded,
-        (Some(Some(last)), Filter::All, _) => Bound::Excluded(last),
-        (_, _, Some(first)) => Bound::Included(first.id.as_str()),
-        (_, _, None) => return None,
+    let lower = match (after, keys.first()) {
+        (None, _) => Bound::Unbounded,
+        (Some(Some(last)), _) => Bound::Excluded(last),
+        (Some(None), Some(first)) => Bound::Included(first.id.as_str()),
+        (Some(None), None) => return None,
     };
     let upper = match (truncated, keys.last()) {
         (false, _) => Bound::Unbounded,
@@ -249,13 +252,18 @@ fn coverage<'a>(
 /// `None`: a filter that this model does not know; its pages say nothing about keys they do not show.
 fn filter(state: &str) -> Option<Filter> {
     match state {
+        "" => Some(Filter::Present),
         "all" => Some(Filter::All),
         word => Life::parse(word).map(Filter::Only),
     }
 }
 
 fn listed(filter: Option<Filter>, life: Life) -> bool {
-    !matches!(filter, Some(Filter::Only(only)) if only != life)
+    match filter {
+        Some(Filter::Only(only)) => only == life,
+        Some(Filter::Present) => !life.is_destroyed(),
+        Some(Filter::All) | None => true,
+    }
 }
 
 fn used(op: &Op, what: Use) -> Option<Step> {
@@ -267,28 +275,7 @@ fn used(op: &Op, what: Use) -> Option<Step> {
     }
 }
 
-/// Statuses that say nothing about the key: who asks, how often, or the server's own trouble.
+/// Statuses that say nothing about the key: who asks, how fast, how often, or the server's own trouble.
 fn says_nothing(status: u16) -> bool {
-    matches!(status, 401 | 403 | 429) || status >= 500
-}
-
-/// A rejection may be due to another writer if a write of the same key overlapped it.
-fn mark_contention(by_key: &mut ByKey, history: &History) {
-    let mut writes: BTreeMap<&str, Vec<(Micros, Micros, u64)>> = BTreeMap::new();
-    for op in history.ops.iter().filter(|op| op.call.is_write()) {
-        if let Some(key) = crate::check::subject(op) {
-            let until = if in_doubt(&op.outcome) { Micros::MAX } else { end_of(op, history) };
-            writes.entry(key).or_default().push((op.invoked, until, op.id));
-        }
-    }
-    for (key, items) in by_key {
-        let others = writes.get(key.as_str()).map(Vec::as_slice).unwrap_or_default();
-        for (item, _) in items {
-            if let Step::Saw(Check::Denied { contended, .. }) = &mut item.step {
-                *contended = others
-                    .iter()
-                    .any(|(from, until, op)| *op != item.op && *from <= item.ret && item.call <= *until);
-            }
-        }
-    }
+    matches!(status, 401 | 403 | 408 | 429) || status >= 500
 }

@@ -42,9 +42,10 @@ pub struct Analysis {
     pub views_compared: u64,
 }
 
-/// Takes the history apart by key and decides each.
-pub fn analyse(history: &History, search_max: usize) -> Analysis {
-    let (by_key, invented) = items::by_key(history);
+/// Takes the history apart by key and decides each. `domains`: whose keys a client lists; clients without an
+/// entry share one domain.
+pub fn analyse(history: &History, domains: &BTreeMap<u32, String>, search_max: usize) -> Analysis {
+    let (by_key, invented) = items::by_key(history, domains);
     let keys = by_key
         .into_iter()
         .map(|(key, items)| {

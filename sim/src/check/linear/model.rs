@@ -18,6 +18,8 @@ pub enum Life {
     Compromised,
     /// A tombstone.
     Destroyed,
+    /// The tombstone of a compromised key.
+    DestroyedCompromised,
 }
 
 impl Life {
@@ -27,7 +29,8 @@ impl Life {
             "active" => Life::Active,
             "deactivated" => Life::Deactivated,
             "compromised" => Life::Compromised,
-            "destroyed" | "destroyed_compromised" => Life::Destroyed,
+            "destroyed" => Life::Destroyed,
+            "destroyed_compromised" => Life::DestroyedCompromised,
             _ => return None,
         })
     }
@@ -40,7 +43,13 @@ impl Life {
             Life::Deactivated => "deactivated",
             Life::Compromised => "compromised",
             Life::Destroyed => "destroyed",
+            Life::DestroyedCompromised => "destroyed and compromised",
         }
+    }
+
+    /// Whether it is a tombstone.
+    pub fn is_destroyed(self) -> bool {
+        matches!(self, Life::Destroyed | Life::DestroyedCompromised)
     }
 }
 
@@ -64,7 +73,7 @@ pub enum Change {
     Activate,
     /// Deactivate for any reason but compromise.
     Deactivate,
-    /// Deactivate with `key_compromise`.
+    /// Deactivate because of a compromise (of the key, or of its CA).
     Compromise,
     /// Delete.
     Delete,
@@ -83,10 +92,10 @@ pub enum Rule {
 
 /// The life-cycle table.
 pub fn rule(life: Life, change: Change) -> Rule {
-    use Life::{Absent, Active, Compromised, Deactivated, Destroyed};
+    use Life::{Absent, Active, Compromised, Deactivated, Destroyed, DestroyedCompromised};
     match (change, life) {
         (Change::Create(_), Absent) => Rule::Becomes(Active),
-        (Change::Create(_), _) | (_, Absent | Destroyed) => Rule::No,
+        (Change::Create(_), _) | (_, Absent | Destroyed | DestroyedCompromised) => Rule::No,
         (Change::Rename(_), life) => Rule::Becomes(life),
         (Change::Activate, _) => Rule::Becomes(Active),
         (Change::Deactivate, Active) => Rule::Becomes(Deactivated),
@@ -94,6 +103,7 @@ pub fn rule(life: Life, change: Change) -> Rule {
         (Change::Compromise, Compromised) => Rule::Either(Compromised),
         (Change::Compromise, _) => Rule::Becomes(Compromised),
         (Change::Delete, Active) => Rule::No,
+        (Change::Delete, Compromised) => Rule::Becomes(DestroyedCompromised),
         (Change::Delete, _) => Rule::Becomes(Destroyed),
     }
 }
@@ -101,6 +111,8 @@ pub fn rule(life: Life, change: Change) -> Rule {
 /// Which keys a list shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filter {
+    /// No filter: all but tombstones.
+    Present,
     /// `state=all`: tombstones too.
     All,
     /// One state.
@@ -138,14 +150,12 @@ pub enum Check {
     Worked(Use),
     /// It did not work.
     Failed(Use, u16),
-    /// A change was rejected. `contended`: another write of the key overlapped.
+    /// A change was rejected.
     Denied {
         /// The change.
         change: Change,
         /// HTTP status.
         status: u16,
-        /// Another write of the key overlapped in time.
-        contended: bool,
     },
     /// No state explains it.
     Never,
@@ -165,11 +175,9 @@ impl State {
         Some(State { life, name })
     }
 
-    /// Whether a view of this state may be what was shown. A tombstone may have lost its name.
+    /// Whether a view of this state is what was shown. A tombstone keeps the last name.
     pub fn shows(self, shown: State) -> bool {
-        self.life == shown.life
-            && self.life != Life::Absent
-            && (self.name == shown.name || self.life == Life::Destroyed)
+        self == shown && self.life != Life::Absent
     }
 
     /// Whether an answer is true in this state.
@@ -180,21 +188,20 @@ impl State {
             Check::Unlisted(Filter::All) => self.life == Life::Absent,
             Check::Unlisted(Filter::Only(life)) => self.life != life,
             Check::Worked(what) => what.works(self.life),
-            Check::Failed(_, 404) => matches!(self.life, Life::Absent | Life::Destroyed),
+            Check::Unlisted(Filter::Present) => self.life == Life::Absent || self.life.is_destroyed(),
+            Check::Failed(_, 404) => self.life == Life::Absent || self.life.is_destroyed(),
             Check::Failed(what, _) => self.life != Life::Absent && !what.works(self.life),
-            Check::Denied { change, status, contended } => self.denies(change, status, contended),
+            Check::Denied { change, status } => self.denies(change, status),
             Check::Never => false,
         }
     }
 
-    fn denies(self, change: Change, status: u16, contended: bool) -> bool {
+    fn denies(self, change: Change, status: u16) -> bool {
         match (change, status) {
             (Change::Create(_), 409) => self.life != Life::Absent,
             // Whatever else is wrong with a create (400, ...) has nothing to do with the state.
             (Change::Create(_), _) => true,
-            (_, 404) => matches!(self.life, Life::Absent | Life::Destroyed),
-            // Lost against another writer: the state at the end says nothing.
-            (_, 409) if contended => true,
+            (_, 404) => self.life == Life::Absent || self.life.is_destroyed(),
             _ => self.life != Life::Absent && matches!(rule(self.life, change), Rule::No | Rule::Either(_)),
         }
     }
@@ -220,7 +227,7 @@ mod tests {
         {
             assert_eq!(dead.after(change), None, "{change:?}");
         }
-        assert!(dead.shows(State { life: Life::Destroyed, name: 9 }));
+        assert!(dead.shows(State { life: Life::DestroyedCompromised, name: 3 }));
     }
 
     #[test]
@@ -234,19 +241,22 @@ mod tests {
         assert!(dead.explains(Check::Failed(Use::Open, 404)) && !off.explains(Check::Failed(Use::Open, 404)));
         assert!(off.explains(Check::Unlisted(Filter::Only(Life::Active))));
         assert!(!dead.explains(Check::Unlisted(Filter::All)));
+        assert!(
+            dead.explains(Check::Unlisted(Filter::Present))
+                && !off.explains(Check::Unlisted(Filter::Present))
+        );
         assert!(!active.explains(Check::Shown(State { name: 2, ..active })));
         assert!(!active.explains(Check::Never));
     }
 
     #[test]
     fn denials_need_a_reason() {
-        let denied = |change, status, contended| Check::Denied { change, status, contended };
+        let denied = |change, status| Check::Denied { change, status };
         let active = State { life: Life::Active, name: 1 };
-        assert!(!State::ABSENT.explains(denied(Change::Create(1), 409, true)));
-        assert!(active.explains(denied(Change::Create(1), 409, false)));
-        assert!(active.explains(denied(Change::Delete, 409, false)));
-        assert!(!active.explains(denied(Change::Rename(2), 409, false)));
-        assert!(active.explains(denied(Change::Rename(2), 409, true)));
-        assert!(!active.explains(denied(Change::Rename(2), 404, true)));
+        assert!(!State::ABSENT.explains(denied(Change::Create(1), 409)));
+        assert!(active.explains(denied(Change::Create(1), 409)));
+        assert!(active.explains(denied(Change::Delete, 409)));
+        assert!(!active.explains(denied(Change::Rename(2), 409)));
+        assert!(!active.explains(denied(Change::Rename(2), 404)));
     }
 }
