@@ -78,10 +78,14 @@ impl<S> Patient<S> {
         Patient { inner, env, activity, shared, idle, since, reading: None, writing: None, scratch }
     }
 
-    /// What follows from having read something.
+    /// What follows from having read something: the first bytes after a rest begin a head, and a head's time
+    /// runs on however many bytes trickle in.
     fn has_read(&mut self) {
-        self.since = self.env.now();
-        if !self.shared && self.activity.0.load(Ordering::Relaxed) == RESTING {
+        let phase = self.activity.0.load(Ordering::Relaxed);
+        if self.shared || phase != HEAD {
+            self.since = self.env.now();
+        }
+        if !self.shared && phase == RESTING {
             self.activity.0.store(HEAD, Ordering::Relaxed);
         }
     }
