@@ -105,6 +105,7 @@ impl Dev {
         if !said {
             let mut error = String::new();
             child.stderr.take().expect("stderr").read_to_string(&mut error).expect("reads");
+            child.wait().expect("ends");
             assert!(error.contains("Address already in use"), "{error}");
             return None;
         }
