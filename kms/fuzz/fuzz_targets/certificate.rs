@@ -1,3 +1,5 @@
+//! Node certificates: any DER. Refuses what names no node; may not panic.
+
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

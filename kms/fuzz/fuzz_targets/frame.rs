@@ -1,3 +1,5 @@
+//! Frames between nodes: any bytes. What decodes must come back the same; nothing may panic.
+
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

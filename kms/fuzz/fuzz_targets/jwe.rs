@@ -1,3 +1,5 @@
+//! Ciphertexts from clients: any text. Refuses all that this key did not make; may not panic.
+
 #![no_main]
 
 use kms::crypto::{

@@ -1,3 +1,5 @@
+//! Log entries: any bytes. What decodes is well formed; nothing may panic.
+
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

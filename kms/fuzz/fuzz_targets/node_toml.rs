@@ -1,3 +1,5 @@
+//! node.toml: any text. Refuses with the parser's words; may not panic.
+
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
