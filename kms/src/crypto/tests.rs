@@ -1,6 +1,12 @@
 //! Known answers for the primitives, and what a JWE must refuse.
 
-use super::*;
+use super::{
+    jwe::{JweKey, JwePurpose},
+    *,
+};
+use crate::vault::tests::counting;
+use proptest::prelude::*;
+use uuid::Uuid;
 
 fn unhex(text: &str) -> Vec<u8> {
     hex::decode(text).expect("hex in a test")
@@ -70,4 +76,64 @@ fn canonical_parts_cannot_be_moved_between_neighbours() {
     let one = Canonical::new("f").add(b"ab").add(b"c");
     let other = Canonical::new("f").add(b"a").add(b"bc");
     assert_ne!(one.bytes(), other.bytes());
+}
+
+fn jwe_key(id: u128, material: &SecretBytes) -> JweKey<'_> {
+    JweKey { id: Uuid::from_u128(id), version: 0, material }
+}
+
+proptest! {
+    #[test]
+    fn messages_come_back(text in proptest::collection::vec(proptest::num::u8::ANY, 0..300), context in ".{0,64}", len in 1usize..64) {
+        let env = counting();
+        let material = SecretBytes::new(vec![7; len]);
+        let key = jwe_key(1, &material);
+        let message = key
+            .seal(&env, JwePurpose::Encrypt, context.as_bytes(), SecretBytes::new(text.clone()))
+            .expect("entropy");
+        let opened = key.open(JwePurpose::Encrypt, context.as_bytes(), &message).expect("opens");
+        prop_assert_eq!(opened.expose(), &text[..]);
+        prop_assert!(key.open(JwePurpose::DataKey, context.as_bytes(), &message).is_err());
+        prop_assert!(key.open(JwePurpose::Encrypt, b"not it, and longer than any context the service lets through......", &message).is_err());
+        prop_assert!(jwe_key(2, &material).open(JwePurpose::Encrypt, context.as_bytes(), &message).is_err());
+    }
+
+    #[test]
+    fn a_changed_character_is_refused(at in 0usize.., to in proptest::char::range('-', 'z')) {
+        let env = counting();
+        let material = SecretBytes::new(vec![7; 32]);
+        let key = jwe_key(1, &material);
+        let message = key.seal(&env, JwePurpose::Encrypt, b"c", SecretBytes::new(b"text".to_vec())).expect("entropy");
+        let mut changed: Vec<char> = message.chars().collect();
+        let at = at % changed.len();
+        changed[at] = to;
+        let changed: String = changed.into_iter().collect();
+        prop_assert_eq!(key.open(JwePurpose::Encrypt, b"c", &changed).is_ok(), changed == message);
+    }
+
+    #[test]
+    fn noise_is_refused(noise in "\\PC{0,80}", parts in "[A-Za-z0-9_-]{0,90}(\\.[A-Za-z0-9_-]{0,40}){4}") {
+        let material = SecretBytes::new(vec![7; 32]);
+        let key = jwe_key(1, &material);
+        prop_assert!(key.open(JwePurpose::Encrypt, b"", &noise).is_err());
+        prop_assert!(key.open(JwePurpose::Encrypt, b"", &parts).is_err());
+    }
+}
+
+#[test]
+fn a_message_is_a_compact_jwe_as_documented() {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    let env = counting();
+    let material = SecretBytes::new(vec![7; 16]);
+    let key = jwe_key(1, &material);
+    let seal = || key.seal(&env, JwePurpose::DataKey, b"", SecretBytes::new(vec![1; 32])).expect("entropy");
+    let (message, again) = (seal(), seal());
+    assert_ne!(message, again);
+    let parts: Vec<_> = message.split('.').collect();
+    assert_eq!((parts.len(), parts[1]), (5, ""));
+    let header = URL_SAFE_NO_PAD.decode(parts[0]).expect("base64url");
+    let header: serde_json::Value = serde_json::from_slice(&header).expect("JSON");
+    assert_eq!((&header["alg"], &header["enc"]), (&"dir".into(), &"A256GCM".into()));
+    assert_eq!(header["kid"], "00000000-0000-0000-0000-000000000001");
+    assert_eq!(header["x-key-ver"], 0);
 }
