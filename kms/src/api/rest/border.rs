@@ -3,6 +3,7 @@
 use super::{
     call::{App, Client, Note},
     io::Activity,
+    leftover::Leftover,
     reply::complete,
 };
 use crate::{
@@ -11,14 +12,17 @@ use crate::{
     error::{Blame, Code, Error},
 };
 use axum::{Router, body::Body};
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
-use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
 use time::OffsetDateTime;
 use tower_service::Service;
 use uuid::Uuid;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest wait for the rest of a body that was answered before its end.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The service of one connection.
 #[derive(Clone)]
@@ -53,10 +57,16 @@ impl Border {
         let note = Arc::new(Note::new(id, self.client.take()));
         let method = request.method().clone();
         request.extensions_mut().insert(Arc::clone(&note));
-        let mut response = match self.router.call(request).await {
+        let http2 = request.version() == Version::HTTP_2;
+        let leftover = Leftover::default();
+        let mut response = match self.router.call(leftover.lend(request)).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
+        if http2 {
+            // Whatever has not come by then is not waited for.
+            let _ = self.app.env.timeout(DRAIN_PATIENCE, leftover.drain()).await;
+        }
         let error = response.extensions_mut().remove::<Error>().or_else(|| of_status(response.status()));
         if let Some(error) = &error {
             complete(&mut response, error, id);
