@@ -70,7 +70,7 @@ impl Run {
             7..9 => Call::Rename { key, name },
             9 => Call::Activate { key },
             10 => Call::Deactivate { key, reason: "superseded".into() },
-            11 if self.names % 7 == 0 => Call::Delete { key },
+            11 if self.names.is_multiple_of(7) => Call::Delete { key },
             12..16 => Call::Encrypt { key, plaintext: name, context: "c".into() },
             16..19 if !sealed.is_empty() => {
                 let from = sealed[self.dice.random_range(0..sealed.len())];
