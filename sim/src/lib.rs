@@ -2,4 +2,10 @@
 //! drawn from a seed, and checkers that judge the history its clients saw.
 
 pub mod actions;
+pub mod dice;
 pub mod history;
+pub mod library;
+pub mod nemesis;
+pub mod plan;
+pub mod scenario;
+pub mod workload;
