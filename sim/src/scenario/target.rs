@@ -17,7 +17,6 @@ pub enum Target {
 
 /// Nodes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "fields are the zone, or `None` for one that is drawn")]
 pub enum NodeTarget {
     /// `node:NAME`.
     Named(String),

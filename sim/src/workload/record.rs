@@ -93,6 +93,11 @@ impl Recorder {
         self.lock().ops.get(usize::try_from(id).ok()?).cloned()
     }
 
+    /// The client's latest operation.
+    pub fn last_of(&self, client: u32) -> Option<Op> {
+        self.lock().ops.iter().rev().find(|op| op.client == client).cloned()
+    }
+
     /// The history so far; events and phases are the caller's to add.
     pub fn history(&self) -> History {
         History { ops: self.ops(), end: self.now(), ..History::default() }
