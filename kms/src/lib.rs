@@ -7,8 +7,19 @@
 
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod config;
+pub mod crypto;
+pub mod engine;
+pub mod entry;
 pub mod env;
+pub mod error;
+pub mod iam;
+pub mod init;
 pub mod limits;
+pub mod operator;
+pub mod os;
 pub mod record;
 pub mod store;
+pub mod vault;
+pub mod wire;
