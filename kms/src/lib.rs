@@ -17,6 +17,7 @@ pub mod error;
 pub mod iam;
 pub mod init;
 pub mod limits;
+pub mod node;
 pub mod operator;
 pub mod os;
 pub mod record;
