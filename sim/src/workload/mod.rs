@@ -94,6 +94,11 @@ impl Client {
         self.http.disconnect();
     }
 
+    /// Registers a secret that is about to be sent.
+    pub fn needle(&self, label: &str, bytes: &[u8]) {
+        self.recorder.needle(label, bytes);
+    }
+
     /// True time.
     pub fn true_time(&self) -> Micros {
         self.recorder.now()
