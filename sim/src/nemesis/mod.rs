@@ -229,18 +229,18 @@ impl Nemesis<'_> {
             self.end(index);
         }
         if self.plan.phases.heal == Heal::All {
-            heal_all(self.world);
+            heal_all(self.world, &self.plan.nodes());
         }
     }
 }
 
-/// Joins every link and starts every node that is down.
-pub fn heal_all(world: &dyn Actions) {
+/// Joins every link and starts every one of `nodes` that is down.
+pub fn heal_all(world: &dyn Actions, nodes: &[String]) {
     world.join_all();
-    for node in world.nodes() {
-        world.cancel_power_cut(&node);
-        if !world.is_up(&node) {
-            world.boot(&node);
+    for node in nodes {
+        world.cancel_power_cut(node);
+        if !world.is_up(node) {
+            world.boot(node);
         }
     }
 }

@@ -4,5 +4,5 @@
 pub mod phases;
 pub mod probes;
 pub mod report;
-#[cfg(madsim)]
+pub mod rows;
 pub mod sim;

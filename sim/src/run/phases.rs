@@ -66,7 +66,10 @@ fn us(span: Micros) -> Duration {
 pub async fn play(cast: Cast<'_>) -> Result<Played, String> {
     let Cast { plan, world, env, recorder, clients, mut prober } = cast;
     if !writable(&mut prober, READY_LIMIT).await {
-        return Err(format!("the region accepted no writes within {} s of its first start", READY_LIMIT.as_secs()));
+        return Err(format!(
+            "the region accepted no writes within {} s of its first start",
+            READY_LIMIT.as_secs()
+        ));
     }
     let stop = Stop::default();
     let tasks = start_load(plan, clients, &stop);
@@ -81,8 +84,7 @@ pub async fn play(cast: Cast<'_>) -> Result<Played, String> {
     for task in tasks {
         clients.push(task.await.map_err(|_| "a client's task panicked".to_owned())?);
     }
-    let mut played =
-        Played { faults_from, healed_at, done, recovered_at, stuck: None, keys_read: 0 };
+    let mut played = Played { faults_from, healed_at, done, recovered_at, stuck: None, keys_read: 0 };
     if plan.phases.heal == Heal::All && recovered_at.is_none() {
         played.stuck = Some("no key write was accepted after everything was healed".to_owned());
         return Ok(played);
@@ -165,7 +167,7 @@ fn repair(plan: &Plan, world: &dyn Actions) {
             _ => {}
         }
     }
-    nemesis::heal_all(world);
+    nemesis::heal_all(world, &plan.nodes());
 }
 
 enum EndError {

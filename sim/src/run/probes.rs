@@ -36,9 +36,10 @@ pub fn coverage(history: &History, detection_us: Micros, counts: &mut BTreeMap<S
         }
     }
     losses.extend(down.values().map(|since| (*since, history.end)));
-    let late = history.ops.iter().filter(|op| op.call.is_key_write() && op.invoked < history.healed_at).filter(|op| {
-        losses.iter().any(|(since, until)| op.invoked > since + detection_us && op.invoked < *until)
-    });
+    let late =
+        history.ops.iter().filter(|op| op.call.is_key_write() && op.invoked < history.healed_at).filter(
+            |op| losses.iter().any(|(since, until)| op.invoked > since + detection_us && op.invoked < *until),
+        );
     let late = late.count() as u64;
     if late > 0 {
         counts.insert("key-write-later-than-detection".to_owned(), late);

@@ -177,9 +177,8 @@ fn honest_disks(plan: &Plan) -> bool {
 
 /// Faults that leave no event in the history, with their times in the run.
 fn other_faults(plan: &Plan, played: &Played) -> Vec<OtherFault> {
-    let silent = |act: &Act| {
-        matches!(act, Act::SlowLink { .. } | Act::SlowDisk { .. } | Act::FailSyncs { .. })
-    };
+    let silent =
+        |act: &Act| matches!(act, Act::SlowLink { .. } | Act::SlowDisk { .. } | Act::FailSyncs { .. });
     let healed = |act: &Act| match &plan.phases.heal {
         crate::plan::Heal::All => true,
         crate::plan::Heal::None => false,
@@ -207,7 +206,9 @@ fn process_figures() -> (f64, u64) {
     // 12th and 13th fields, in hundredths of a second (proc(5); USER_HZ is 100 on every Linux platform we build for).
     let fields: Vec<u64> = stat
         .rsplit_once(')')
-        .map(|(_, rest)| rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect())
+        .map(|(_, rest)| {
+            rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect()
+        })
         .unwrap_or_default();
     let status = crate::library::read(Path::new("/proc/self/status")).unwrap_or_default();
     let peak = status
