@@ -3,6 +3,7 @@
 
 pub mod actions;
 pub mod check;
+pub mod conformance;
 pub mod dice;
 pub mod history;
 pub mod library;
@@ -12,3 +13,4 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod workload;
+pub mod world;
