@@ -24,6 +24,12 @@ pub const SCAN_MAX_RECORDS: usize = 100;
 pub const BODY_MAX_BYTES: usize = 64 << 10;
 /// Largest REST request head, bytes.
 pub const HEAD_MAX_BYTES: usize = 16 << 10;
+/// How long a client's connection may rest between two requests.
+pub const KEEP_ALIVE_MS: u64 = 75_000;
+/// How long requests in flight may take to end when a host is asked to stop.
+pub const DRAIN_MS: u64 = 5_000;
+/// Page cache of a database, bytes.
+pub const STORE_CACHE_BYTES: usize = 16 << 20;
 
 const _: () = assert!(BATCH_MAX_BYTES * 2 <= FRAME_MAX_BYTES);
 const _: () = assert!(RECORD_MAX_BYTES * 8 <= BATCH_MAX_BYTES);

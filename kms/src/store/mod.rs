@@ -2,3 +2,12 @@
 //! commit is the commit. The rules (R1, R2, ...) are those of `docs/protocol.md`.
 
 pub mod api;
+pub mod client;
+mod codec;
+pub mod engine;
+mod genesis;
+pub mod log;
+pub mod row;
+pub mod server;
+
+pub use genesis::Genesis;

@@ -1,0 +1,98 @@
+//! Reading what the client sent: bodies with their limits of size and time, and queries. Refuses what is not
+//! JSON by its content type, and fields it does not know.
+
+use super::call::App;
+use crate::{
+    error::{Code, Error},
+    limits::{BODY_MAX_BYTES, ms},
+};
+use axum::body::Body;
+use http::{HeaderMap, Method, Request, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+/// Reads a JSON body.
+///
+/// # Errors
+/// `WrongType`, `TooLarge`, `Timeout`, or `BadArgument` with what is wrong and where.
+pub(super) async fn json<T: DeserializeOwned>(app: &App, request: Request<Body>) -> Result<T, Error> {
+    let (parts, body) = request.into_parts();
+    check_type(&parts.method, &parts.headers)?;
+    let declared =
+        parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|length: u64| length > BODY_MAX_BYTES as u64) {
+        return Err(too_large());
+    }
+    let collect = Limited::new(body, BODY_MAX_BYTES).collect();
+    let bytes = match app.env.timeout(ms(app.limits.client_idle_ms), collect).await {
+        Ok(Ok(collected)) => collected.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
+        Ok(Err(_)) => return Err(Error::bad("the body did not arrive whole")),
+        Err(_) => return Err(Error::new(Code::Timeout, "the body did not arrive in time")),
+    };
+    serde_json::from_slice(&bytes).map_err(|error| Error::bad(format!("body: {error}")))
+}
+
+fn too_large() -> Error {
+    Error::new(Code::TooLarge, "the body is larger than 65536 bytes")
+}
+
+/// JSON, or for PATCH anything that ends in it.
+fn check_type(method: &Method, headers: &HeaderMap) -> Result<(), Error> {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+    let fits = match essence.as_str() {
+        "application/json" => true,
+        "text/json" => method == Method::PATCH,
+        other => method == Method::PATCH && other.starts_with("application/") && other.ends_with("+json"),
+    };
+    if fits { Ok(()) } else { Err(Error::new(Code::WrongType, "content type must be application/json")) }
+}
+
+/// One parameter of a query, decoded; of several the last.
+///
+/// # Errors
+/// `BadArgument` if it is not valid percent-encoded UTF-8.
+pub(super) fn query(request: &Request<Body>, name: &str) -> Result<Option<String>, Error> {
+    let query = request.uri().query().unwrap_or_default();
+    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    match pairs.rfind(|(key, _)| *key == name) {
+        None => Ok(None),
+        Some((_, value)) => match decode(value) {
+            Some(value) => Ok(Some(value)),
+            None => Err(Error::bad(format!("query parameter {name} is not well formed"))),
+        },
+    }
+}
+
+/// A number in a query, or its default.
+///
+/// # Errors
+/// `BadArgument` if it is none.
+pub(super) fn query_number(request: &Request<Body>, name: &str, default: u32) -> Result<u32, Error> {
+    match query(request, name)? {
+        None => Ok(default),
+        Some(text) => text.parse().map_err(|_| Error::bad(format!("{name} is not a number"))),
+    }
+}
+
+fn decode(text: &str) -> Option<String> {
+    if !text.contains(['%', '+']) {
+        return Some(text.to_owned());
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits = [bytes.next()?, bytes.next()?];
+                let mut value = [0];
+                hex::decode_to_slice(digits, &mut value).ok()?;
+                value[0]
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(out).ok()
+}

@@ -1,0 +1,141 @@
+//! The border of a request: its id, its log line, the error body. What hyper calls for each request.
+
+use super::{
+    call::{App, Client, Note},
+    io::Activity,
+    reply::complete,
+};
+use crate::{
+    engine::random_id,
+    env::Purpose,
+    error::{Blame, Code, Error},
+};
+use axum::{Router, body::Body};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
+use time::OffsetDateTime;
+use tower_service::Service;
+use uuid::Uuid;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The service of one connection.
+#[derive(Clone)]
+pub(super) struct Border {
+    pub(super) app: Arc<App>,
+    pub(super) router: Router,
+    pub(super) client: Client,
+    pub(super) activity: Activity,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Border {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.activity.serving();
+        let mut this = self.clone();
+        Box::pin(async move {
+            let response = this.answer(request).await;
+            this.activity.resting();
+            Ok(response)
+        })
+    }
+}
+
+impl Border {
+    async fn answer(&mut self, mut request: Request<Incoming>) -> Response<Body> {
+        let began = self.app.env.now();
+        // Without randomness nothing secret can be done; the request fails later on its own.
+        let id = random_id(self.app.env.random(Purpose::Public).unwrap_or_default());
+        let note = Arc::new(Note::new(id, self.client.take()));
+        let method = request.method().clone();
+        request.extensions_mut().insert(Arc::clone(&note));
+        let mut response = match self.router.call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        let error = response.extensions_mut().remove::<Error>().or_else(|| of_status(response.status()));
+        if let Some(error) = &error {
+            complete(&mut response, error, id);
+        }
+        let headers = response.headers_mut();
+        let mut buffer = Uuid::encode_buffer();
+        if let Ok(value) = HeaderValue::from_str(id.hyphenated().encode_lower(&mut buffer)) {
+            headers.insert(REQUEST_ID, value);
+        }
+        if let Some(date) = http_date(self.app.env.clock.wall().as_secs()) {
+            headers.insert(header::DATE, date);
+        }
+        let ms = self.app.env.now().since(began).as_millis() as u64;
+        log(&note, &method, response.status(), error.as_ref(), ms);
+        response
+    }
+}
+
+/// What the router itself refuses without saying why.
+fn of_status(status: StatusCode) -> Option<Error> {
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Some(Error::new(Code::MethodNotAllowed, "the path does not take this method"))
+        }
+        _ => None,
+    }
+}
+
+/// IMF-fixdate (RFC 9110, 5.6.7).
+fn http_date(seconds: u64) -> Option<HeaderValue> {
+    let date = OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?;
+    let (day, month) = (date.weekday().to_string(), date.month().to_string());
+    let text = format!(
+        "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT",
+        day.get(..3)?,
+        date.day(),
+        month.get(..3)?,
+        date.year(),
+        date.hour(),
+        date.minute(),
+        date.second()
+    );
+    HeaderValue::from_str(&text).ok()
+}
+
+/// One line per request. No names, contexts, bodies or queries.
+fn log(note: &Note, method: &Method, status: StatusCode, error: Option<&Error>, ms: u64) {
+    let path = note.path.get().map_or("-", |path| path.as_str());
+    let serial = match &note.client {
+        Some(Ok(identity)) => identity.serial(),
+        _ => "-",
+    };
+    let (code, detail) = error.map_or((0, ""), |error| (error.code().number(), error.detail().unwrap_or("")));
+    let domain = note.domain.get().map(tracing::field::display);
+    let key = note.key.get().map(tracing::field::display);
+    let (request_id, status) = (note.id, status.as_u16());
+    match error.map(|error| error.code().blame()) {
+        Some(Blame::Us | Blame::Disk) => {
+            tracing::error!(%request_id, %method, path, status, code, detail, domain, key, serial, ms, "request");
+        }
+        Some(Blame::Peer) => {
+            tracing::warn!(%request_id, %method, path, status, code, detail, domain, key, serial, ms, "request");
+        }
+        _ if path == "-" => {
+            tracing::debug!(%request_id, %method, path, status, code, serial, ms, "request");
+        }
+        _ => {
+            tracing::info!(%request_id, %method, path, status, code, detail, domain, key, serial, ms, "request")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_imf_fixdates() {
+        let date = http_date(784_111_777).expect("a date");
+        assert_eq!(date, "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+}

@@ -1,0 +1,190 @@
+//! Between hyper's io traits and tokio's, with the patience of a server: a head that does not come to its
+//! end, a connection at rest for too long and a peer that does not read end with an error. Time comes from
+//! the node's clock. Knows nothing of HTTP beyond "a request is being served".
+
+use crate::{
+    env::{BoxFuture, Env, Mono},
+    limits::{KEEP_ALIVE_MS, ms},
+};
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Most bytes of one read.
+const SCRATCH_BYTES: usize = 8 << 10;
+
+/// Between requests.
+const RESTING: u8 = 0;
+/// The first bytes of a request were read.
+const HEAD: u8 = 1;
+/// A request is being served; its own deadlines hold.
+const SERVING: u8 = 2;
+
+/// What a connection is doing, shared between its stream and its service.
+#[derive(Clone)]
+pub(super) struct Activity(Arc<AtomicU8>);
+
+impl Activity {
+    /// A connection that owes its first request.
+    pub(super) fn new() -> Activity {
+        Activity(Arc::new(AtomicU8::new(HEAD)))
+    }
+
+    /// A request's head was read.
+    pub(super) fn serving(&self) {
+        self.0.store(SERVING, Ordering::Relaxed);
+    }
+
+    /// The answer is ready.
+    pub(super) fn resting(&self) {
+        self.0.store(RESTING, Ordering::Relaxed);
+    }
+}
+
+struct Alarm {
+    at: Mono,
+    sleep: BoxFuture<'static, ()>,
+}
+
+/// A stream for hyper that runs out of patience.
+pub(super) struct Patient<S> {
+    inner: S,
+    env: Env,
+    activity: Activity,
+    /// Several requests share the connection (HTTP/2): only rest is limited here, bodies elsewhere.
+    shared: bool,
+    idle: Duration,
+    /// When the phase that is being timed began.
+    since: Mono,
+    reading: Option<Alarm>,
+    writing: Option<Alarm>,
+    scratch: Box<[u8]>,
+}
+
+impl<S> Patient<S> {
+    /// Wraps a stream. `idle` is the time a head, or an unread answer, may take.
+    pub(super) fn new(inner: S, env: Env, activity: Activity, shared: bool, idle: Duration) -> Self {
+        let since = env.now();
+        let scratch = vec![0; SCRATCH_BYTES].into_boxed_slice();
+        Patient { inner, env, activity, shared, idle, since, reading: None, writing: None, scratch }
+    }
+
+    /// What follows from having read something.
+    fn has_read(&mut self) {
+        self.since = self.env.now();
+        if !self.shared && self.activity.0.load(Ordering::Relaxed) == RESTING {
+            self.activity.0.store(HEAD, Ordering::Relaxed);
+        }
+    }
+
+    /// Ready once a read has waited for too long.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let patience = match self.activity.0.load(Ordering::Relaxed) {
+            SERVING => return Poll::Pending,
+            HEAD => self.idle,
+            _ => ms(KEEP_ALIVE_MS),
+        };
+        let end = self.since + patience;
+        // An alarm that rings early is asked again; one that would ring late is replaced.
+        loop {
+            match &mut self.reading {
+                Some(alarm) if alarm.at <= end => {
+                    ready!(alarm.sleep.as_mut().poll(cx));
+                    if self.env.now() >= end {
+                        return Poll::Ready(());
+                    }
+                    self.reading = None;
+                }
+                _ => {
+                    let sleep = self.env.clock.sleep_until(end);
+                    self.reading = Some(Alarm { at: end, sleep });
+                }
+            }
+        }
+    }
+
+    /// The result of a write, or an error once writing has been stuck for too long.
+    fn patiently<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.writing = None;
+            // Rest is counted from the last answer, not from the request before it.
+            if self.activity.0.load(Ordering::Relaxed) != HEAD {
+                self.since = self.env.now();
+            }
+            return written;
+        }
+        let (env, idle) = (&self.env, self.idle);
+        let alarm = self.writing.get_or_insert_with(|| {
+            let at = env.now() + idle;
+            Alarm { at, sleep: env.clock.sleep_until(at) }
+        });
+        ready!(alarm.sleep.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> hyper::rt::Read for Patient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        // hyper's cursor cannot be advanced without unsafe code: one copy instead.
+        let room = cursor.remaining().min(SCRATCH_BYTES);
+        let mut buffer = ReadBuf::new(&mut this.scratch[..room]);
+        match Pin::new(&mut this.inner).poll_read(cx, &mut buffer) {
+            Poll::Ready(result) => {
+                result?;
+                cursor.put_slice(buffer.filled());
+                if !buffer.filled().is_empty() {
+                    this.has_read();
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => {
+                ready!(this.poll_patience(cx));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> hyper::rt::Write for Patient<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write(cx, data);
+        self.patiently(cx, written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        self.patiently(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.patiently(cx, shut)
+    }
+}
+
+/// Runs the streams of an HTTP/2 connection as tasks of the node.
+#[derive(Clone)]
+pub(super) struct NodeExecutor(pub(super) Env);
+
+impl<F> hyper::rt::Executor<F> for NodeExecutor
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, work: F) {
+        self.0.spawn("rest-stream", work);
+    }
+}

@@ -1,0 +1,16 @@
+//! The REST interface: HTTPS, paths and bodies as OVHcloud documents them. Decides nothing about keys.
+
+mod body;
+mod border;
+mod call;
+mod io;
+mod reply;
+mod routes;
+mod server;
+mod tls;
+mod types;
+
+pub use server::{RestServer, ServeError, serve};
+pub use tls::TlsError;
+#[cfg(fuzzing)]
+pub use types::read_every_body;

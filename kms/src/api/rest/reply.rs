@@ -1,0 +1,105 @@
+//! Answers: JSON of a success, or the documented error body. The error's status comes from its code; the body
+//! is completed with the request id at the border, where the id is known.
+
+use crate::error::{Code, Error};
+use axum::{body::Body, response::IntoResponse};
+use http::{HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+use uuid::Uuid;
+
+/// An error on its way to the border.
+pub(super) struct Failure(pub(super) Error);
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure(error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status(self.0.code());
+        response.extensions_mut().insert(self.0);
+        response
+    }
+}
+
+fn status(code: Code) -> StatusCode {
+    StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// A handler's result.
+pub(super) type Reply = Result<Response<Body>, Failure>;
+
+/// A success with a body.
+pub(super) fn json<T: Serialize>(status: StatusCode, body: &T) -> Reply {
+    let bytes = serde_json::to_vec(body).map_err(|_| Error::internal("answer not serialisable"))?;
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+/// A success without one.
+pub(super) fn no_content() -> Reply {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}
+
+/// `ErrorResponse` of the API.
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error_id: &'a str,
+    error_code: u32,
+    errors: [&'a str; 1],
+    request_id: &'a str,
+}
+
+/// Gives an error response its body and headers.
+pub(super) fn complete(response: &mut Response<Body>, error: &Error, request_id: Uuid) {
+    let mut buffer = Uuid::encode_buffer();
+    let request_id: &str = request_id.hyphenated().encode_lower(&mut buffer);
+    let body = ErrorBody {
+        error_id: error_id(error.code()),
+        error_code: error.code().number(),
+        errors: [error.public()],
+        request_id,
+    };
+    *response.body_mut() = Body::from(serde_json::to_vec(&body).unwrap_or_default());
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if error.code() == Code::Refused {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if matches!(error.code(), Code::TooLarge | Code::Timeout) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// A word for people; programs read the number.
+fn error_id(code: Code) -> &'static str {
+    match code {
+        Code::BadArgument => "bad_argument",
+        Code::DecryptFailed => "decrypt_failed",
+        Code::WrongUse => "operation_not_permitted_by_key",
+        Code::NotOffered => "not_offered",
+        Code::Unauthorised => "unauthorized",
+        Code::Forbidden => "forbidden",
+        Code::KeyNotFound => "key_not_found",
+        Code::DomainNotFound => "domain_not_found",
+        Code::PathNotFound => "path_not_found",
+        Code::MethodNotAllowed => "method_not_allowed",
+        Code::Timeout => "request_timeout",
+        Code::Conflict => "conflict",
+        Code::WrongState => "wrong_key_state",
+        Code::TooLarge => "body_too_large",
+        Code::WrongType => "unsupported_media_type",
+        Code::Refused => "refused",
+        Code::Unknown => "outcome_unknown",
+        Code::Integrity => "integrity",
+        Code::Internal => "internal",
+    }
+}

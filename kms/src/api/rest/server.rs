@@ -1,0 +1,215 @@
+//! The listening side: accepts, shakes hands, serves each connection as a task of the node, and lets what is
+//! in flight end when it is asked to stop. Never serves in clear.
+
+use super::{
+    border::Border,
+    call::{App, Client},
+    io::{Activity, NodeExecutor, Patient},
+    routes::router,
+    tls::{TlsError, server_config},
+};
+use crate::{
+    config::NodeConfig,
+    engine::HostService,
+    env::{Env, Listener, Stream, Task},
+    iam::Identity,
+    limits::{DRAIN_MS, HEAD_MAX_BYTES, ms},
+    store::api::RecordStore,
+    vault::RootKey,
+};
+use axum::Router;
+use hyper::server::conn::{http1, http2};
+use std::{io, pin::pin, sync::Arc, time::Duration};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+/// Pause after a failed accept (out of file descriptors, for one).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the REST endpoint could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration has no `rest_listen`.
+    #[error("a host needs `rest_listen`")]
+    NoAddress,
+    /// The address could not be bound.
+    #[error("cannot listen on {0}: {1}")]
+    Bind(String, io::Error),
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// A REST endpoint that listens. Dropping it stops it.
+pub struct RestServer {
+    address: String,
+    stop: watch::Sender<bool>,
+    env: Env,
+    connections: Arc<Semaphore>,
+    connections_max: u32,
+    accepting: Task<()>,
+}
+
+/// What every connection needs.
+#[derive(Clone)]
+struct Shared {
+    env: Env,
+    app: Arc<App>,
+    router: Router,
+    acceptor: TlsAcceptor,
+    stop: watch::Receiver<bool>,
+}
+
+/// Starts the REST endpoint of a host; returns once it listens.
+///
+/// # Errors
+/// [`ServeError`] when certificates or the address are not usable.
+pub async fn serve(
+    env: Env,
+    config: &NodeConfig,
+    store: Arc<dyn RecordStore>,
+    root: RootKey,
+) -> Result<RestServer, ServeError> {
+    let address = config.rest_listen.as_deref().ok_or(ServeError::NoAddress)?;
+    let tls = server_config(&env, config)?;
+    let listener =
+        env.net.bind(address).await.map_err(|error| ServeError::Bind(address.to_owned(), error))?;
+    let address = listener.local_address();
+    let limits = config.limits.clone();
+    let connections_max = limits.connections_max;
+    let service = HostService::new(env.clone(), store, root, limits.clone());
+    let app = Arc::new(App { env: env.clone(), service, limits });
+    let (stop, stopped) = watch::channel(false);
+    let shared = Shared {
+        env: env.clone(),
+        router: router(Arc::clone(&app)),
+        app,
+        acceptor: TlsAcceptor::from(Arc::new(tls)),
+        stop: stopped,
+    };
+    let connections = Arc::new(Semaphore::new(connections_max as usize));
+    let accepting =
+        env.spawn("rest-accept", accept(shared, listener, Arc::clone(&connections))).abort_on_drop();
+    Ok(RestServer { address, stop, env, connections, connections_max, accepting })
+}
+
+impl RestServer {
+    /// The address really bound.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Returns if the endpoint ends by itself, which it should not; says why.
+    pub async fn stopped(&mut self) -> String {
+        let _ = (&mut self.accepting).await;
+        "the REST endpoint's listening task ended".to_owned()
+    }
+
+    /// Stops accepting and waits for requests in flight, for at most [`DRAIN_MS`].
+    pub async fn shutdown(self) {
+        let _ = self.stop.send(true);
+        let drained = self.connections.acquire_many(self.connections_max);
+        if self.env.timeout(ms(DRAIN_MS), drained).await.is_err() {
+            tracing::warn!("stopping with requests in flight");
+        }
+    }
+}
+
+async fn accept(mut shared: Shared, mut listener: Box<dyn Listener>, connections: Arc<Semaphore>) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = shared.stop.changed() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "accept");
+                shared.env.sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
+            tracing::warn!(%peer, "too many connections");
+            continue;
+        };
+        let mine = shared.clone();
+        shared.env.spawn("rest-connection", async move {
+            connection(mine, stream, &peer).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn connection(mut shared: Shared, stream: Stream, peer: &str) {
+    let patience = ms(shared.app.limits.handshake_ms);
+    let shake = shared.env.timeout(patience, shared.acceptor.accept(stream));
+    let stream = tokio::select! {
+        biased;
+        _ = shared.stop.changed() => return,
+        shaken = shake => match shaken {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(peer, %error, "TLS handshake"),
+            Err(_) => return tracing::debug!(peer, "TLS handshake not done in time"),
+        },
+    };
+    let session = stream.get_ref().1;
+    let client = client(session.peer_certificates());
+    let http2 = session.alpn_protocol() == Some(b"h2");
+    let ended = if http2 {
+        serve_http2(shared, stream, client).await
+    } else {
+        serve_http1(shared, stream, client).await
+    };
+    if let Err(error) = ended {
+        tracing::debug!(peer, %error, "connection");
+    }
+}
+
+/// Reads the client's certificate, once per connection.
+fn client(chain: Option<&[rustls_pki_types::CertificateDer<'static>]>) -> Client {
+    let certificate = chain?.first()?;
+    Some(Identity::from_certificate(certificate).map(Arc::new))
+}
+
+fn parts(
+    shared: &Shared,
+    stream: TlsStream<Stream>,
+    client: Client,
+    http2: bool,
+) -> (Patient<TlsStream<Stream>>, Border) {
+    let activity = Activity::new();
+    let idle = ms(shared.app.limits.client_idle_ms);
+    let io = Patient::new(stream, shared.env.clone(), activity.clone(), http2, idle);
+    let border = Border { app: Arc::clone(&shared.app), router: shared.router.clone(), client, activity };
+    (io, border)
+}
+
+async fn serve_http1(mut shared: Shared, stream: TlsStream<Stream>, client: Client) -> hyper::Result<()> {
+    let (io, border) = parts(&shared, stream, client, false);
+    let mut builder = http1::Builder::new();
+    builder.auto_date_header(false).header_read_timeout(None).half_close(false).max_buf_size(HEAD_MAX_BYTES);
+    let mut connection = pin!(builder.serve_connection(io, border));
+    tokio::select! {
+        biased;
+        _ = shared.stop.changed() => {}
+        ended = connection.as_mut() => return ended,
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
+}
+
+async fn serve_http2(mut shared: Shared, stream: TlsStream<Stream>, client: Client) -> hyper::Result<()> {
+    let (io, border) = parts(&shared, stream, client, true);
+    let mut builder = http2::Builder::new(NodeExecutor(shared.env.clone()));
+    builder.auto_date_header(false).max_concurrent_streams(64).max_header_list_size(HEAD_MAX_BYTES as u32);
+    let mut connection = pin!(builder.serve_connection(io, border));
+    tokio::select! {
+        biased;
+        _ = shared.stop.changed() => {}
+        ended = connection.as_mut() => return ended,
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
+}

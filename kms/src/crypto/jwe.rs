@@ -1,0 +1,132 @@
+//! Ciphertexts and data keys as clients hold them: compact JWE (RFC 7516) with `dir` and `A256GCM`, a fresh
+//! key per message derived from the service key and a random salt. Opens only what this module made: any
+//! other serialisation of a header is refused, and every failure is the same error.
+
+use super::{Canonical, DoesNotOpen, NONCE_BYTES, SealingKey, Secret, SecretBytes, TAG_BYTES, hkdf, sha256};
+use crate::env::{Env, Purpose};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
+use std::io;
+use uuid::Uuid;
+
+const SALT_BYTES: usize = 32;
+
+/// What a message is. Part of its key, so that neither opens as the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JwePurpose {
+    /// Made by `encrypt`, opened by `decrypt`.
+    Encrypt,
+    /// Made by `datakey`, opened by `datakey/decrypt`.
+    DataKey,
+}
+
+/// The service key a message is bound to.
+pub struct JweKey<'a> {
+    /// Key id.
+    pub id: Uuid,
+    /// Key version; 0 until keys can be rotated.
+    pub version: u32,
+    /// Its material, of any length.
+    pub material: &'a SecretBytes,
+}
+
+impl JweKey<'_> {
+    fn message_key(&self, purpose: JwePurpose, salt: &[u8], context: &[u8]) -> Secret<32> {
+        let context_hash = sha256(Canonical::new("okms/context/v1").add(context).bytes());
+        let word: &[u8] = match purpose {
+            JwePurpose::Encrypt => b"encrypt",
+            JwePurpose::DataKey => b"datakey",
+        };
+        let info = Canonical::new("okms/jwe/v1")
+            .add(self.id.as_bytes())
+            .add(&self.version.to_be_bytes())
+            .add(&context_hash)
+            .add(word);
+        hkdf(self.material.expose(), salt, &[info.bytes()])
+    }
+
+    /// The one serialisation of the protected header.
+    fn header(&self, salt: &str) -> String {
+        format!(
+            r#"{{"alg":"dir","enc":"A256GCM","kid":"{}","x-key-ver":{},"x-salt":"{salt}"}}"#,
+            self.id.hyphenated(),
+            self.version
+        )
+    }
+
+    /// Encrypts; `context` must be the same when the message is opened.
+    ///
+    /// # Errors
+    /// When there is no randomness to be had.
+    pub fn seal(
+        &self,
+        env: &Env,
+        purpose: JwePurpose,
+        context: &[u8],
+        text: SecretBytes,
+    ) -> io::Result<String> {
+        let mut random = [0; SALT_BYTES + NONCE_BYTES];
+        env.entropy.fill(Purpose::Public, &mut random)?;
+        let (salt, iv) = random.split_at(SALT_BYTES);
+        let mut nonce = [0; NONCE_BYTES];
+        nonce.copy_from_slice(iv);
+        let header = B64.encode(self.header(&B64.encode(salt)));
+        let mut body = text.into_sealable();
+        SealingKey::new(&self.message_key(purpose, salt, context)).seal(nonce, header.as_bytes(), &mut body);
+        let (ciphertext, tag) = body.split_at(body.len() - TAG_BYTES);
+        let mut out = header;
+        out.reserve(body.len() * 4 / 3 + 48);
+        out.push_str("..");
+        B64.encode_string(iv, &mut out);
+        out.push('.');
+        B64.encode_string(ciphertext, &mut out);
+        out.push('.');
+        B64.encode_string(tag, &mut out);
+        Ok(out)
+    }
+
+    /// Decrypts.
+    ///
+    /// # Errors
+    /// [`DoesNotOpen`], whatever the reason.
+    pub fn open(
+        &self,
+        purpose: JwePurpose,
+        context: &[u8],
+        message: &str,
+    ) -> Result<SecretBytes, DoesNotOpen> {
+        let mut parts = message.split('.');
+        let mut part = || parts.next().ok_or(DoesNotOpen);
+        let (header, encrypted_key, iv, ciphertext, tag) = (part()?, part()?, part()?, part()?, part()?);
+        if part().is_ok() || !encrypted_key.is_empty() {
+            return Err(DoesNotOpen);
+        }
+        let clear = B64.decode(header).map_err(|_| DoesNotOpen)?;
+        let salt_text = salt_of(&clear).ok_or(DoesNotOpen)?;
+        if self.header(salt_text).as_bytes() != clear {
+            return Err(DoesNotOpen);
+        }
+        let salt: [u8; SALT_BYTES] = exact(salt_text)?;
+        let nonce: [u8; NONCE_BYTES] = exact(iv)?;
+        let mut body = Vec::with_capacity(ciphertext.len() + TAG_BYTES);
+        B64.decode_vec(ciphertext, &mut body).map_err(|_| DoesNotOpen)?;
+        body.extend_from_slice(&exact::<TAG_BYTES>(tag)?);
+        let mut body = SecretBytes::new(body);
+        let key = SealingKey::new(&self.message_key(purpose, &salt, context));
+        let len = key.open(nonce, header.as_bytes(), body.expose_mut())?.len();
+        body.truncate(len);
+        Ok(body)
+    }
+}
+
+/// The salt's text inside a header of the one accepted form: what stands between the last quotes.
+fn salt_of(header: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(header).ok()?.strip_suffix("\"}")?;
+    let (_, salt) = text.rsplit_once('"')?;
+    Some(salt)
+}
+
+fn exact<const N: usize>(text: &str) -> Result<[u8; N], DoesNotOpen> {
+    let mut buffer = [0; SALT_BYTES + 16];
+    let len = B64.decode_slice(text, &mut buffer).map_err(|_| DoesNotOpen)?;
+    buffer[..len].try_into().map_err(|_| DoesNotOpen)
+}

@@ -1,0 +1,34 @@
+//! Makes a key active (again). Success on an active key, without a write.
+
+use super::{
+    HostService,
+    lifecycle::{Event, Next},
+    write::Change,
+};
+use crate::{
+    error::Error,
+    iam::{Authorized, action},
+};
+use uuid::Uuid;
+
+impl HostService {
+    /// Activates a key; a compromise once declared is taken back by it.
+    ///
+    /// # Errors
+    /// `KeyNotFound`, `WrongState` when destroyed, `Refused`, `Unknown`.
+    pub async fn activate(&self, may: &Authorized<action::Activate>, id: Uuid) -> Result<(), Error> {
+        let now = self.wall_us();
+        self.update(may.domain(), id, |mut record| match record.view.state.after(Event::Activate)? {
+            Next::Stay => Ok(Change::Keep(())),
+            Next::Go(state) => {
+                record.view.state = state;
+                record.view.dates.activated_us = Some(now);
+                record.view.dates.deactivated_us = None;
+                record.view.dates.compromised_us = None;
+                record.reason = 0;
+                Ok(Change::Put(record, ()))
+            }
+        })
+        .await
+    }
+}

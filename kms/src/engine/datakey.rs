@@ -1,0 +1,49 @@
+//! Data keys: random keys handed out with a sealed copy, and opened again. The service keeps none of them.
+
+use super::{HostService, Operations};
+use crate::{
+    crypto::{SecretBytes, jwe::JwePurpose},
+    error::Error,
+    iam::{Authorized, action},
+};
+use uuid::Uuid;
+
+/// Smallest data key, bits.
+pub const DATA_KEY_MIN_BITS: u32 = 64;
+/// Largest data key, bits.
+pub const DATA_KEY_MAX_BITS: u32 = 4096;
+
+impl HostService {
+    /// Makes a data key: the sealed blob, and the key in clear.
+    ///
+    /// # Errors
+    /// `BadArgument`, `KeyNotFound`, `WrongState`, `WrongUse`, `Refused`, `Integrity`.
+    pub async fn create_data_key(
+        &self,
+        may: &Authorized<action::CreateDataKey>,
+        id: Uuid,
+        bits: u32,
+    ) -> Result<(String, SecretBytes), Error> {
+        if !(DATA_KEY_MIN_BITS..=DATA_KEY_MAX_BITS).contains(&bits) || bits % 8 != 0 {
+            return Err(Error::bad("size must be a multiple of 8 from 64 to 4096"));
+        }
+        let usable = self.to_protect(may.domain(), id, Operations::WRAP).await?;
+        let key = SecretBytes::random(&self.env, bits as usize / 8)?;
+        let blob = usable.jwe().seal(&self.env, JwePurpose::DataKey, &[], key.duplicate())?;
+        Ok((blob, key))
+    }
+
+    /// Opens the blob of a data key.
+    ///
+    /// # Errors
+    /// `DecryptFailed`, `KeyNotFound`, `WrongState`, `WrongUse`, `Refused`, `Integrity`.
+    pub async fn decrypt_data_key(
+        &self,
+        may: &Authorized<action::DecryptDataKey>,
+        id: Uuid,
+        blob: &str,
+    ) -> Result<SecretBytes, Error> {
+        let how = (JwePurpose::DataKey, Operations::UNWRAP);
+        self.open_message(may.domain(), id, how, &[], blob).await
+    }
+}

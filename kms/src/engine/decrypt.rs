@@ -1,0 +1,46 @@
+//! Opens what a key encrypted: with active, deactivated and compromised keys, while the material exists.
+//! Every failure to open is one error, whatever the reason.
+
+use super::{Context, HostService, Operations, encrypt::usable, lifecycle::State};
+use crate::{
+    crypto::{SecretBytes, jwe::JwePurpose},
+    error::{Code, Error},
+    iam::{Authorized, action},
+    vault::{KIND_SERVICE_KEY, record_key},
+};
+use uuid::Uuid;
+
+impl HostService {
+    /// Material to process with, under every outcome, and the message opened with it.
+    pub(super) async fn open_message(
+        &self,
+        domain: Uuid,
+        id: Uuid,
+        (purpose, operation): (JwePurpose, Operations),
+        context: &[u8],
+        message: &str,
+    ) -> Result<SecretBytes, Error> {
+        let key = record_key(KIND_SERVICE_KEY, domain, id);
+        let usable =
+            self.decide_key(domain, &key, |found| usable(found, operation, State::may_process)).await??;
+        usable
+            .jwe()
+            .open(purpose, context, message)
+            .map_err(|_| Error::new(Code::DecryptFailed, "this key and context do not decrypt it"))
+    }
+
+    /// Decrypts what [`HostService::encrypt`] made.
+    ///
+    /// # Errors
+    /// `DecryptFailed`, `KeyNotFound`, `WrongState`, `WrongUse`, `Refused`, `Integrity`.
+    pub async fn decrypt(
+        &self,
+        may: &Authorized<action::Decrypt>,
+        id: Uuid,
+        ciphertext: &str,
+        context: &Context,
+    ) -> Result<SecretBytes, Error> {
+        let how = (JwePurpose::Encrypt, Operations::DECRYPT);
+        self.open_message(may.domain(), id, how, context.bytes(), ciphertext).await
+    }
+}

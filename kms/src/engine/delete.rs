@@ -1,0 +1,34 @@
+//! Destroys a key: its material is gone with this write, a tombstone stays for good so that the id can never
+//! mean another key. Refused while the key is active.
+
+use super::{
+    HostService,
+    lifecycle::{Event, Next},
+    write::Change,
+};
+use crate::{
+    crypto::SecretBytes,
+    error::Error,
+    iam::{Authorized, action},
+};
+use uuid::Uuid;
+
+impl HostService {
+    /// Destroys a key.
+    ///
+    /// # Errors
+    /// `KeyNotFound`, `WrongState` when active or destroyed already, `Refused`, `Unknown`.
+    pub async fn delete(&self, may: &Authorized<action::Delete>, id: Uuid) -> Result<(), Error> {
+        let now = self.wall_us();
+        self.update(may.domain(), id, |mut record| match record.view.state.after(Event::Destroy)? {
+            Next::Stay => Ok(Change::Keep(())),
+            Next::Go(state) => {
+                record.view.state = state;
+                record.view.dates.destroyed_us = Some(now);
+                record.material = SecretBytes::new(Vec::new());
+                Ok(Change::Put(record, ()))
+            }
+        })
+        .await
+    }
+}

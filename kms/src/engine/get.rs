@@ -1,0 +1,24 @@
+//! Reads a key's attributes. Never its material. A destroyed key still answers: its tombstone is kept.
+
+use super::{HostService, KeyView};
+use crate::{
+    error::Error,
+    iam::{Authorized, action},
+    vault::{KIND_SERVICE_KEY, record_key},
+};
+use uuid::Uuid;
+
+impl HostService {
+    /// The attributes of a key.
+    ///
+    /// # Errors
+    /// `KeyNotFound`, `Refused`, `Integrity`.
+    pub async fn get(&self, may: &Authorized<action::Get>, id: Uuid) -> Result<KeyView, Error> {
+        let key = record_key(KIND_SERVICE_KEY, may.domain(), id);
+        self.decide_key(may.domain(), &key, |found| match found {
+            Some(record) => Ok(record.view),
+            None => Err(Error::key_not_found()),
+        })
+        .await?
+    }
+}

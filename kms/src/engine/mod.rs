@@ -1,0 +1,74 @@
+//! The operations of the service, one file each, over the replicated store: what a key is, when it may be
+//! used, what is answered while a write is in doubt. Takes only authorised requests and knows no protocol.
+
+mod activate;
+mod create;
+mod datakey;
+mod deactivate;
+mod decrypt;
+mod delete;
+mod encrypt;
+mod get;
+pub mod lifecycle;
+mod list;
+mod payload;
+mod random;
+mod read;
+mod rename;
+mod shape;
+mod write;
+
+use crate::{
+    env::Env,
+    error::{Code, Error},
+    limits::Limits,
+    store::api::{RecordStore, StoreHealth},
+    vault::{DomainError, DomainKey, Keyring, RootKey},
+};
+use std::{sync::Arc, time::Duration};
+use uuid::Uuid;
+
+pub(crate) use create::random_id;
+pub use create::{NewKey, SIZES};
+pub use deactivate::Reason;
+pub use list::{KeyPage, ListQuery, StateFilter};
+pub use payload::{KeyRecord, KeyView, Operations};
+pub use shape::{Context, KeyName};
+
+/// The key management service of one host.
+pub struct HostService {
+    env: Env,
+    store: Arc<dyn RecordStore>,
+    keyring: Keyring,
+    limits: Limits,
+}
+
+impl HostService {
+    /// The service over a store, under a root key.
+    pub fn new(env: Env, store: Arc<dyn RecordStore>, root: RootKey, limits: Limits) -> HostService {
+        let keyring = Keyring::new(root, Arc::clone(&store));
+        HostService { env, store, keyring, limits }
+    }
+
+    /// What can be done at the moment, as far as this host knows.
+    pub fn health(&self) -> StoreHealth {
+        self.store.health()
+    }
+
+    /// Wall time, microseconds since the Unix epoch.
+    fn wall_us(&self) -> u64 {
+        self.env.clock.wall().as_micros().try_into().unwrap_or(u64::MAX)
+    }
+
+    fn write_deadline(&self) -> crate::env::Mono {
+        self.env.now() + Duration::from_millis(self.limits.write_deadline_ms)
+    }
+
+    async fn domain_key(&self, domain: Uuid) -> Result<Arc<DomainKey>, Error> {
+        self.keyring.domain(domain).await.map_err(|error| match error {
+            DomainError::NotFound => Error::new(Code::DomainNotFound, "OKMS domain not found"),
+            DomainError::Unreachable(why) => Error::refused(format!("keyring: {why}")),
+            DomainError::Damaged => Error::integrity("keyring object"),
+        })
+    }
+}

@@ -1,0 +1,185 @@
+//! Reads, also while a write is in doubt: the operation's answer is computed under each outcome and given
+//! only if both agree; otherwise the other zone is asked; otherwise the request is refused. A blob that does
+//! not open is reported, and the other zone's is used. Answers nothing from a blob that did not open.
+
+use super::{HostService, KeyRecord};
+use crate::{
+    crypto::SecretBytes,
+    env::BoxFuture,
+    error::Error,
+    record::{RecordKey, SealedRecord},
+    store::api::{Place, ReadError, Reading},
+    vault::{BadSeal, DomainKey, Opened, open},
+};
+use uuid::Uuid;
+
+/// Times a read starts over because the epoch changed under it.
+const EPOCH_RETRIES: u32 = 3;
+
+/// Whether two answers are the same for the caller.
+pub(super) trait Same {
+    /// In constant time where secrets are compared.
+    fn same(&self, other: &Self) -> bool;
+}
+
+impl Same for SecretBytes {
+    fn same(&self, other: &Self) -> bool {
+        SecretBytes::same(self, other)
+    }
+}
+
+impl Same for super::KeyView {
+    fn same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+impl<T: Same> Same for Result<T, Error> {
+    fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Ok(one), Ok(two)) => one.same(two),
+            (Err(one), Err(two)) => one == two,
+            _ => false,
+        }
+    }
+}
+
+/// What stood in the way of an answer, over both places.
+#[derive(Default)]
+struct Trouble {
+    damaged: u32,
+    in_doubt: bool,
+    last: Option<ReadError>,
+}
+
+impl Trouble {
+    fn error(&self) -> Error {
+        if self.in_doubt {
+            tracing::debug!(target: "kms::probe", name = "in-doubt-answer", answered = false);
+            return Error::refused("a write to what was read is in doubt");
+        }
+        match self.last {
+            Some(error) => Error::refused(format!("read: {error}")),
+            None if self.damaged > 0 => Error::integrity("no copy opens"),
+            None => Error::refused("read: no place"),
+        }
+    }
+}
+
+impl HostService {
+    /// Answers from whatever `fetch` reads, by the rules above. `answer` is called once per outcome.
+    pub(super) async fn decide<'s, T, A: Same>(
+        &'s self,
+        domain: Uuid,
+        fetch: impl Fn(Place) -> BoxFuture<'s, Result<Reading<T>, ReadError>>,
+        answer: impl Fn(&DomainKey, Place, T) -> Result<A, BadSeal>,
+    ) -> Result<A, Error> {
+        let mut trouble = Trouble::default();
+        let mut epochs = 0;
+        let mut places = [Place::Near, Place::Far].into_iter();
+        let mut next = places.next();
+        while let Some(place) = next {
+            let key = self.domain_key(domain).await?;
+            let reading = fetch(place).await;
+            match reading {
+                Ok(Reading::Settled(found)) => match answer(&key, place, found) {
+                    Ok(answer) => return Ok(answer),
+                    Err(BadSeal) => trouble.damaged += 1,
+                },
+                Ok(Reading::InDoubt { confirmed, pending }) => {
+                    match (answer(&key, place, confirmed), answer(&key, place, pending)) {
+                        (Ok(one), Ok(two)) if one.same(&two) => {
+                            tracing::debug!(target: "kms::probe", name = "in-doubt-answer", answered = true);
+                            return Ok(one);
+                        }
+                        (Ok(_), Ok(_)) => trouble.in_doubt = true,
+                        _ => trouble.damaged += 1,
+                    }
+                }
+                Err(ReadError::EpochChanged) => {
+                    self.keyring.clear();
+                    if epochs < EPOCH_RETRIES {
+                        epochs += 1;
+                        continue;
+                    }
+                    trouble.last = Some(ReadError::EpochChanged);
+                }
+                Err(ReadError::Damaged) => trouble.damaged += 1,
+                Err(error) => trouble.last = Some(error),
+            }
+            next = places.next();
+        }
+        Err(trouble.error())
+    }
+
+    /// Answers from one key; `None` is an id never used in this domain.
+    pub(super) async fn decide_key<A: Same>(
+        &self,
+        domain: Uuid,
+        key: &RecordKey,
+        answer: impl Fn(Option<KeyRecord>) -> A,
+    ) -> Result<A, Error> {
+        self.decide(
+            domain,
+            |place| self.store.get(place, key.clone()),
+            |domain_key, place, found: Option<SealedRecord>| match found {
+                None => Ok(answer(None)),
+                Some(record) => {
+                    let opened = self.open_key(domain_key, place, key, &record)?;
+                    Ok(answer(Some(opened.into_value())))
+                }
+            },
+        )
+        .await
+    }
+
+    /// Opens a key's record, or reports it to the database that served it.
+    pub(super) fn open_key(
+        &self,
+        domain_key: &DomainKey,
+        place: Place,
+        key: &RecordKey,
+        record: &SealedRecord,
+    ) -> Result<Opened<KeyRecord>, BadSeal> {
+        open(domain_key, key, record).inspect_err(|_| {
+            tracing::warn!(?place, ?key, version = record.version.counter, "stored record does not open");
+            self.store.report_damaged(place, key.clone(), record);
+        })
+    }
+
+    /// One record that no write in doubt can change: what writes are based on, and definite denials. A place
+    /// whose record `take` cannot open counts as damaged.
+    pub(super) async fn settled<T>(
+        &self,
+        domain: Uuid,
+        key: &RecordKey,
+        take: impl Fn(&DomainKey, Place, Option<SealedRecord>) -> Result<T, BadSeal>,
+    ) -> Result<T, Error> {
+        let mut trouble = Trouble::default();
+        let mut epochs = 0;
+        let mut places = [Place::Near, Place::Far].into_iter();
+        let mut next = places.next();
+        while let Some(place) = next {
+            let domain_key = self.domain_key(domain).await?;
+            match self.store.get(place, key.clone()).await {
+                Ok(Reading::Settled(found)) => match take(&domain_key, place, found) {
+                    Ok(taken) => return Ok(taken),
+                    Err(BadSeal) => trouble.damaged += 1,
+                },
+                Ok(Reading::InDoubt { .. }) => trouble.in_doubt = true,
+                Err(ReadError::EpochChanged) => {
+                    self.keyring.clear();
+                    if epochs < EPOCH_RETRIES {
+                        epochs += 1;
+                        continue;
+                    }
+                    trouble.last = Some(ReadError::EpochChanged);
+                }
+                Err(ReadError::Damaged) => trouble.damaged += 1,
+                Err(error) => trouble.last = Some(error),
+            }
+            next = places.next();
+        }
+        Err(trouble.error())
+    }
+}

@@ -1,0 +1,87 @@
+//! Asks one host `GET /healthz` over one kept connection. Opens a new one when the old one is gone; sets no
+//! deadline of its own.
+
+use crate::{
+    env::{Env, Task},
+    wire::{
+        hyper_io::HyperIo,
+        tls::{Expected, NodeTls, PeerRole},
+    },
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{Request, StatusCode, client::conn::http1};
+use serde::Deserialize;
+use std::{io, sync::Arc};
+
+/// Largest answer read.
+const ANSWER_MAX_BYTES: usize = 1 << 10;
+
+/// What a host says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub struct Health {
+    /// Whether requests on existing keys would be answered.
+    pub can_serve: bool,
+    /// Whether key writes would be accepted.
+    #[serde(default)]
+    pub can_write: bool,
+}
+
+/// The asker.
+pub struct Probe {
+    env: Env,
+    tls: Arc<NodeTls>,
+    address: String,
+    connection: Option<Connection>,
+}
+
+struct Connection {
+    requests: http1::SendRequest<Empty<Bytes>>,
+    /// Drives the connection; ends with this value.
+    _task: Task<()>,
+}
+
+impl Probe {
+    /// Nothing is connected yet.
+    pub fn new(env: Env, tls: Arc<NodeTls>, address: String) -> Probe {
+        Probe { env, tls, address, connection: None }
+    }
+
+    /// Asks once.
+    ///
+    /// # Errors
+    /// Whatever kept the answer from coming, or from being understood.
+    pub async fn ask(&mut self) -> io::Result<Health> {
+        // Out of its place while asking: an answer that fails, or is not waited for, ends the connection.
+        let mut connection = match self.connection.take() {
+            Some(kept) if !kept.requests.is_closed() => kept,
+            _ => self.connect().await?,
+        };
+        connection.requests.ready().await.map_err(io::Error::other)?;
+        let request = Request::get("/healthz")
+            .header("host", self.address.as_str())
+            .body(Empty::new())
+            .map_err(io::Error::other)?;
+        let answer = connection.requests.send_request(request).await.map_err(io::Error::other)?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), ANSWER_MAX_BYTES).collect().await;
+        let body = body.map_err(io::Error::other)?.to_bytes();
+        self.connection = Some(connection);
+        let mut health: Health = serde_json::from_slice(&body)
+            .map_err(|_| io::Error::other(format!("/healthz answered {status} without a health report")))?;
+        health.can_serve &= status == StatusCode::OK;
+        Ok(health)
+    }
+
+    async fn connect(&self) -> io::Result<Connection> {
+        let stream = self.env.net.connect(&self.address).await?;
+        let expect = Expected { role: PeerRole::Host, zone: None };
+        let (stream, _) = self.tls.connect_public(stream, &expect).await?;
+        let (requests, driver) = http1::handshake(HyperIo::new(stream)).await.map_err(io::Error::other)?;
+        let task = self.env.spawn("health connection", async move {
+            // An error shows at the request that met it.
+            let _ = driver.await;
+        });
+        Ok(Connection { requests, _task: task.abort_on_drop() })
+    }
+}

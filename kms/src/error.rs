@@ -1,0 +1,233 @@
+//! The one error type of the service: a code, a public sentence, a private detail for the logs, and whose
+//! fault it is. Status and number come from the code, never from the text. Knows no HTTP types.
+
+use std::{borrow::Cow, fmt, io};
+
+/// Whose fault an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The client asked for something it must not or cannot have.
+    Caller,
+    /// Another node did not do its part.
+    Peer,
+    /// This program.
+    Us,
+    /// A disk, or what it returned.
+    Disk,
+}
+
+/// What went wrong. Each code has one HTTP status and one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Code {
+    /// The request is malformed or breaks a limit.
+    BadArgument,
+    /// A ciphertext or data key does not open with this key and context. One code for every reason.
+    DecryptFailed,
+    /// The key's permitted operations do not include the one asked for.
+    WrongUse,
+    /// Part of the documented service that this build does not offer.
+    NotOffered,
+    /// No client certificate, or one that names no domain.
+    Unauthorised,
+    /// The certificate is of another domain, or no right was granted.
+    Forbidden,
+    /// No such key.
+    KeyNotFound,
+    /// No such domain in this region.
+    DomainNotFound,
+    /// No such path.
+    PathNotFound,
+    /// The path does not take this method.
+    MethodNotAllowed,
+    /// The body did not arrive in time.
+    Timeout,
+    /// The id is taken, by a key or by the tombstone of one.
+    Conflict,
+    /// The key's state does not allow the operation.
+    WrongState,
+    /// The body is too large.
+    TooLarge,
+    /// The body is not JSON by its content type.
+    WrongType,
+    /// Definitely not done, and never will be; try again.
+    Refused,
+    /// A write that may have happened, may yet, or may never.
+    Unknown,
+    /// Stored data failed its integrity check in both zones.
+    Integrity,
+    /// A fault of this program.
+    Internal,
+}
+
+/// Numbers as OVHcloud composes them: major, minor, category, application (12 bits).
+const fn number(major: u32, minor: u32, category: u32, app: u32) -> u32 {
+    major << 24 | minor << 16 | category << 12 | app
+}
+
+impl Code {
+    /// The HTTP status.
+    pub const fn status(self) -> u16 {
+        match self {
+            Code::BadArgument | Code::DecryptFailed | Code::WrongUse => 400,
+            Code::Unauthorised => 401,
+            Code::Forbidden => 403,
+            Code::KeyNotFound | Code::DomainNotFound | Code::PathNotFound => 404,
+            Code::MethodNotAllowed => 405,
+            Code::Timeout => 408,
+            Code::Conflict | Code::WrongState => 409,
+            Code::TooLarge => 413,
+            Code::WrongType => 415,
+            Code::Integrity | Code::Internal => 500,
+            Code::NotOffered => 501,
+            Code::Refused => 503,
+            Code::Unknown => 504,
+        }
+    }
+
+    /// The number clients decode: major 1 CCM, 3 REST, 5 database; category 1 internal, 2 argument,
+    /// 3 authentication, 4 authorisation, 5 not found, 6 database, 7 unavailable, 8 bad argument, 10 conflict.
+    pub const fn number(self) -> u32 {
+        match self {
+            Code::BadArgument => number(3, 3, 8, 1),
+            Code::DecryptFailed => number(3, 3, 8, 2),
+            Code::WrongUse => number(3, 3, 8, 3),
+            Code::NotOffered => number(3, 3, 8, 4),
+            Code::Unauthorised => 50_475_011,
+            Code::Forbidden => number(3, 2, 4, 1),
+            Code::KeyNotFound => 17_190_913,
+            Code::DomainNotFound => 16_994_305,
+            Code::PathNotFound => number(3, 1, 5, 1),
+            Code::MethodNotAllowed => number(3, 1, 2, 1),
+            Code::Timeout => number(3, 1, 2, 2),
+            Code::Conflict => 50_438_145,
+            Code::WrongState => number(3, 3, 10, 1),
+            Code::TooLarge => number(3, 1, 2, 3),
+            Code::WrongType => number(3, 1, 2, 4),
+            Code::Refused => 50_425_858,
+            Code::Unknown => 83_976_193,
+            Code::Integrity => number(5, 1, 1, 1),
+            Code::Internal => number(3, 1, 1, 1),
+        }
+    }
+
+    /// Whose fault it is.
+    pub const fn blame(self) -> Blame {
+        match self {
+            Code::Refused | Code::Unknown => Blame::Peer,
+            Code::Integrity => Blame::Disk,
+            Code::Internal => Blame::Us,
+            _ => Blame::Caller,
+        }
+    }
+}
+
+/// An error of the service. `Display` is the public sentence; the private detail is for logs alone.
+#[derive(Clone)]
+pub struct Error {
+    code: Code,
+    public: Cow<'static, str>,
+    detail: Option<Cow<'static, str>>,
+}
+
+impl Error {
+    /// An error with its public sentence, which must hold nothing but what the caller sent or may know.
+    pub fn new(code: Code, public: impl Into<Cow<'static, str>>) -> Error {
+        Error { code, public: public.into(), detail: None }
+    }
+
+    /// Adds what only the logs may show. Never key material, names or contexts.
+    #[must_use]
+    pub fn because(mut self, detail: impl Into<Cow<'static, str>>) -> Error {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// A malformed request.
+    pub fn bad(public: impl Into<Cow<'static, str>>) -> Error {
+        Error::new(Code::BadArgument, public)
+    }
+
+    /// Nothing was done and nothing will be: safe to repeat.
+    pub fn refused(detail: impl Into<Cow<'static, str>>) -> Error {
+        Error::new(Code::Refused, "refused: not done now, and never will be by this request; try again")
+            .because(detail)
+    }
+
+    /// The outcome of a write is not known.
+    pub fn unknown(detail: impl Into<Cow<'static, str>>) -> Error {
+        Error::new(Code::Unknown, "outcome unknown: repeat only with an id").because(detail)
+    }
+
+    /// No such key.
+    pub fn key_not_found() -> Error {
+        Error::new(Code::KeyNotFound, "key not found")
+    }
+
+    /// Stored data failed its integrity check wherever it was read.
+    pub fn integrity(detail: impl Into<Cow<'static, str>>) -> Error {
+        Error::new(Code::Integrity, "stored data failed its integrity check").because(detail)
+    }
+
+    /// A fault of this program.
+    pub fn internal(detail: impl Into<Cow<'static, str>>) -> Error {
+        Error::new(Code::Internal, "internal error").because(detail)
+    }
+
+    /// What went wrong.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// For the caller.
+    pub fn public(&self) -> &str {
+        &self.public
+    }
+
+    /// For the logs.
+    pub fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.public)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}({})", self.code, self.detail.as_deref().unwrap_or_default())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Two errors are the same answer when their codes are.
+impl PartialEq for Error {
+    fn eq(&self, other: &Error) -> bool {
+        self.code == other.code
+    }
+}
+
+/// The operating system had no randomness to give.
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Error {
+        Error::internal(format!("entropy: {}", error.kind()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documented_numbers_are_composed_as_documented() {
+        assert_eq!(Code::Unauthorised.number(), number(3, 2, 3, 3));
+        assert_eq!(Code::KeyNotFound.number(), number(1, 6, 5, 1));
+        assert_eq!(Code::DomainNotFound.number(), number(1, 3, 5, 1));
+        assert_eq!(Code::Conflict.number(), number(3, 1, 10, 1));
+        assert_eq!(Code::Refused.number(), number(3, 1, 7, 2));
+        assert_eq!(Code::Unknown.number(), number(5, 1, 6, 1));
+    }
+}

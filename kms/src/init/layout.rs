@@ -1,0 +1,95 @@
+//! Names, places and addresses of a region's nodes.
+
+use super::{Addresses, HOSTS_PER_ZONE_MAX, IDENTITIES_MAX, InitError, NODE_PORT, REST_PORT, RegionSpec};
+use crate::config::{Role, Zone};
+use std::net::{IpAddr, SocketAddr};
+
+/// One node before anything was drawn.
+pub(super) struct Place {
+    pub(super) node_id: String,
+    pub(super) role: Role,
+    pub(super) zone: Option<Zone>,
+    pub(super) address: SocketAddr,
+}
+
+/// Checks the numbers of a specification.
+pub(super) fn check(spec: &RegionSpec) -> Result<(), InitError> {
+    let wrong = |text: String| Err(InitError::Spec(text));
+    let name_ok = |name: &str| {
+        !name.is_empty()
+            && name.len() <= 63
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    if !name_ok(&spec.region) {
+        return wrong(format!(
+            "region {:?}: use lower-case letters, digits and `-`, such as eu-west-rbx",
+            spec.region
+        ));
+    }
+    if !(1..=HOSTS_PER_ZONE_MAX).contains(&spec.hosts_per_zone) {
+        return wrong(format!("hosts per zone must be between 1 and {HOSTS_PER_ZONE_MAX}"));
+    }
+    if !(1..=IDENTITIES_MAX).contains(&spec.domains) || spec.clients > IDENTITIES_MAX {
+        return wrong(format!(
+            "domains must be between 1 and {IDENTITIES_MAX}, clients at most {IDENTITIES_MAX}"
+        ));
+    }
+    spec.limits.check().map_err(|error| InitError::Spec(error.to_string()))
+}
+
+/// All nodes: databases, hosts (zones in turn, so that a list of them alternates), the entry.
+pub(super) fn places(spec: &RegionSpec) -> Result<Vec<Place>, InitError> {
+    let mut nodes = vec![
+        ("db-a".to_owned(), Role::Database, Some(Zone::A)),
+        ("db-b".to_owned(), Role::Database, Some(Zone::B)),
+    ];
+    for number in 1..=spec.hosts_per_zone {
+        for zone in [Zone::A, Zone::B] {
+            nodes.push((format!("host-{}{number}", zone.word()), Role::Host, Some(zone)));
+        }
+    }
+    nodes.push(("entry".to_owned(), Role::Entry, None));
+    if let Addresses::PerNode(given) = &spec.addresses
+        && let Some(stranger) = given.keys().find(|id| !nodes.iter().any(|(node_id, ..)| node_id == *id))
+    {
+        let known: Vec<&str> = nodes.iter().map(|(node_id, ..)| node_id.as_str()).collect();
+        return Err(InitError::Spec(format!("no node {stranger}; the nodes are {}", known.join(", "))));
+    }
+    nodes
+        .into_iter()
+        .enumerate()
+        .map(|(index, (node_id, role, zone))| {
+            let address = address(&spec.addresses, index, &node_id, role)?;
+            Ok(Place { node_id, role, zone, address })
+        })
+        .collect()
+}
+
+fn address(all: &Addresses, index: usize, node_id: &str, role: Role) -> Result<SocketAddr, InitError> {
+    match all {
+        Addresses::Loopback { rest_port, .. } if role == Role::Entry => Ok(loopback(*rest_port)),
+        Addresses::Loopback { rest_port, node_port } => u16::try_from(index)
+            .ok()
+            .and_then(|index| node_port.checked_add(index))
+            .filter(|port| port != rest_port)
+            .map(loopback)
+            .ok_or_else(|| {
+                InitError::Spec(format!(
+                    "not enough ports from {node_port} upwards beside {rest_port}: choose other ports"
+                ))
+            }),
+        Addresses::PerNode(given) => {
+            let text = given.get(node_id).ok_or_else(|| {
+                InitError::Spec(format!("no address for {node_id}: give one as {node_id}=IP"))
+            })?;
+            let ip: IpAddr = text
+                .parse()
+                .map_err(|_| InitError::Spec(format!("address of {node_id} is not an IP address: {text}")))?;
+            Ok(SocketAddr::new(ip, if role == Role::Database { NODE_PORT } else { REST_PORT }))
+        }
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}

@@ -1,0 +1,74 @@
+//! `operator.toml`: what a person's tools need to ask a region how it is. Holds no secret itself.
+
+use crate::{
+    config::ConfigError,
+    env::{Disk, Env},
+    wire::tls::{NodePem, NodeTls, TlsError},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use zeroize::Zeroizing;
+
+/// Where the nodes of a region are, and the operator's certificate. Relative paths are relative to the
+/// directory of `operator.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperatorConfig {
+    /// Region id.
+    pub region: String,
+    /// Operator's certificate, PEM.
+    pub cert: PathBuf,
+    /// Operator's private key, PEM (PKCS #8).
+    pub key: PathBuf,
+    /// CA of the nodes, PEM.
+    pub node_ca: PathBuf,
+    /// Node address of the head database.
+    pub head: String,
+    /// Node address of the tail database.
+    pub tail: String,
+    /// REST addresses of the hosts.
+    pub hosts: Vec<String>,
+    /// Address of the entry.
+    pub entry: String,
+}
+
+impl OperatorConfig {
+    /// Reads the file; paths in the result are resolved against its directory.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says what to mend.
+    pub fn load(disk: &dyn Disk, path: &Path) -> Result<OperatorConfig, ConfigError> {
+        let bytes = disk
+            .read(path)
+            .map_err(|error| ConfigError::Read(path.into(), error))?
+            .ok_or_else(|| ConfigError::Missing(path.into()))?;
+        let syntax = |text: String| ConfigError::Syntax(path.into(), text);
+        let text = String::from_utf8(bytes).map_err(|_| syntax("not UTF-8".to_owned()))?;
+        let mut config: OperatorConfig = toml::from_str(&text).map_err(|error| syntax(error.to_string()))?;
+        let dir = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        for field in [&mut config.cert, &mut config.key, &mut config.node_ca] {
+            *field = dir.join(&*field);
+        }
+        Ok(config)
+    }
+
+    /// The operator's side of mutual TLS; a handshake takes at most `handshake`.
+    ///
+    /// # Errors
+    /// [`TlsError`] says which file is wrong.
+    pub fn tls(&self, env: &Env, handshake: Duration) -> Result<Arc<NodeTls>, TlsError> {
+        let read = |what: &'static str, path: &Path| match env.disk.read(path) {
+            Ok(Some(bytes)) => Ok(Zeroizing::new(bytes)),
+            Ok(None) => Err(TlsError::Missing { what, path: path.into() }),
+            Err(error) => Err(TlsError::Read { what, path: path.into(), error }),
+        };
+        let cert = read("operator certificate", &self.cert)?;
+        let key = read("operator key", &self.key)?;
+        let node_ca = read("node CA", &self.node_ca)?;
+        NodeTls::from_pem(env, &NodePem { cert: &cert, key: &key, node_ca: &node_ca }, handshake)
+    }
+}

@@ -1,0 +1,26 @@
+//! The seam on a real machine: tokio, files, the operating system's clocks and randomness. Holds no logic
+//! of the service, and is named only by the command line, tests, benches and the crash tool.
+
+mod clock;
+mod disk;
+mod entropy;
+mod net;
+mod tasks;
+
+use crate::env::Env;
+use std::sync::Arc;
+
+/// The world of this process. To be called inside a tokio runtime with I/O and time; tasks of the
+/// returned [`Env`] run on that runtime.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn env() -> Env {
+    Env {
+        net: Arc::new(net::OsNet),
+        clock: Arc::new(clock::OsClock::new()),
+        tasks: Arc::new(tasks::OsTasks::current()),
+        entropy: Arc::new(entropy::OsEntropy::new()),
+        disk: Arc::new(disk::OsDisk),
+    }
+}

@@ -1,0 +1,274 @@
+//! One connection to a database: who may ask what (hosts: Commit, Get, Scan, Resolve, Keyring, Damaged;
+//! the head: its link; the operator: Status), and the answers. Requests of a host run side by side.
+
+use super::{
+    DatabaseStatus,
+    head::{Event, Waiting},
+    read::{self, Query},
+    tail,
+    view::Shared,
+};
+use crate::{
+    env::Env,
+    limits::ms,
+    record::CommitId,
+    store::{codec, engine::KEYRING_DIR, log::Attempt},
+    wire::{
+        frame::{self, FrameError, FrameReader},
+        message::{
+            Body, Commit, ENVELOPE_VERSION, Empty, Envelope, Fate, KeyringObject, NotDone, NotRead, Pong,
+        },
+        tls::{Peer, PeerRole},
+    },
+};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use prost::Message;
+use std::sync::Arc;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{mpsc, oneshot},
+};
+use uuid::Uuid;
+
+/// What stands behind the connections of a database node: a member, or nothing yet.
+#[derive(Clone)]
+pub(super) struct Behind {
+    /// The open store; `None` while the node is Blank or reopens its store.
+    pub(super) member: Option<(Arc<Shared>, Option<mpsc::UnboundedSender<Event>>)>,
+    pub(super) env: Env,
+    pub(super) region: String,
+}
+
+/// Serves one connection until it ends; returns why.
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    behind: Behind,
+    stream: S,
+    peer: &Peer,
+) -> String {
+    let (read, mut write) = tokio::io::split(stream);
+    let mut reader = FrameReader::new(read);
+    let mut answers = FuturesUnordered::new();
+    loop {
+        let outgoing = tokio::select! {
+            biased;
+            Some(answer) = answers.next(), if !answers.is_empty() => answer,
+            frame = reader.next() => {
+                let envelope = match frame {
+                    Ok(Some(envelope)) => envelope,
+                    Ok(None) => return "closed by the peer".to_owned(),
+                    Err(error) => return error.to_string(),
+                };
+                if envelope.version != ENVELOPE_VERSION || envelope.region != behind.region {
+                    return "another version or region".to_owned();
+                }
+                if let (PeerRole::Database, Some(Body::Hello(hello))) = (peer.role, &envelope.body) {
+                    let Some((shared, _)) = &behind.member else {
+                        return "blank: no store here".to_owned();
+                    };
+                    return tail::serve(shared, &mut reader, &mut write, &envelope, hello).await;
+                }
+                if let Some(Body::Ping(number)) = envelope.body {
+                    behind.pong(envelope.call, number)
+                } else {
+                    answers.push(behind.clone().request(peer.role, envelope));
+                    continue;
+                }
+            }
+        };
+        if let Err(error) = send(&behind.env, &mut write, &outgoing).await {
+            return error;
+        }
+    }
+}
+
+async fn send<W: AsyncWrite + Unpin>(env: &Env, write: &mut W, envelope: &Envelope) -> Result<(), String> {
+    // A peer that does not take its answers is as good as gone.
+    match env.timeout(ms(5_000), frame::write(write, envelope)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(FrameError::TooLong(bytes))) => Err(format!("an answer of {bytes} bytes")),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the peer does not read".to_owned()),
+    }
+}
+
+impl Behind {
+    fn envelope(&self, call: u64, body: Body) -> Envelope {
+        match &self.member {
+            Some((shared, _)) => shared.envelope(call, body),
+            None => Envelope {
+                version: ENVELOPE_VERSION,
+                region: self.region.clone(),
+                call,
+                body: Some(body),
+                ..Envelope::default()
+            },
+        }
+    }
+
+    fn pong(&self, call: u64, number: u64) -> Envelope {
+        let pong = match &self.member {
+            Some((shared, _)) => {
+                let view = shared.view();
+                Pong { number, last: view.last.seq, serving: view.serving, writable: view.writable }
+            }
+            None => Pong { number, last: 0, serving: false, writable: false },
+        };
+        self.envelope(call, Body::Pong(pong))
+    }
+
+    async fn request(self, role: PeerRole, envelope: Envelope) -> Envelope {
+        let call = envelope.call;
+        let body = match (role, envelope.body.clone()) {
+            (PeerRole::Host, Some(body)) => self.host(envelope, body).await,
+            (PeerRole::Operator, Some(Body::Status(_))) => self.status().await,
+            _ => Body::BadRequest(format!("a {} may not ask this", role.word())),
+        };
+        self.envelope(call, body)
+    }
+
+    async fn host(&self, envelope: Envelope, body: Body) -> Body {
+        let commit = matches!(body, Body::Commit(_));
+        let Some((shared, events)) = &self.member else {
+            return not_serving(commit);
+        };
+        if !shared.same_epoch(&envelope) {
+            // R9: an older epoch (or none yet) learns of this one; a newer one is not known here.
+            let older = envelope.epoch_no < shared.genesis.epoch_no;
+            return match (commit, older) {
+                (true, true) => Body::NotDone(NotDone::EpochChanged as i32),
+                (true, false) => Body::NotDone(NotDone::Behind as i32),
+                (false, true) => Body::NotRead(NotRead::EpochChanged as i32),
+                (false, false) => Body::NotRead(NotRead::Behind as i32),
+            };
+        }
+        match body {
+            Body::Get(key) => {
+                read::answer(shared, Query::Get(crate::record::RecordKey(key)), envelope.seen).await
+            }
+            Body::Scan(scan) => read::answer(shared, Query::scan(scan), envelope.seen).await,
+            Body::Commit(message) => commit_attempt(shared, events.as_ref(), &message, envelope.seen).await,
+            Body::Resolve(id) => resolve(shared, &id).await,
+            Body::Keyring(domain) => keyring(shared, &domain).await,
+            Body::Damaged(damaged) => {
+                tracing::warn!(
+                    target: "kms::probe",
+                    name = "damaged-report",
+                    key = %hex::encode(&damaged.key),
+                    "a host could not open a record served here"
+                );
+                Body::Committed(Empty {})
+            }
+            _ => Body::BadRequest("a host may not ask this".to_owned()),
+        }
+    }
+
+    async fn status(&self) -> Body {
+        let status = match &self.member {
+            Some((shared, _)) => status(shared).await,
+            None => Ok(DatabaseStatus { phase: "blank".to_owned(), ..DatabaseStatus::default() }),
+        };
+        match status.and_then(|status| serde_json::to_string(&status).map_err(|error| error.to_string())) {
+            Ok(json) => Body::StatusAnswer(json),
+            Err(error) => Body::BadRequest(error),
+        }
+    }
+}
+
+fn not_serving(commit: bool) -> Body {
+    if commit { Body::NotDone(NotDone::NotServing as i32) } else { Body::NotRead(NotRead::NotServing as i32) }
+}
+
+/// R4: everything that can be refused without appending is refused here or in the head's task.
+async fn commit_attempt(
+    shared: &Arc<Shared>,
+    events: Option<&mpsc::UnboundedSender<Event>>,
+    message: &Commit,
+    seen: u64,
+) -> Body {
+    let checked = codec::id16(&message.commit_id).map(CommitId).and_then(|id| {
+        let transaction = message.transaction.as_ref().ok_or(codec::Malformed("an attempt is empty"))?;
+        Ok(Attempt { id, transaction: codec::transaction_in(transaction)? })
+    });
+    let attempt = match checked {
+        Ok(attempt) => attempt,
+        Err(error) => return Body::BadRequest(error.to_string()),
+    };
+    if let Err(error) = attempt.transaction.check(attempt.id) {
+        return Body::BadRequest(error.to_string());
+    }
+    {
+        let view = shared.view();
+        if !view.serving {
+            return not_serving(true);
+        }
+        if view.last.seq < seen {
+            drop(view);
+            shared.loud("loud:behind");
+            return Body::NotDone(NotDone::Behind as i32);
+        }
+    }
+    let Some(events) = events else {
+        return not_serving(true);
+    };
+    let (answer, answered) = oneshot::channel();
+    let until = shared.env.now() + ms(shared.config.limits.queue_ms);
+    let waiting = Waiting { attempt, answer, until, size: message.encoded_len() };
+    if events.send(Event::Commit(waiting)).is_err() {
+        return not_serving(true);
+    }
+    // A dropped answer: appended, outcome not known.
+    answered.await.unwrap_or(Body::Unknown(Empty {}))
+}
+
+/// R19: what became of an attempt, as far as this log tells.
+async fn resolve(shared: &Arc<Shared>, id: &[u8]) -> Body {
+    let Ok(id) = codec::id16(id) else {
+        return Body::BadRequest("an id is not 16 bytes".to_owned());
+    };
+    match shared.engine("resolve", move |engine| engine.attempt(CommitId(id))).await {
+        Ok(Some(seq)) if seq <= shared.view().confirmed.seq => Body::Fate(Fate::Applied as i32),
+        Ok(Some(_)) => Body::Fate(Fate::InDoubt as i32),
+        Ok(None) => Body::Fate(Fate::DontKnow as i32),
+        Err(_) => not_serving(false),
+    }
+}
+
+/// The keyring lies beside the log, never in it.
+async fn keyring(shared: &Arc<Shared>, domain: &[u8]) -> Body {
+    if !shared.view().serving {
+        return not_serving(false);
+    }
+    let Ok(domain) = codec::id16(domain) else {
+        return Body::BadRequest("an id is not 16 bytes".to_owned());
+    };
+    let path = shared.config.data_dir.join(KEYRING_DIR).join(Uuid::from_bytes(domain).to_string());
+    let disk = shared.env.disk.clone();
+    match shared.env.blocking("keyring", move || disk.read(&path)).await {
+        Ok(Ok(sealed)) => Body::KeyringObject(KeyringObject { sealed }),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "cannot read a keyring object");
+            not_serving(false)
+        }
+        Err(_) => not_serving(false),
+    }
+}
+
+async fn status(shared: &Arc<Shared>) -> Result<DatabaseStatus, String> {
+    let records = shared.engine("status", super::super::engine::Engine::records).await;
+    let view = shared.view();
+    Ok(DatabaseStatus {
+        node: shared.config.node_id.clone(),
+        role: if shared.genesis.head { "head" } else { "tail" }.to_owned(),
+        phase: "member".to_owned(),
+        epoch: format!("{}:{}", shared.genesis.epoch_no, hex::encode(shared.genesis.epoch_id)),
+        db_id: hex::encode(shared.genesis.db_id),
+        last: view.last.seq,
+        hash: hex::encode(view.last.hash),
+        confirmed: view.confirmed.seq,
+        in_doubt: u64::from(view.pending.is_some()),
+        records: records.map_err(|error| error.to_string())?,
+        serving: view.serving,
+        writable: view.writable,
+        alarm: view.loud.map(str::to_owned),
+    })
+}

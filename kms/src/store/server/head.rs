@@ -1,0 +1,453 @@
+//! The head of the chain: orders transactions into batches, one in flight end to end (R1), counts the
+//! tail's confirmations (R3), and refuses before it appends whatever cannot be confirmed soon (R4, R5).
+//!
+//! One task owns the queue, the batch in flight and all writes to the engine. It never drops a batch that
+//! was appended (R7), and never answers twice.
+
+use super::view::{Pending, Shared};
+use crate::{
+    env::{Env, Mono},
+    limits::{BATCH_MAX_BYTES, BATCH_MAX_TRANSACTIONS, ms},
+    record::RecordKey,
+    store::{
+        engine::{Engine, EngineError},
+        log::{Attempt, Entry, Position},
+    },
+    wire::message::{Append, Body, Empty, NotDone, Start},
+};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// A commit that waits to be appended. Its answer is given once, through the sender.
+pub(super) struct Waiting {
+    pub(super) attempt: Attempt,
+    pub(super) answer: oneshot::Sender<Body>,
+    pub(super) until: Mono,
+    /// Encoded size, bytes.
+    pub(super) size: usize,
+}
+
+/// What reaches the head's task.
+pub(super) enum Event {
+    /// A host asks for a commit.
+    Commit(Waiting),
+    /// A link has greeted; the tail stands at `tail`.
+    Welcome { link: u64, nonce: Vec<u8>, tail: Position, out: mpsc::UnboundedSender<Body> },
+    /// The tail sent entries that this head asked for.
+    Entries { link: u64, entries: Vec<Append> },
+    /// The tail is durable up to here.
+    Confirm { link: u64, position: Position },
+    /// The tail echoed a ping that was sent at `sent`.
+    Pong { link: u64, sent: Mono },
+    /// The link is gone.
+    Down { link: u64 },
+}
+
+/// A link whose handshake is done.
+struct Link {
+    id: u64,
+    nonce: Vec<u8>,
+    out: mpsc::UnboundedSender<Body>,
+    /// When the newest ping that was echoed had been sent.
+    alive: Option<Mono>,
+    pongs: u32,
+    /// Handshake settled: the logs agree or are being brought together.
+    started: bool,
+}
+
+/// The batch in flight.
+struct InFlight {
+    pending: Arc<Pending>,
+    since: Mono,
+    waiters: Vec<oneshot::Sender<Body>>,
+}
+
+/// What evaluating a batch found out.
+struct Formed {
+    batch: Vec<Waiting>,
+    conflicts: Vec<oneshot::Sender<Body>>,
+    known: Vec<oneshot::Sender<Body>>,
+    later: VecDeque<Waiting>,
+}
+
+/// The head's task.
+pub(super) struct Head {
+    shared: Arc<Shared>,
+    queue: VecDeque<Waiting>,
+    in_flight: Option<InFlight>,
+    link: Option<Link>,
+}
+
+fn refuse(answer: oneshot::Sender<Body>, why: NotDone) {
+    // A host that no longer waits has its own answer: unknown.
+    let _ = answer.send(Body::NotDone(why as i32));
+}
+
+impl Head {
+    pub(super) fn new(shared: Arc<Shared>) -> Head {
+        let pending = shared.view().pending.clone();
+        let since = shared.env.now();
+        let in_flight = pending.map(|pending| InFlight { pending, since, waiters: Vec::new() });
+        Head { shared, queue: VecDeque::new(), in_flight, link: None }
+    }
+
+    fn env(&self) -> &Env {
+        &self.shared.env
+    }
+
+    /// Runs until the store fails; the failure itself is reported through [`Shared::fatal`].
+    pub(super) async fn run(mut self, mut events: mpsc::UnboundedReceiver<Event>) {
+        loop {
+            let wake = self.next_deadline();
+            let event = tokio::select! {
+                biased;
+                event = events.recv() => match event {
+                    Some(event) => Some(event),
+                    None => return,
+                },
+                () = async {
+                    match wake {
+                        Some(at) => self.shared.env.clock.sleep_until(at).await,
+                        None => std::future::pending().await,
+                    }
+                } => None,
+            };
+            let step = match event {
+                Some(event) => self.handle(event).await,
+                None => Ok(()),
+            };
+            let step = match step {
+                Ok(()) => self.advance().await,
+                failed => failed,
+            };
+            self.publish();
+            if step.is_err() {
+                // Appended batches stay unknown to their hosts; queued ones were never appended.
+                for waiting in self.queue.drain(..) {
+                    refuse(waiting.answer, NotDone::NotServing);
+                }
+                return;
+            }
+        }
+    }
+
+    /// R5. Why the link does not count as up, if it does not. For refusals only; safety never rests on it.
+    fn not_up(&self) -> Option<NotDone> {
+        let limits = &self.shared.config.limits;
+        let now = self.env().now();
+        let Some(link) = self.link.as_ref().filter(|link| link.started) else {
+            return Some(NotDone::NoTail);
+        };
+        let heard = link.alive.is_some_and(|sent| now.since(sent) <= ms(limits.detection_ms));
+        if !heard || link.pongs < limits.pongs_for_up {
+            return Some(NotDone::NoTail);
+        }
+        match &self.in_flight {
+            Some(flight) if now.since(flight.since) > ms(limits.stall_ms) => Some(NotDone::Stalled),
+            _ => None,
+        }
+    }
+
+    /// When something must be refused or may change without an event.
+    fn next_deadline(&self) -> Option<Mono> {
+        let limits = &self.shared.config.limits;
+        let queued = self.queue.iter().map(|waiting| waiting.until).min();
+        let stalled = self
+            .in_flight
+            .as_ref()
+            .filter(|_| !self.queue.is_empty())
+            .map(|flight| flight.since + ms(limits.stall_ms + 1));
+        [queued, stalled].into_iter().flatten().min()
+    }
+
+    fn publish(&self) {
+        let writable = self.not_up().is_none();
+        let mut view = self.shared.view();
+        view.writable = writable && view.serving;
+    }
+
+    async fn handle(&mut self, event: Event) -> Result<(), EngineError> {
+        match event {
+            Event::Commit(waiting) => {
+                self.queue.push_back(waiting);
+                Ok(())
+            }
+            Event::Welcome { link, nonce, tail, out } => {
+                self.link = Some(Link { id: link, nonce, out, alive: None, pongs: 0, started: false });
+                self.compare(tail).await
+            }
+            Event::Entries { link, entries } if self.is_current(link) => self.copy(entries).await,
+            Event::Confirm { link, position } if self.is_current(link) => self.confirm(position).await,
+            Event::Pong { link, sent } if self.is_current(link) => {
+                if let Some(link) = &mut self.link {
+                    link.alive = link.alive.max(Some(sent));
+                    link.pongs = link.pongs.saturating_add(1);
+                }
+                Ok(())
+            }
+            Event::Down { link } if self.is_current(link) => {
+                self.link = None;
+                Ok(())
+            }
+            // From a link that was replaced.
+            Event::Entries { .. } | Event::Confirm { .. } | Event::Pong { .. } | Event::Down { .. } => Ok(()),
+        }
+    }
+
+    fn is_current(&self, link: u64) -> bool {
+        self.link.as_ref().is_some_and(|current| current.id == link)
+    }
+
+    fn send(&mut self, body: Body) {
+        if let Some(link) = &self.link
+            && link.out.send(body).is_err()
+        {
+            self.link = None;
+        }
+    }
+
+    /// R6: compares the tail's log with this one and brings them together, or stops loudly.
+    async fn compare(&mut self, tail: Position) -> Result<(), EngineError> {
+        let (last, confirmed) = {
+            let view = self.shared.view();
+            (view.last, view.confirmed)
+        };
+        if tail.seq > last.seq {
+            // Honest disks never lose a synced suffix, and nothing is forwarded before its sync.
+            self.shared.loud("loud:tail-ahead");
+            self.shared.view().serving = false;
+            self.send(Body::Fetch(last.seq));
+            return Ok(());
+        }
+        let ours = self.shared.engine("position", move |engine| engine.position_at(tail.seq)).await?;
+        if ours != Some(tail) {
+            self.shared.loud("loud:not-a-prefix");
+            self.shared.view().serving = false;
+            self.link = None;
+            return Ok(());
+        }
+        if tail.seq < confirmed.seq {
+            self.shared.loud("loud:tail-below-confirmed");
+        }
+        self.shared.view().serving = true;
+        self.start(tail, confirmed).await
+    }
+
+    /// Accepts the link and sends again what the tail lacks (R7: rolled forward, never dropped).
+    async fn start(&mut self, tail: Position, confirmed: Position) -> Result<(), EngineError> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        link.started = true;
+        let nonce = link.nonce.clone();
+        self.send(Body::Start(Start { nonce: nonce.clone(), confirmed: confirmed.seq }));
+        let missing =
+            self.shared.engine("resend", move |engine| engine.entries_after(tail, usize::MAX)).await?;
+        for entry in &missing {
+            self.send(append_message(&nonce, entry));
+        }
+        if missing.is_empty()
+            && let Some(flight) = &self.in_flight
+        {
+            // The tail has the batch, its confirmation was lost.
+            let position = flight.pending.entry.position;
+            assert_eq!(position, tail, "the tail ends where the batch in flight ends");
+            return self.confirm(position).await;
+        }
+        Ok(())
+    }
+
+    /// R6: takes entries from a tail that is ahead (this disk lost synced ones). The link is made anew
+    /// afterwards, so that the logs are compared again before anything is served.
+    async fn copy(&mut self, entries: Vec<Append>) -> Result<(), EngineError> {
+        for append in entries {
+            let last = self.shared.view().last;
+            if append.previous != last.hash {
+                self.shared.loud("loud:not-a-prefix");
+                break;
+            }
+            if self.in_flight.is_some() {
+                // The tail has an entry after it, so it has the batch itself.
+                self.confirm(last).await?;
+            }
+            let Ok(entry) = Entry::decode(last, append.entry) else { break };
+            let position = entry.position;
+            self.shared.engine("copy", move |engine| engine.append_and_apply(&entry)).await?;
+            {
+                let mut view = self.shared.view();
+                view.last = position;
+                view.confirmed = position;
+            }
+            self.shared.confirmed.send_replace(position.seq);
+        }
+        self.link = None;
+        Ok(())
+    }
+
+    /// R3: the tail has the batch durably.
+    async fn confirm(&mut self, position: Position) -> Result<(), EngineError> {
+        let Some(flight) = self.in_flight.take_if(|flight| flight.pending.entry.position.seq <= position.seq)
+        else {
+            return Ok(());
+        };
+        let entry = flight.pending.entry.clone();
+        if entry.position != position {
+            self.shared.loud("loud:confirmation-of-another-history");
+            self.shared.view().serving = false;
+            self.in_flight = Some(flight);
+            self.link = None;
+            return Ok(());
+        }
+        assert_eq!(entry.epoch, self.shared.epoch(), "confirmations count in their own epoch only");
+        self.shared.engine("commit", move |engine| engine.confirm(&entry)).await?;
+        {
+            let mut view = self.shared.view();
+            assert_eq!(view.confirmed.seq + 1, position.seq, "confirmations come in order");
+            assert!(position.seq <= view.last.seq, "confirmed <= last");
+            view.confirmed = position;
+            view.pending = None;
+        }
+        tracing::debug!(target: "kms::probe", name = "confirm", node = %self.shared.config.node_id);
+        self.shared.confirmed.send_replace(position.seq);
+        for waiter in flight.waiters {
+            let _ = waiter.send(Body::Committed(Empty {}));
+        }
+        Ok(())
+    }
+
+    /// Refuses what cannot go on, and appends the next batch if the way is free.
+    async fn advance(&mut self) -> Result<(), EngineError> {
+        if !self.queue.is_empty()
+            && let Some(why) = self.not_up()
+        {
+            for waiting in self.queue.drain(..) {
+                refuse(waiting.answer, why);
+            }
+        }
+        let now = self.env().now();
+        let mut kept = VecDeque::with_capacity(self.queue.len());
+        for waiting in self.queue.drain(..) {
+            if waiting.until <= now {
+                refuse(waiting.answer, NotDone::InDoubt);
+            } else {
+                kept.push_back(waiting);
+            }
+        }
+        self.queue = kept;
+        if self.in_flight.is_some() || self.queue.is_empty() || !self.shared.view().serving {
+            return Ok(());
+        }
+        self.append().await
+    }
+
+    /// R1: evaluates, appends durably, marks pending, forwards.
+    async fn append(&mut self) -> Result<(), EngineError> {
+        let queue = std::mem::take(&mut self.queue);
+        let (last, epoch) = (self.shared.view().last, self.shared.epoch());
+        let formed = self.shared.engine("evaluate", move |engine| form(engine, queue)).await?;
+        self.queue = formed.later;
+        for answer in formed.conflicts {
+            let _ = answer.send(Body::Conflict(Empty {}));
+        }
+        for answer in formed.known {
+            let _ = answer.send(Body::Unknown(Empty {}));
+        }
+        if formed.batch.is_empty() {
+            return Ok(());
+        }
+        let (mut attempts, mut waiters) = (Vec::new(), Vec::new());
+        for waiting in formed.batch {
+            attempts.push(waiting.attempt);
+            waiters.push(waiting.answer);
+        }
+        let entry = Entry::new(last, epoch, attempts);
+        let stored = entry.clone();
+        // From here on the batch is unknown, never refused (F20): dropping the waiters says so.
+        self.shared.engine("commit", move |engine| engine.append(&stored)).await?;
+        let pending = Arc::new(Pending { changes: entry.changes(), entry });
+        {
+            let mut view = self.shared.view();
+            assert!(view.pending.is_none(), "one batch in flight");
+            assert_eq!(view.last, view.confirmed, "a batch is appended when the one before is confirmed");
+            view.last = pending.entry.position;
+            view.pending = Some(pending.clone());
+        }
+        tracing::debug!(target: "kms::probe", name = "append", node = %self.shared.config.node_id);
+        let since = self.env().now();
+        self.in_flight = Some(InFlight { pending: pending.clone(), since, waiters });
+        if let Some(link) = &self.link {
+            let message = append_message(&link.nonce, &pending.entry);
+            self.send(message);
+        }
+        Ok(())
+    }
+}
+
+fn append_message(nonce: &[u8], entry: &Entry) -> Body {
+    Body::Append(Append {
+        nonce: nonce.to_vec(),
+        seq: entry.position.seq,
+        previous: entry.previous.hash.to_vec(),
+        entry: entry.bytes.clone(),
+    })
+}
+
+/// Forms the next batch. No batch is in flight, so the stored state is the only outcome there is; a
+/// transaction that meets records of an earlier member of the batch waits for the next one (F20).
+fn form(engine: &Engine, queue: VecDeque<Waiting>) -> Result<Formed, EngineError> {
+    let mut formed =
+        Formed { batch: Vec::new(), conflicts: Vec::new(), known: Vec::new(), later: VecDeque::new() };
+    let mut touched: BTreeSet<RecordKey> = BTreeSet::new();
+    let mut ids = BTreeSet::new();
+    let mut bytes = 0;
+    for waiting in queue {
+        let transaction = &waiting.attempt.transaction;
+        let meets = transaction.expect.iter().any(|expect| touched.contains(&expect.key));
+        let full = formed.batch.len() == BATCH_MAX_TRANSACTIONS || bytes + waiting.size > BATCH_MAX_BYTES;
+        if meets || full || !formed.later.is_empty() && overlaps(&formed.later, &waiting) {
+            formed.later.push_back(waiting);
+            continue;
+        }
+        if engine.attempt(waiting.attempt.id)?.is_some() || !ids.insert(waiting.attempt.id) {
+            formed.known.push(waiting.answer);
+            continue;
+        }
+        if holds(engine, &waiting.attempt)? {
+            touched.extend(transaction.expect.iter().map(|expect| expect.key.clone()));
+            bytes += waiting.size;
+            formed.batch.push(waiting);
+        } else {
+            formed.conflicts.push(waiting.answer);
+        }
+    }
+    Ok(formed)
+}
+
+/// Keeps transactions on the same record in their order of arrival.
+fn overlaps(later: &VecDeque<Waiting>, waiting: &Waiting) -> bool {
+    later.iter().any(|earlier| {
+        earlier
+            .attempt
+            .transaction
+            .expect
+            .iter()
+            .any(|a| waiting.attempt.transaction.expect.iter().any(|b| a.key == b.key))
+    })
+}
+
+/// Whether every expectation of the attempt holds in the stored state.
+fn holds(engine: &Engine, attempt: &Attempt) -> Result<bool, EngineError> {
+    for expect in &attempt.transaction.expect {
+        let version = match engine.get(&expect.key) {
+            Ok(record) => record.map(|record| record.version),
+            // A damaged record equals no expectation; its readers get an error of their own.
+            Err(EngineError::Damaged) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if version != expect.version {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,79 @@
+//! The root key: 32 random bytes that seal domain keys. Comes from a file for now; never printed, never sent.
+
+use crate::{
+    crypto::Secret,
+    env::{Disk, Env},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+use zeroize::{Zeroize, Zeroizing};
+
+const FORMAT: &str = "okms-root-key-v1";
+
+/// The key above all domain keys of a region.
+pub struct RootKey(pub(super) Secret<32>);
+
+/// Why there is no root key. Says what to do, and nothing of the file's contents.
+#[derive(Debug, thiserror::Error)]
+pub enum RootKeyError {
+    /// No file.
+    #[error(
+        "no root key at {0}: `kms init` writes it once per region; copy it from another host of the region"
+    )]
+    Missing(PathBuf),
+    /// The file could not be read.
+    #[error("cannot read the root key {0}: {1}")]
+    Read(PathBuf, io::Error),
+    /// Not a root key file.
+    #[error(
+        "{0} is not a root key: expected one line `{FORMAT} <base64 of 32 bytes>`; restore it from its safe copy"
+    )]
+    Format(PathBuf),
+}
+
+impl RootKey {
+    /// A new root key.
+    ///
+    /// # Errors
+    /// When there is no randomness to be had.
+    pub fn generate(env: &Env) -> io::Result<RootKey> {
+        Ok(RootKey(Secret::random(env)?))
+    }
+
+    /// The contents of a root key file. The caller writes it as a private file and nowhere else.
+    pub fn file(&self) -> Zeroizing<Vec<u8>> {
+        let text = Zeroizing::new(STANDARD.encode(self.0.expose()));
+        let mut line = Zeroizing::new(Vec::with_capacity(FORMAT.len() + text.len() + 2));
+        line.extend_from_slice(FORMAT.as_bytes());
+        line.push(b' ');
+        line.extend_from_slice(text.as_bytes());
+        line.push(b'\n');
+        line
+    }
+
+    /// Reads a root key file.
+    ///
+    /// # Errors
+    /// [`RootKeyError`] says what to do.
+    pub fn load(disk: &dyn Disk, path: &Path) -> Result<RootKey, RootKeyError> {
+        let contents = disk
+            .read(path)
+            .map_err(|error| RootKeyError::Read(path.into(), error))?
+            .ok_or_else(|| RootKeyError::Missing(path.into()))?;
+        let contents = Zeroizing::new(contents);
+        RootKey::parse(&contents).ok_or_else(|| RootKeyError::Format(path.into()))
+    }
+
+    /// Reads the contents of a root key file.
+    pub fn parse(contents: &[u8]) -> Option<RootKey> {
+        let text = std::str::from_utf8(contents).ok()?.trim_ascii_end();
+        let text = text.strip_prefix(FORMAT)?.strip_prefix(' ')?;
+        let mut bytes = STANDARD.decode(text).ok()?;
+        let key = Secret::copy_from(&bytes);
+        bytes.zeroize();
+        key.map(RootKey)
+    }
+}

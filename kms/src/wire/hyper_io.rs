@@ -1,0 +1,67 @@
+//! Lets hyper read and write a stream that speaks tokio's traits. Copies what it reads once, because hyper's
+//! uninitialised buffers cannot be filled without unsafe code.
+
+use hyper::rt::ReadBufCursor;
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Largest read handed to hyper at a time.
+const BUFFER_BYTES: usize = 8 << 10;
+
+/// The adapter.
+pub struct HyperIo<S> {
+    stream: S,
+    buffer: Box<[u8]>,
+}
+
+impl<S> HyperIo<S> {
+    /// Wraps a stream.
+    pub fn new(stream: S) -> Self {
+        HyperIo { stream, buffer: vec![0; BUFFER_BYTES].into_boxed_slice() }
+    }
+}
+
+impl<S: AsyncRead + Unpin> hyper::rt::Read for HyperIo<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut target: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let len = target.remaining().min(this.buffer.len());
+        let mut part = ReadBuf::new(&mut this.buffer[..len]);
+        ready!(Pin::new(&mut this.stream).poll_read(cx, &mut part))?;
+        target.put_slice(part.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> hyper::rt::Write for HyperIo<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+}

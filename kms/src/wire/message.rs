@@ -1,0 +1,396 @@
+//! The messages between nodes. Fields are never renumbered: nodes of two versions meet during an upgrade.
+//!
+//! | between | messages |
+//! |---|---|
+//! | head and tail | Hello, Welcome, Start, Append, Confirm, Fetch, Entries, Ping, Pong |
+//! | host and database | Commit, Get, Scan, Resolve, Keyring, Damaged, Ping and their answers |
+//! | operator and database | Status |
+
+/// What every message carries around its body.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Envelope {
+    /// Version of this format: 1.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// Region of the sender.
+    #[prost(string, tag = "2")]
+    pub region: String,
+    /// Epoch number the sender is in; 0 = it does not know one yet (a host before its first answer).
+    #[prost(uint64, tag = "3")]
+    pub epoch_no: u64,
+    /// Epoch id, 16 bytes; empty with `epoch_no` 0.
+    #[prost(bytes = "vec", tag = "4")]
+    pub epoch_id: Vec<u8>,
+    /// Ties an answer to its request on one connection.
+    #[prost(uint64, tag = "5")]
+    pub call: u64,
+    /// Greatest committed sequence number the sender has seen in this epoch (R9).
+    #[prost(uint64, tag = "6")]
+    pub seen: u64,
+    /// The message.
+    #[prost(
+        oneof = "Body",
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 30, 31, 32, 33, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 60, 61"
+    )]
+    pub body: Option<Body>,
+}
+
+/// The version of [`Envelope`] written here.
+pub const ENVELOPE_VERSION: u32 = 1;
+
+/// All messages.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Body {
+    /// Head to tail: who I am and where I stand (R6).
+    #[prost(message, tag = "10")]
+    Hello(Hello),
+    /// Tail to head: the link's nonce, who I am, where I stand.
+    #[prost(message, tag = "11")]
+    Welcome(Welcome),
+    /// Head to tail: the link is accepted; appends follow.
+    #[prost(message, tag = "12")]
+    Start(Start),
+    /// Head to tail: one log entry.
+    #[prost(message, tag = "13")]
+    Append(Append),
+    /// Tail to head: durable up to here.
+    #[prost(message, tag = "14")]
+    Confirm(Position),
+    /// Head to tail: send your entries after this sequence number (head lost synced entries).
+    #[prost(uint64, tag = "15")]
+    Fetch(u64),
+    /// Tail to head: entries asked for.
+    #[prost(message, tag = "16")]
+    Entries(Entries),
+    /// Are you there?
+    #[prost(uint64, tag = "17")]
+    Ping(u64),
+    /// Yes; echoes the ping's number.
+    #[prost(message, tag = "18")]
+    Pong(Pong),
+    /// Host to head: one attempt at one transaction.
+    #[prost(message, tag = "30")]
+    Commit(Commit),
+    /// Host to database: one record, by key.
+    #[prost(bytes = "vec", tag = "31")]
+    Get(Vec<u8>),
+    /// Host to database: a page of records.
+    #[prost(message, tag = "32")]
+    Scan(Scan),
+    /// Host to database: what became of this attempt (commit id)?
+    #[prost(bytes = "vec", tag = "33")]
+    Resolve(Vec<u8>),
+    /// Host to database: the sealed domain key, by domain id.
+    #[prost(bytes = "vec", tag = "34")]
+    Keyring(Vec<u8>),
+    /// Host to database: a blob you served does not open.
+    #[prost(message, tag = "35")]
+    Damaged(Damaged),
+    /// The attempt is committed.
+    #[prost(message, tag = "40")]
+    Committed(Empty),
+    /// An expectation fails under every outcome.
+    #[prost(message, tag = "41")]
+    Conflict(Empty),
+    /// Not appended, and never will be.
+    #[prost(enumeration = "NotDone", tag = "42")]
+    NotDone(i32),
+    /// Appended, outcome not known.
+    #[prost(message, tag = "43")]
+    Unknown(Empty),
+    /// Answer to Get and Scan.
+    #[prost(message, tag = "44")]
+    Read(Read),
+    /// No read was made: see the reason.
+    #[prost(enumeration = "NotRead", tag = "45")]
+    NotRead(i32),
+    /// Answer to Resolve.
+    #[prost(enumeration = "Fate", tag = "46")]
+    Fate(i32),
+    /// Answer to Keyring.
+    #[prost(message, tag = "47")]
+    KeyringObject(KeyringObject),
+    /// The request was malformed, or not the sender's to make.
+    #[prost(string, tag = "48")]
+    BadRequest(String),
+    /// Operator to database.
+    #[prost(message, tag = "60")]
+    Status(Empty),
+    /// Answer to Status: JSON of `DatabaseStatus`.
+    #[prost(string, tag = "61")]
+    StatusAnswer(String),
+}
+
+/// Nothing.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct Empty {}
+
+/// A place in the log and the history hash there.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Position {
+    /// Sequence number; 0 = before the first entry.
+    #[prost(uint64, tag = "1")]
+    pub seq: u64,
+    /// SHA-256 over the previous hash and the entry's stored bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub hash: Vec<u8>,
+}
+
+/// First message of a chain link.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Hello {
+    /// Database id of the head, 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub db_id: Vec<u8>,
+    /// End of the head's log.
+    #[prost(message, optional, tag = "2")]
+    pub last: Option<Position>,
+}
+
+/// The tail's answer to Hello.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Welcome {
+    /// Names this link; the tail takes appends only with it.
+    #[prost(bytes = "vec", tag = "1")]
+    pub nonce: Vec<u8>,
+    /// Database id of the tail.
+    #[prost(bytes = "vec", tag = "2")]
+    pub db_id: Vec<u8>,
+    /// End of the tail's log, read after every older link was ended.
+    #[prost(message, optional, tag = "3")]
+    pub last: Option<Position>,
+}
+
+/// The head accepts the link.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Start {
+    /// From Welcome.
+    #[prost(bytes = "vec", tag = "1")]
+    pub nonce: Vec<u8>,
+    /// The head's confirmed position: a tail below it serves nothing until it has caught up (R6).
+    #[prost(uint64, tag = "2")]
+    pub confirmed: u64,
+}
+
+/// One entry of the log.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Append {
+    /// From Welcome.
+    #[prost(bytes = "vec", tag = "1")]
+    pub nonce: Vec<u8>,
+    /// Sequence number of the entry.
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    /// History hash before the entry.
+    #[prost(bytes = "vec", tag = "3")]
+    pub previous: Vec<u8>,
+    /// The entry as stored.
+    #[prost(bytes = "vec", tag = "4")]
+    pub entry: Vec<u8>,
+}
+
+/// Entries a head lost.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Entries {
+    /// In order, without gaps.
+    #[prost(message, repeated, tag = "1")]
+    pub entries: Vec<Append>,
+}
+
+/// Answer to a ping.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Pong {
+    /// The ping's number.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// End of the sender's durable log.
+    #[prost(uint64, tag = "2")]
+    pub last: u64,
+    /// Whether the sender serves reads.
+    #[prost(bool, tag = "3")]
+    pub serving: bool,
+    /// Whether the sender accepts writes (a head with its link up).
+    #[prost(bool, tag = "4")]
+    pub writable: bool,
+}
+
+/// A version of a record.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Version {
+    /// Counter.
+    #[prost(uint64, tag = "1")]
+    pub counter: u64,
+    /// Commit id, 16 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub commit_id: Vec<u8>,
+}
+
+/// A record.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Record {
+    /// Key.
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: Vec<u8>,
+    /// Version.
+    #[prost(message, optional, tag = "2")]
+    pub version: Option<Version>,
+    /// Sealed bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub blob: Vec<u8>,
+}
+
+/// A condition.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Expect {
+    /// Key.
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: Vec<u8>,
+    /// Version; none = absent.
+    #[prost(message, optional, tag = "2")]
+    pub version: Option<Version>,
+}
+
+/// A transaction.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Transaction {
+    /// Conditions.
+    #[prost(message, repeated, tag = "1")]
+    pub expect: Vec<Expect>,
+    /// Records written.
+    #[prost(message, repeated, tag = "2")]
+    pub put: Vec<Record>,
+    /// Keys removed.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub delete: Vec<Vec<u8>>,
+}
+
+/// One attempt.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Commit {
+    /// Commit id, 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub commit_id: Vec<u8>,
+    /// What to do.
+    #[prost(message, optional, tag = "2")]
+    pub transaction: Option<Transaction>,
+}
+
+/// One entry of the log as stored: a batch of attempts, applied together.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LogEntry {
+    /// Sequence number.
+    #[prost(uint64, tag = "1")]
+    pub seq: u64,
+    /// Epoch number it was written in.
+    #[prost(uint64, tag = "2")]
+    pub epoch_no: u64,
+    /// Epoch id.
+    #[prost(bytes = "vec", tag = "3")]
+    pub epoch_id: Vec<u8>,
+    /// The batch.
+    #[prost(message, repeated, tag = "4")]
+    pub batch: Vec<Commit>,
+}
+
+/// A page is asked for.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Scan {
+    /// Keys start with this.
+    #[prost(bytes = "vec", tag = "1")]
+    pub prefix: Vec<u8>,
+    /// Keys are above this; empty = from the start.
+    #[prost(bytes = "vec", tag = "2")]
+    pub after: Vec<u8>,
+    /// At most so many records.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+
+/// Records under one outcome.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Page {
+    /// In key order; at most one for a Get.
+    #[prost(message, repeated, tag = "1")]
+    pub records: Vec<Record>,
+    /// More may follow.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+
+/// Answer to a read.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Read {
+    /// The state, or the confirmed one of the two.
+    #[prost(message, optional, tag = "1")]
+    pub confirmed: Option<Page>,
+    /// Present if a write is in doubt: the state if it happens.
+    #[prost(message, optional, tag = "2")]
+    pub pending: Option<Page>,
+}
+
+/// A keyring object.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct KeyringObject {
+    /// Sealed domain key; none if the domain is unknown here.
+    #[prost(bytes = "vec", optional, tag = "1")]
+    pub sealed: Option<Vec<u8>>,
+}
+
+/// A host could not open a record.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Damaged {
+    /// Its key.
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: Vec<u8>,
+    /// Its version as served.
+    #[prost(message, optional, tag = "2")]
+    pub version: Option<Version>,
+}
+
+/// Why a commit was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum NotDone {
+    /// Not said (never sent).
+    Unspecified = 0,
+    /// No working link to the tail.
+    NoTail = 1,
+    /// Confirmations do not come.
+    Stalled = 2,
+    /// Depends on a write in doubt, or the queue time was over.
+    InDoubt = 3,
+    /// The sender's epoch is older.
+    EpochChanged = 4,
+    /// Not a serving head.
+    NotServing = 5,
+    /// The head lacks what the sender has seen.
+    Behind = 6,
+}
+
+/// Why nothing was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum NotRead {
+    /// Not said (never sent).
+    Unspecified = 0,
+    /// The sender's epoch is older.
+    EpochChanged = 1,
+    /// Not a serving member.
+    NotServing = 2,
+    /// Lacks what the sender has seen.
+    Behind = 3,
+    /// The stored bytes do not match their checksum.
+    Damaged = 4,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Fate {
+    /// Not in this log (which says nothing about the other, or the future).
+    DontKnow = 0,
+    /// Committed.
+    Applied = 1,
+    /// In the head's log, not confirmed.
+    InDoubt = 2,
+}

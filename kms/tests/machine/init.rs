@@ -1,0 +1,168 @@
+//! What `kms init` makes: files, permissions, repeatability; and what it refuses.
+
+use crate::common::{Scratch, bundle, file, seeded, spec};
+use kms::{
+    config::{NodeConfig, Role, Zone},
+    init::{Addresses, InitError, install},
+    os,
+    wire::{
+        identity::{Peer, PeerRole},
+        tls::NodeTls,
+    },
+};
+use std::{collections::BTreeMap, os::unix::fs::PermissionsExt, path::Path};
+use x509_parser::prelude::*;
+
+fn der(pem: &[u8]) -> Vec<u8> {
+    x509_parser::pem::parse_x509_pem(pem).expect("PEM").1.contents
+}
+
+#[tokio::test]
+async fn a_region_has_every_node_with_its_files() {
+    let env = os::env();
+    let bundle = bundle(&env, &spec());
+    let names: Vec<&str> = bundle.nodes.iter().map(|node| node.node_id.as_str()).collect();
+    assert_eq!(names, ["db-a", "db-b", "host-a1", "host-b1", "host-a2", "host-b2", "entry"]);
+    let scratch = Scratch::new("init-files");
+    for node in &bundle.nodes {
+        let dir = scratch.path(&node.node_id);
+        install(&*env.disk, &dir, node).expect("installs");
+        let config = NodeConfig::load(&*env.disk, &dir.join("node.toml")).expect("a valid configuration");
+        assert_eq!((config.role, config.zone), (node.role, node.zone));
+        let tls = NodeTls::load(&env, &config).expect("valid certificates");
+        assert_eq!(tls.identity().node_id, node.node_id);
+        let mode =
+            |name: &str| std::fs::metadata(dir.join(name)).map(|meta| meta.permissions().mode() & 0o777);
+        assert_eq!(mode("node.key").expect("a key"), 0o600);
+        assert_eq!(mode("root.key").is_ok(), node.role == Role::Host);
+        assert_eq!(dir.join("access-ca.crt").exists(), node.role == Role::Host);
+        let stored = env.disk.list(&dir.join("data")).expect("lists").len();
+        assert_eq!(stored > 1, node.role == Role::Database, "a store beside the keyring");
+        if node.role == Role::Host {
+            assert_eq!(mode("root.key").expect("a root key"), 0o600);
+        }
+        if node.role == Role::Database {
+            let sealed = env.disk.read(&dir.join("data/keyring").join(bundle.domains[0].to_string()));
+            assert!(sealed.expect("readable").is_some());
+        }
+    }
+    let (head, tail) = (bundle.nodes[0].genesis.clone(), bundle.nodes[1].genesis.clone());
+    let (head, tail) = (head.expect("a genesis"), tail.expect("a genesis"));
+    assert!(head.head && !tail.head && head.epoch_id == tail.epoch_id && head.members == tail.members);
+    assert_eq!([head.db_id, tail.db_id], head.members);
+}
+
+#[tokio::test]
+async fn certificates_say_who_may_do_what() {
+    let env = os::env();
+    let bundle = bundle(&env, &spec());
+    let host = bundle.node("host-a1").expect("a host");
+    let leaf = der(file(&host.files, "node.crt"));
+    let peer = Peer::from_certificate(&leaf).expect("a name");
+    assert_eq!(peer.to_string(), "kms://eu-west-rbx/host/a/host-a1");
+    assert_eq!((peer.role, peer.zone), (PeerRole::Host, Some(Zone::A)));
+    let (_, certificate) = X509Certificate::from_der(&leaf).expect("parses");
+    let names = certificate.subject_alternative_name().expect("valid").expect("present");
+    let names: Vec<String> = names.value.general_names.iter().map(ToString::to_string).collect();
+    assert!(names.iter().any(|name| name.contains("localhost")), "{names:?}");
+    assert!(names.iter().any(|name| name.contains("IPAddress")), "{names:?}");
+    let operator = Peer::from_certificate(&der(file(&bundle.operator, "operator.crt"))).expect("a name");
+    assert_eq!(operator.role, PeerRole::Operator);
+
+    let client = &bundle.clients[0];
+    let leaf = der(client.cert_pem.as_bytes());
+    let (_, certificate) = X509Certificate::from_der(&leaf).expect("parses");
+    assert_eq!(certificate.raw_serial().len(), 16);
+    let names = certificate.subject_alternative_name().expect("valid").expect("present");
+    assert!(names.critical);
+    let [GeneralName::OtherName(oid, value)] = &names.value.general_names[..] else {
+        panic!("{:?}", names.value.general_names);
+    };
+    assert_eq!(oid.to_id_string(), "1.3.6.1.4.1.311.20.2.3");
+    let text = format!("okms.domain:{}", client.domain);
+    assert!(value.ends_with(text.as_bytes()), "{value:?}");
+    assert_eq!(
+        certificate.subject().iter_common_name().next().expect("a CN").as_str().expect("text"),
+        client.domain.to_string()
+    );
+    let usage = certificate.extended_key_usage().expect("valid").expect("present").value;
+    assert!(usage.client_auth && !usage.server_auth);
+    let validity = certificate.validity();
+    let life = (validity.not_after - validity.not_before).expect("a span");
+    assert!(life.whole_days() <= 365);
+}
+
+#[tokio::test]
+async fn the_same_draws_make_the_same_region() {
+    let env = os::env();
+    let [one, two, other] = [7, 7, 8].map(|seed| bundle(&seeded(&env, seed), &spec()));
+    assert_eq!(one.domains, two.domains);
+    assert_ne!(one.domains, other.domains);
+    for (left, right) in one.nodes.iter().zip(&two.nodes) {
+        assert_eq!(left.genesis, right.genesis);
+        assert_eq!(left.keyring, right.keyring);
+        for (a, b) in left.files.iter().zip(&right.files) {
+            assert_eq!(a.path, b.path);
+            if !matches!(a.path.extension().and_then(|end| end.to_str()), Some("crt" | "key"))
+                || a.path == Path::new("root.key")
+            {
+                assert_eq!(a, b);
+            }
+        }
+    }
+    let root = |bundle: &kms::init::Bundle| {
+        file(&bundle.node("host-a1").expect("a host").files, "root.key").to_vec()
+    };
+    assert_ne!(root(&one), root(&other));
+    let text = String::from_utf8(root(&one)).expect("text");
+    assert!(text.starts_with("okms-root-key-v1 ") && text.ends_with("=\n"), "unexpected form");
+    assert!(!format!("{:?}", one.node("host-a1").expect("a host").files).contains(text.trim()));
+}
+
+#[tokio::test]
+async fn what_is_there_is_never_overwritten() {
+    let env = os::env();
+    let scratch = Scratch::new("init-twice");
+    let [one, two] = [1, 2].map(|seed| bundle(&seeded(&env, seed), &spec()));
+    let dir = scratch.path("db-a");
+    install(&*env.disk, &dir, &one.nodes[0]).expect("installs");
+    let before = std::fs::metadata(dir.join("node.key")).expect("there").modified().expect("a time");
+    assert!(matches!(install(&*env.disk, &dir, &two.nodes[0]), Err(InitError::Exists(_))));
+    assert_eq!(std::fs::metadata(dir.join("node.key")).expect("there").modified().expect("a time"), before);
+    // A store without its configuration is still a store.
+    let dir = scratch.path("stray");
+    env.disk.create_dir(&dir.join("data")).expect("creates");
+    env.disk.write_atomic(&dir.join("data/store"), b"x", false).expect("writes");
+    assert!(matches!(install(&*env.disk, &dir, &one.nodes[0]), Err(InitError::Exists(_))));
+}
+
+#[tokio::test]
+async fn a_specification_without_sense_is_refused() {
+    let env = os::env();
+    let refused = |change: &dyn Fn(&mut kms::init::RegionSpec)| {
+        let mut spec = spec();
+        change(&mut spec);
+        match kms::init::plan_region(&env, &spec) {
+            Err(InitError::Spec(text)) => text,
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("accepted"),
+        }
+    };
+    assert!(refused(&|spec| spec.region = "RBX/1".to_owned()).contains("region"));
+    assert!(refused(&|spec| spec.hosts_per_zone = 0).contains("hosts per zone"));
+    assert!(refused(&|spec| spec.domains = 0).contains("domains"));
+    assert!(refused(&|spec| spec.names = vec!["not a name".to_owned()]).contains("not a name"));
+    assert!(refused(&|spec| spec.limits.ping_ms = 0).contains("ping_ms"));
+    let ports = |spec: &mut kms::init::RegionSpec| {
+        spec.addresses = Addresses::Loopback { rest_port: 8445, node_port: 8444 };
+    };
+    assert!(refused(&ports).contains("port"));
+    let one_missing = |spec: &mut kms::init::RegionSpec| {
+        spec.addresses = Addresses::PerNode(BTreeMap::from([("db-a".to_owned(), "10.0.0.1".to_owned())]));
+    };
+    assert!(refused(&one_missing).contains("no address for db-b"));
+    let stranger = |spec: &mut kms::init::RegionSpec| {
+        spec.addresses = Addresses::PerNode(BTreeMap::from([("db-c".to_owned(), "10.0.0.1".to_owned())]));
+    };
+    assert!(refused(&stranger).contains("no node db-c"));
+}
