@@ -1,5 +1,6 @@
 //! How fast the world is, without the service: prints simulated seconds per CPU second. Not a verdict; run with
 //! `--ignored --nocapture` and the `sim` profile.
+#![expect(clippy::print_stdout, reason = "a measurement is printed")]
 
 use kms::env::{Env, Stream};
 use kms_sim::{
@@ -31,7 +32,8 @@ async fn serve(env: Env) -> String {
             while let Ok(count @ 1..) = stream.read(&mut buffer).await {
                 if count > 100 {
                     let (file, data) = (file.clone(), buffer[..count].to_vec());
-                    let work = move || (0..4).try_for_each(|at| file.write(at * 4096, &data).and(file.sync_data()));
+                    let work =
+                        move || (0..4).try_for_each(|at| file.write(at * 4096, &data).and(file.sync_data()));
                     env_.blocking("commit", work).await.expect("no panic").expect("writes");
                 }
                 let answer = stream.write_all(&buffer[..count]);
@@ -79,7 +81,10 @@ fn speed(pause_ms: u64, bytes: usize, seconds: u64) -> f64 {
         world.trace_events()
     });
     let cpu = (cpu_s() - before).max(0.01);
-    println!("every {pause_ms} ms {bytes} bytes: {events} events, {:.0} simulated s per CPU s", seconds as f64 / cpu);
+    println!(
+        "every {pause_ms} ms {bytes} bytes: {events} events, {:.0} simulated s per CPU s",
+        seconds as f64 / cpu
+    );
     seconds as f64 / cpu
 }
 
