@@ -53,6 +53,8 @@ pub struct Played {
     pub stuck: Option<String>,
     /// Keys read back at the end.
     pub keys_read: u64,
+    /// The domain of each client.
+    pub domains: BTreeMap<u32, String>,
 }
 
 fn us(span: Micros) -> Duration {
@@ -71,6 +73,8 @@ pub async fn play(cast: Cast<'_>) -> Result<Played, String> {
             READY_LIMIT.as_secs()
         ));
     }
+    let domains =
+        clients.iter().chain([&prober]).map(|client| (client.number, client.domain.clone())).collect();
     let stop = Stop::default();
     let tasks = start_load(plan, clients, &stop);
     env.sleep(us(plan.phases.warm_us)).await;
@@ -84,7 +88,8 @@ pub async fn play(cast: Cast<'_>) -> Result<Played, String> {
     for task in tasks {
         clients.push(task.await.map_err(|_| "a client's task panicked".to_owned())?);
     }
-    let mut played = Played { faults_from, healed_at, done, recovered_at, stuck: None, keys_read: 0 };
+    let mut played =
+        Played { faults_from, healed_at, done, recovered_at, stuck: None, keys_read: 0, domains };
     if plan.phases.heal == Heal::All && recovered_at.is_none() {
         played.stuck = Some("no key write was accepted after everything was healed".to_owned());
         return Ok(played);

@@ -133,6 +133,7 @@ pub fn judge(plan: &Plan, played: &Result<Played, String>, history: &History, le
                 limits: &plan.limits,
                 bounds: Bounds::default(),
                 topology: &Topology::standard(plan.topology.hosts_per_zone),
+                domains: &played.domains,
                 calm: plan.faults.is_empty(),
                 honest_disks: honest_disks(plan),
                 other_faults: &other_faults(plan, played),
