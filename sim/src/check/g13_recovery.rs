@@ -3,8 +3,9 @@
 //! writes, the one after the final heal among them. Measures the time from repair to the first acknowledged
 //! key write.
 //!
-//! Does not check: stretches shorter than the recovery bound, stretches in which nobody tried to write in
-//! time (not exercised), runs that leave something broken (no such stretch), recovery of reads (G3).
+//! Does not check: stretches shorter than the recovery bound, stretches in which no write was accepted in time
+//! but nobody tried in the last second before the bound either (not exercised), runs that leave something
+//! broken (no such stretch), recovery of reads (G3).
 
 use super::{CheckInput, end_of, spans::Spans, timeline::Timeline};
 use crate::{
@@ -44,16 +45,6 @@ fn stretch(input: &CheckInput<'_>, verdict: &mut Verdict, from: Micros, until: M
     // Key writes as the promise says; other writes only if there were none.
     let key_writes: Vec<&Op> = writes.iter().copied().filter(|op| op.call.is_key_write()).collect();
     let judged = if key_writes.is_empty() { &writes } else { &key_writes };
-    let tried: Vec<&Op> = judged
-        .iter()
-        .copied()
-        .filter(|op| end_of(op, input.history) <= bound && op.invoked <= bound)
-        .collect();
-    if tried.is_empty() {
-        verdict.count("stretches_without_writes", 1);
-        return None;
-    }
-    verdict.exercised += 1;
     for op in writes.iter().filter(|op| op.invoked >= bound && failed(op, until, input)) {
         let text = format!(
             "op {}, invoked {} ms after everything was repaired, was not accepted",
@@ -64,6 +55,15 @@ fn stretch(input: &CheckInput<'_>, verdict: &mut Verdict, from: Micros, until: M
     }
     let accepted = |op: &&&Op| matches!(op.outcome, Outcome::Ok(_));
     let first = judged.iter().filter(accepted).map(|op| end_of(op, input.history)).min();
+    // Without an attempt shortly before the bound a late first success proves nothing.
+    let last_moment = bound - input.bounds.refusal_us.min(input.bounds.recovery_us);
+    let tried: Vec<&Op> =
+        judged.iter().copied().filter(|op| (last_moment..=bound).contains(&op.invoked)).collect();
+    if first.is_none_or(|done| done > bound) && tried.is_empty() {
+        verdict.count("stretches_without_writes", 1);
+        return None;
+    }
+    verdict.exercised += 1;
     match first {
         Some(done) if done <= bound => Some(done - from),
         first => {
@@ -125,6 +125,8 @@ mod tests {
     fn accepted_late_or_never() {
         let mut build = healed();
         write(&mut build, 101 * S, Outcome::Refused);
+        assert_eq!(judged(&build).judgement(), Judgement::NotExercised, "nobody asked when it mattered");
+        write(&mut build, 104 * S + 900 * MS, Outcome::Refused);
         assert_eq!(kinds(&judged(&build)), ["not-accepting"]);
         write(&mut build, 106 * S, ok_key("k", "k", "active"));
         assert_eq!(kinds(&judged(&build)), ["not-accepting"]);

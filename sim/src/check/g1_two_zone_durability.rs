@@ -74,7 +74,9 @@ fn end_reads<'a>(input: &CheckInput<'a>) -> BTreeMap<&'a str, [Reads<'a>; 2]> {
                 reads.answered = true;
                 reads.view = Some((op.id, view));
             }
-            Outcome::Rejected { status, .. } if *status < 500 && *status != 429 => reads.answered = true,
+            Outcome::Rejected { status, .. } if (400..500).contains(status) && *status != 429 => {
+                reads.answered = true;
+            }
             _ => {}
         }
     }
@@ -142,7 +144,9 @@ fn material(input: &CheckInput<'_>, verdict: &mut Verdict, reads: &BTreeMap<&str
                 verdict.count("opened_from_another_phase", 1);
             }
         }
-        Outcome::Rejected { status, .. } if *status < 500 && !matches!(status, 401 | 403 | 429) => {
+        Outcome::Rejected { status, .. }
+            if (400..500).contains(status) && !matches!(status, 401 | 403 | 408 | 429) =>
+        {
             let end = usize::from(op.phase == Phase::TailAlone);
             let view = reads.get(key.as_str()).and_then(|reads| reads[end].view);
             let opens = |state: &str| matches!(state, "active" | "deactivated" | "compromised");

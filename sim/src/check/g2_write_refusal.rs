@@ -40,6 +40,8 @@ struct Judge<'a> {
     excused: Spans,
     /// Moments at which at least one host is lost.
     hosts_lost: Spans,
+    /// Moments at which anything was wrong, recovery included.
+    disturbed: Spans,
     refusals: Vec<Micros>,
 }
 
@@ -59,6 +61,7 @@ impl<'a> Judge<'a> {
             timeline,
             excused: excused.extended(input.bounds.recovery_us),
             hosts_lost: Spans::union(&lost),
+            disturbed: timeline.disturbed().extended(input.bounds.recovery_us),
             refusals: Vec::new(),
         }
     }
@@ -158,6 +161,9 @@ impl<'a> Judge<'a> {
         let word = match op.outcome {
             Outcome::Refused => "refused",
             Outcome::SaidUnknown => "answered 'outcome unknown'",
+            Outcome::Unknown if op.done.is_some() && !self.disturbed.touches(op.invoked, end) => {
+                "not answered"
+            }
             _ => return,
         };
         let while_ = if hosts_lost { "while only hosts were lost" } else { "while nothing was lost" };
@@ -279,6 +285,7 @@ mod tests {
             (20 * S, 5 * MS, rejected(500), "not-refused"),
             (40 * S, 5 * MS, Outcome::Refused, "refused-without-loss"),
             (40 * S, 5 * MS, Outcome::SaidUnknown, "refused-without-loss"),
+            (40 * S, 5 * MS, Outcome::Unknown, "refused-without-loss"),
         ];
         for (at, took, outcome, kind) in cases {
             let mut build = broken();

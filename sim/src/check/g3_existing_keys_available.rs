@@ -103,7 +103,7 @@ fn on_existing_key(op: &Op, existing: &BTreeMap<&str, Micros>) -> bool {
 fn answered(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Ok(_) => true,
-        Outcome::Rejected { status, .. } => *status < 500 && *status != 429,
+        Outcome::Rejected { status, .. } => (400..500).contains(status) && *status != 429,
         Outcome::Refused | Outcome::SaidUnknown | Outcome::Unknown => false,
     }
 }

@@ -17,6 +17,8 @@ pub mod spans;
 pub mod swapped;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 pub mod timeline;
 
 use crate::{
@@ -195,7 +197,8 @@ fn end_of(op: &Op, history: &History) -> Micros {
 fn in_doubt(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::SaidUnknown | Outcome::Unknown => true,
-        Outcome::Rejected { status, .. } => *status >= 500,
+        // A server error, or a success that could not be read.
+        Outcome::Rejected { status, .. } => !(400..500).contains(status),
         Outcome::Ok(_) | Outcome::Refused => false,
     }
 }

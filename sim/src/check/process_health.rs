@@ -1,4 +1,4 @@
-//! No process ends by itself, no answer is an internal error, and with honest disks nothing happens that the
+//! No process ends by itself, no answer is an internal error or unreadable, and with honest disks nothing happens that the
 //! protocol calls loud. Not a promise to customers: a finding about the service in any run.
 //!
 //! Does not check: processes that hang (G2, G3 and G13 see that), memory, logs. Internal errors about keys
@@ -29,6 +29,13 @@ pub fn check(input: &CheckInput<'_>, _timeline: &Timeline) -> Verdict {
         }
     }
     for op in &input.history.ops {
+        if let Outcome::Rejected { status, .. } = op.outcome
+            && status < 400
+        {
+            let text =
+                format!("op {} was answered {status} with a body that is not the documented one", op.id);
+            verdict.broken("malformed-answer", &[op.id], text);
+        }
         if let Outcome::Rejected { status: 500, .. } = op.outcome {
             let damaged = op.call.key().map_or(swaps.any(), |key| swaps.touched(key, op.invoked));
             if damaged {
@@ -64,8 +71,9 @@ mod tests {
         build.event(S, What::Exited { node: "db-b".into(), why: "cannot listen".into() });
         build.probes.insert("loud:not-a-prefix".into(), 1);
         build.read("k", S, rejected(500));
+        build.read("k", S, rejected(200));
         let verdict = judged(&build);
-        assert_eq!(kinds(&verdict), ["panic", "exited", "loud", "internal-error"]);
+        assert_eq!(kinds(&verdict), ["panic", "exited", "loud", "internal-error", "malformed-answer"]);
         assert!(!verdict.violations[0].text.contains("second"));
     }
 

@@ -343,6 +343,8 @@ impl<K: Ord + Clone> Toggles<K> {
             Some(since) => since,
         };
         if let Some(since) = since {
+            // A start at 0 still is a start: the moment before is kept, so that recovery follows it.
+            let at = if since == 0 { at.max(1) } else { at };
             self.spans.entry(key.clone()).or_default().push((since, at));
         }
     }
@@ -385,6 +387,15 @@ mod tests {
         let mut build = Build::new();
         build.up("db-a", S).down("db-a", 5 * S).down("db-a", 6 * S).up("db-a", 7 * S).up("db-a", 8 * S);
         assert_eq!(timeline(&build).unavailable("db-a"), Spans::of([(0, S), (5 * S, 7 * S)]));
+    }
+
+    #[test]
+    fn a_start_at_zero_is_a_start() {
+        let mut build = Build::new();
+        build.up("db-a", 0).up("host-b1", 0);
+        let timeline = timeline(&build);
+        assert_eq!(timeline.worst_loss(4 * S, 4 * S), Loss::Beyond);
+        assert_eq!(timeline.worst_loss(6 * S, 6 * S), Loss::Nothing);
     }
 
     #[test]

@@ -275,7 +275,7 @@ fn used(op: &Op, what: Use) -> Option<Step> {
     }
 }
 
-/// Statuses that say nothing about the key: who asks, how fast, how often, or the server's own trouble.
+/// Statuses that say nothing about the key: who asks, how fast, how often, or the server's own trouble (an answer that could not be read included).
 fn says_nothing(status: u16) -> bool {
-    matches!(status, 401 | 403 | 408 | 429) || status >= 500
+    matches!(status, 401 | 403 | 408 | 429) || !(400..500).contains(&status)
 }
