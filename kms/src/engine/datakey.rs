@@ -24,7 +24,7 @@ impl HostService {
         id: Uuid,
         bits: u32,
     ) -> Result<(String, SecretBytes), Error> {
-        if !(DATA_KEY_MIN_BITS..=DATA_KEY_MAX_BITS).contains(&bits) || bits % 8 != 0 {
+        if !(DATA_KEY_MIN_BITS..=DATA_KEY_MAX_BITS).contains(&bits) || !bits.is_multiple_of(8) {
             return Err(Error::bad("size must be a multiple of 8 from 64 to 4096"));
         }
         let usable = self.to_protect(may.domain(), id, Operations::WRAP).await?;

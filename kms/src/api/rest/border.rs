@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
 use time::OffsetDateTime;
 use tower_service::Service;
+use tracing::Instrument;
 use uuid::Uuid;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -53,7 +54,8 @@ impl Border {
         let note = Arc::new(Note::new(id, self.client.take()));
         let method = request.method().clone();
         request.extensions_mut().insert(Arc::clone(&note));
-        let mut response = match self.router.call(request).await {
+        let span = tracing::info_span!("request", id = %id);
+        let mut response = match self.router.call(request).instrument(span).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
