@@ -135,6 +135,14 @@ pub enum ConfigError {
 }
 
 impl NodeConfig {
+    /// Reads the text of a `node.toml`, checking its syntax only.
+    ///
+    /// # Errors
+    /// The parser's words: where, and what was expected.
+    pub fn parse(text: &str) -> Result<NodeConfig, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
     /// Reads and checks a configuration; paths in the result are resolved against its directory.
     ///
     /// # Errors
@@ -146,8 +154,7 @@ impl NodeConfig {
             .ok_or_else(|| ConfigError::Missing(path.into()))?;
         let text =
             String::from_utf8(bytes).map_err(|_| ConfigError::Syntax(path.into(), "not UTF-8".to_owned()))?;
-        let mut config: NodeConfig =
-            toml::from_str(&text).map_err(|error| ConfigError::Syntax(path.into(), error.to_string()))?;
+        let mut config = NodeConfig::parse(&text).map_err(|error| ConfigError::Syntax(path.into(), error))?;
         config.check(path)?;
         let dir = path.parent().unwrap_or(Path::new("")).to_path_buf();
         for field in [&mut config.data_dir, &mut config.cert, &mut config.key, &mut config.node_ca] {

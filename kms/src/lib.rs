@@ -1,7 +1,7 @@
 //! A key management service: one region of two zones, every key write held by both zones' databases
 //! before it is acknowledged, every record sealed before it leaves a host.
 //!
-//! The crate touches the world only through [`env`]: production gives it sockets, files and the system
+//! The crate touches the world only through [`mod@env`]: production gives it sockets, files and the system
 //! clock (`os`), the simulator gives it simulated ones. There is no feature, cfg or static that switches
 //! between the two.
 
@@ -17,6 +17,7 @@ pub mod error;
 pub mod iam;
 pub mod init;
 pub mod limits;
+pub mod node;
 pub mod operator;
 pub mod os;
 pub mod record;

@@ -2,4 +2,8 @@
 //! drawn from a seed, and checkers that judge the history its clients saw.
 
 pub mod actions;
+pub mod check;
+pub mod conformance;
 pub mod history;
+pub mod report;
+pub mod world;

@@ -1,5 +1,6 @@
 //! Tests on a real machine: the seam, making a region, TLS between nodes, the entry, the command line.
 
+mod chain;
 mod common;
 mod entry;
 mod init;

@@ -12,3 +12,5 @@ mod types;
 
 pub use server::{RestServer, ServeError, serve};
 pub use tls::TlsError;
+#[cfg(fuzzing)]
+pub use types::read_every_body;

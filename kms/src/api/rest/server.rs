@@ -47,7 +47,7 @@ pub struct RestServer {
     env: Env,
     connections: Arc<Semaphore>,
     connections_max: u32,
-    _accepting: Task<()>,
+    accepting: Task<()>,
 }
 
 /// What every connection needs.
@@ -90,13 +90,19 @@ pub async fn serve(
     let connections = Arc::new(Semaphore::new(connections_max as usize));
     let accepting =
         env.spawn("rest-accept", accept(shared, listener, Arc::clone(&connections))).abort_on_drop();
-    Ok(RestServer { address, stop, env, connections, connections_max, _accepting: accepting })
+    Ok(RestServer { address, stop, env, connections, connections_max, accepting })
 }
 
 impl RestServer {
     /// The address really bound.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Returns if the endpoint ends by itself, which it should not; says why.
+    pub async fn stopped(&mut self) -> String {
+        let _ = (&mut self.accepting).await;
+        "the REST endpoint's listening task ended".to_owned()
     }
 
     /// Stops accepting and waits for requests in flight, for at most [`DRAIN_MS`].

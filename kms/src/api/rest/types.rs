@@ -309,3 +309,15 @@ pub(super) struct HealthBody {
     pub(super) can_serve: bool,
     pub(super) can_write: bool,
 }
+
+/// Reads `bytes` as every request body there is (fuzzing only): none may panic.
+#[cfg(fuzzing)]
+pub fn read_every_body(bytes: &[u8]) {
+    let _ = serde_json::from_slice::<CreateBody>(bytes).map(CreateBody::into_new_key);
+    let _ = serde_json::from_slice::<RenameBody>(bytes).map(RenameBody::into_name);
+    let _ = serde_json::from_slice::<DeactivateBody>(bytes).map(|body| body.reason());
+    let _ = serde_json::from_slice::<EncryptBody>(bytes).map(EncryptBody::into_parts);
+    let _ = serde_json::from_slice::<DecryptBody>(bytes).map(DecryptBody::into_parts);
+    let _ = serde_json::from_slice::<DataKeyBody>(bytes).map(DataKeyBody::bits);
+    let _ = serde_json::from_slice::<DecryptDataKeyBody>(bytes).map(DecryptDataKeyBody::into_blob);
+}

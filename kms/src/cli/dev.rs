@@ -1,0 +1,210 @@
+//! `kms dev`: a whole region in this process, with real disks and real certificates.
+
+use super::{
+    Failure,
+    output::say,
+    region::{self, read_text},
+    serve::EndSignals,
+};
+use clap::Args;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use kms::{
+    config::{NodeConfig, Role},
+    entry::probe::Probe,
+    env::Env,
+    init::{Addresses, NODE_FILE, REST_PORT, RegionSpec, plan_region},
+    limits::Limits,
+    node::{self, Running},
+    operator::OperatorConfig,
+};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Hosts in each zone if nothing is said.
+const HOSTS_PER_ZONE: u32 = 2;
+/// How long the nodes may take to find each other before we say so.
+const READY_WITHIN: Duration = Duration::from_secs(15);
+/// Longest wait for one answer about health.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Args)]
+#[command(after_help = "The first start makes certificates, keys and stores; later starts use them again.\n\
+    Data survives kill -9. Not for production: all zones share one machine and one process.")]
+pub(super) struct Options {
+    /// Where certificates, keys and data are kept
+    #[arg(long, value_name = "DIR", default_value = "./kms-dev")]
+    dir: PathBuf,
+    /// Port of the REST endpoint; the nodes use the ports after it [default: 8443]
+    #[arg(long)]
+    port: Option<u16>,
+    /// Hosts in each of the two zones [default: 2]
+    #[arg(long, value_name = "N")]
+    hosts_per_zone: Option<u32>,
+}
+
+pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
+    let mut end = EndSignals::listen().map_err(Failure::runtime)?;
+    let dir = std::path::absolute(&options.dir).map_err(Failure::usage)?;
+    let region_dir = dir.join("region");
+    let operator_file = region_dir.join("operator").join("operator.toml");
+    let made = env.disk.read(&operator_file).map_err(Failure::runtime)?.is_none();
+    if made {
+        make(&env, &dir, &region_dir, &options)?;
+    }
+    let operator = OperatorConfig::load(&*env.disk, &operator_file).map_err(Failure::usage)?;
+    agrees(&operator, &options, &dir)?;
+    let mut nodes = start(&env, &region_dir).await?;
+    let yaml = read_text(&*env.disk, &region_dir.join("okms.yaml"))?;
+    env.disk.write_atomic(&dir.join("okms.yaml"), yaml.as_bytes(), false).map_err(Failure::runtime)?;
+    let domains = read_text(&*env.disk, &region_dir.join("domains.txt"))?;
+    let guide = guide(&dir, &region_dir, &operator, domains.trim(), &yaml);
+
+    let ended = {
+        let mut ends: FuturesUnordered<_> = nodes
+            .iter_mut()
+            .map(|(name, node)| async move { format!("{name} ended: {}", node.stopped().await) })
+            .collect();
+        let work = async {
+            let ready = ready(&env, &operator).await;
+            if let Err(error) = &ready {
+                tracing::warn!(%error, "the region does not take key writes yet");
+            }
+            say(format_args!("{}{guide}", if made { "A new region was made.\n" } else { "" }));
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            _ = end.next() => None,
+            reason = ends.next() => reason,
+            () = work => None,
+        }
+    };
+    say("Stopping.\n");
+    // Clients first, then the hosts, then the databases they need.
+    for (_, node) in nodes.into_iter().rev() {
+        node.shutdown().await;
+    }
+    ended.map_or(Ok(()), |reason| Err(Failure::Runtime(reason)))
+}
+
+fn make(env: &Env, dir: &Path, region_dir: &Path, options: &Options) -> Result<(), Failure> {
+    let rest_port = options.port.unwrap_or(REST_PORT);
+    let spec = RegionSpec {
+        region: "eu-west-rbx".to_owned(),
+        hosts_per_zone: options.hosts_per_zone.unwrap_or(HOSTS_PER_ZONE),
+        domains: 1,
+        clients: 1,
+        addresses: Addresses::Loopback { rest_port, node_port: rest_port.saturating_add(1) },
+        names: Vec::new(),
+        limits: Limits::default(),
+    };
+    let bundle = plan_region(env, &spec)?;
+    env.disk.create_dir(dir).map_err(|error| Failure::runtime(format!("{}: {error}", dir.display())))?;
+    region::write(env, region_dir, &bundle)
+}
+
+/// Refuses options that differ from what the region was made with.
+fn agrees(operator: &OperatorConfig, options: &Options, dir: &Path) -> Result<(), Failure> {
+    let port = operator.entry.parse::<SocketAddr>().map_err(Failure::usage)?.port();
+    let per_zone = operator.hosts.len() / 2;
+    let other = |what: &str| {
+        Err(Failure::Usage(format!(
+            "the region in {} was made with {what}: start it so, or choose another --dir",
+            dir.display()
+        )))
+    };
+    if options.port.is_some_and(|wanted| wanted != port) {
+        return other(&format!("--port {port}"));
+    }
+    if options.hosts_per_zone.is_some_and(|wanted| wanted as usize != per_zone) {
+        return other(&format!("--hosts-per-zone {per_zone}"));
+    }
+    Ok(())
+}
+
+/// Starts every node found: databases, hosts, the entry.
+async fn start(env: &Env, region_dir: &Path) -> Result<Vec<(String, Running)>, Failure> {
+    let mut found = Vec::new();
+    for name in env.disk.list(region_dir).map_err(Failure::runtime)? {
+        let file = region_dir.join(&name).join(NODE_FILE);
+        if env.disk.read(&file).ok().flatten().is_some() {
+            let config = NodeConfig::load(&*env.disk, &file).map_err(Failure::usage)?;
+            let turn = match config.role {
+                Role::Database => 0,
+                Role::Host => 1,
+                Role::Entry => 2,
+            };
+            found.push((turn, config.node_id, file));
+        }
+    }
+    found.sort();
+    let mut nodes = Vec::new();
+    for (_, name, file) in found {
+        let node = node::serve(env.clone(), &file).await.map_err(|error| {
+            Failure::Runtime(format!(
+                "{name}: {error}\nIs another `kms dev` running? Then choose other --dir and --port."
+            ))
+        })?;
+        nodes.push((name, node));
+    }
+    Ok(nodes)
+}
+
+/// Waits until every host takes key writes, and the entry knows a host.
+async fn ready(env: &Env, operator: &OperatorConfig) -> Result<(), String> {
+    let tls = operator.tls(env, ANSWER_WITHIN).map_err(|error| error.to_string())?;
+    let until = env.now() + READY_WITHIN;
+    for address in operator.hosts.iter().chain([&operator.entry]) {
+        let mut probe = Probe::new(env.clone(), tls.clone(), address.clone());
+        loop {
+            let why = match env.timeout(ANSWER_WITHIN, probe.ask()).await {
+                Ok(Ok(health)) if health.can_serve && health.can_write => break,
+                Ok(Ok(_)) => "it cannot write".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer in time".to_owned(),
+            };
+            if env.now() > until {
+                return Err(format!("{address}: {why}"));
+            }
+            env.sleep(Duration::from_millis(20)).await;
+        }
+    }
+    Ok(())
+}
+
+/// What to do with it.
+fn guide(dir: &Path, region_dir: &Path, operator: &OperatorConfig, domain: &str, yaml: &str) -> String {
+    let quoted = |path: PathBuf| format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"));
+    let curl = format!(
+        "curl -sS --cacert {} --cert {} --key {}",
+        quoted(region_dir.join("ca.pem")),
+        quoted(region_dir.join("clients/client-1.crt")),
+        quoted(region_dir.join("clients/client-1.key")),
+    );
+    let keys = format!("https://{}/api/{domain}/v1/servicekey", operator.entry);
+    let post = format!("{curl} -H 'content-type: application/json'");
+    format!(
+        "Region {region} is ready: https://{entry}, domain {domain}\n\
+         \n\
+         {okms} (configuration of the okms command line tool):\n\
+         {yaml}\n\
+         # make a key, and keep its id\n\
+         KEY=$({post} -d '{{\"name\":\"demo\",\"type\":\"oct\",\"size\":256,\"operations\":[\"encrypt\",\"decrypt\"]}}' \\\n  \
+           {keys} | sed 's/.*\"id\":\"\\([^\"]*\\)\".*/\\1/'); echo $KEY\n\
+         # encrypt (plaintext is base64), and keep the ciphertext\n\
+         TEXT=$({post} -d '{{\"plaintext\":\"aGVsbG8=\"}}' \\\n  \
+           {keys}/$KEY/encrypt | sed 's/.*\"ciphertext\":\"\\([^\"]*\\)\".*/\\1/'); echo $TEXT\n\
+         # decrypt\n\
+         {post} -d '{{\"ciphertext\":\"'$TEXT'\"}}' \\\n  {keys}/$KEY/decrypt\n\
+         \n\
+         How it is: kms status --dir {dir}\n\
+         Ctrl-C stops it.\n",
+        region = operator.region,
+        entry = operator.entry,
+        okms = dir.join("okms.yaml").display(),
+        dir = quoted(dir.into()),
+    )
+}

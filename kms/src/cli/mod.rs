@@ -1,0 +1,103 @@
+//! The command line. The one place, with the tests, that names the real world (`kms::os`).
+//!
+//! Exit codes: 0 done, 1 wrong usage or configuration, 2 failed while running. Results go to stdout,
+//! everything else to stderr.
+
+mod dev;
+mod init;
+mod logs;
+mod output;
+mod region;
+mod serve;
+mod status;
+
+use clap::{Parser, Subcommand};
+use kms::{env::Env, os};
+use output::{complain, say};
+use std::{future::Future, process::ExitCode};
+
+/// A key management service: one region of two zones, every key write held by both.
+#[derive(Debug, Parser)]
+#[command(name = "kms", version, arg_required_else_help = true)]
+#[command(after_help = "Start with `kms dev`: a whole region on this machine, with example commands.\n\
+                        Exit codes: 0 done, 1 wrong usage or configuration, 2 failed while running.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    logs: logs::Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a new region: certificates, keys, one directory per node. Overwrites nothing.
+    Init(init::Options),
+    /// Run one node.
+    Serve(serve::Options),
+    /// Run a whole region on 127.0.0.1, in one process, with its data under a directory.
+    Dev(dev::Options),
+    /// Ask every node of a region how it is.
+    Status(status::Options),
+}
+
+/// How a command failed.
+#[derive(Debug)]
+enum Failure {
+    /// The person can mend it: arguments, configuration.
+    Usage(String),
+    /// It failed while running.
+    Runtime(String),
+}
+
+impl Failure {
+    fn usage(error: impl ToString) -> Failure {
+        Failure::Usage(error.to_string())
+    }
+
+    fn runtime(error: impl ToString) -> Failure {
+        Failure::Runtime(error.to_string())
+    }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            complain(error.render().ansi());
+            return ExitCode::from(1);
+        }
+        Err(help) => {
+            say(help.render());
+            return ExitCode::SUCCESS;
+        }
+    };
+    let quiet = !matches!(cli.command, Command::Serve(_));
+    let done = logs::start(&cli.logs, quiet).and_then(|()| run(cli.command));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(error)) => {
+            complain(format_args!("error: {error}\n"));
+            ExitCode::from(1)
+        }
+        Err(Failure::Runtime(error)) => {
+            complain(format_args!("error: {error}\n"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Init(options) => in_runtime(|env| init::run(env, options)),
+        Command::Serve(options) => in_runtime(|env| serve::run(env, options)),
+        Command::Dev(options) => in_runtime(|env| dev::run(env, options)),
+        Command::Status(options) => in_runtime(|env| status::run(env, options)),
+    }
+}
+
+fn in_runtime<F: Future<Output = Result<(), Failure>>>(work: impl FnOnce(Env) -> F) -> Result<(), Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::runtime)?;
+    runtime.block_on(async { work(os::env()).await })
+}

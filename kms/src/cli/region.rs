@@ -1,0 +1,83 @@
+//! A region as a tree of directories: `<node>/` for each node, `operator/`, `clients/`, `ca.pem`,
+//! `okms.yaml`. Appears whole or not at all.
+
+use super::Failure;
+use kms::{
+    env::{Disk, Env, Purpose},
+    init::{Bundle, InitError, install, write_files},
+};
+use std::path::{Path, PathBuf};
+
+impl From<InitError> for Failure {
+    fn from(error: InitError) -> Failure {
+        match error {
+            InitError::Spec(_) | InitError::Exists(_) => Failure::usage(error),
+            other => Failure::runtime(other),
+        }
+    }
+}
+
+/// Writes a region to `dir`, which must not exist or be empty: beside it first, then renamed.
+pub(super) fn write(env: &Env, dir: &Path, bundle: &Bundle) -> Result<(), Failure> {
+    let disk = &*env.disk;
+    let on_disk = |path: &Path| {
+        let path = path.to_path_buf();
+        move |error| Failure::from(InitError::Disk(path, error))
+    };
+    if !disk.list(dir).map_err(on_disk(dir))?.is_empty() {
+        return Err(InitError::Exists(dir.into()).into());
+    }
+    let tag: [u8; 4] = env.random(Purpose::Public).map_err(Failure::runtime)?;
+    let mut partial = dir.as_os_str().to_owned();
+    partial.push(format!(".partial-{}", tag.map(|byte| format!("{byte:02x}")).concat()));
+    let partial = PathBuf::from(partial);
+    for node in &bundle.nodes {
+        install(disk, &partial.join(&node.node_id), node)?;
+    }
+    write_files(disk, &partial.join("operator"), &bundle.operator)?;
+    for client in &bundle.clients {
+        write_files(disk, &partial.join("clients"), &client.files())?;
+    }
+    let small = |name: &str, contents: String| {
+        let path = partial.join(name);
+        disk.write_atomic(&path, contents.as_bytes(), false).map_err(on_disk(&path))
+    };
+    small("ca.pem", bundle.ca_pem.clone())?;
+    let domains: Vec<String> = bundle.domains.iter().map(|domain| format!("{domain}\n")).collect();
+    small("domains.txt", domains.concat())?;
+    if let Some(client) = bundle.clients.first() {
+        small("okms.yaml", okms_yaml(dir, &bundle.endpoint, &client.name))?;
+    }
+    disk.sync_dir(&partial).map_err(on_disk(&partial))?;
+    disk.rename(&partial, dir).map_err(on_disk(dir))?;
+    let parent = dir.parent().unwrap_or(Path::new("/"));
+    disk.sync_dir(parent).map_err(on_disk(parent))
+}
+
+/// Configuration of the `okms` command line tool.
+fn okms_yaml(dir: &Path, endpoint: &str, client: &str) -> String {
+    // A JSON string is a YAML string.
+    let quoted = |path: PathBuf| serde_json::Value::from(path.to_string_lossy()).to_string();
+    let ca = quoted(dir.join("ca.pem"));
+    let cert = quoted(dir.join("clients").join(format!("{client}.crt")));
+    let key = quoted(dir.join("clients").join(format!("{client}.key")));
+    format!(
+        "version: 1\n\
+         profile: default\n\
+         profiles:\n  \
+           default:\n    \
+             restapi:\n      \
+               endpoint: \"https://{endpoint}\"\n      \
+               ca: {ca}\n      \
+               auth: {{ type: mtls, cert: {cert}, key: {key} }}\n"
+    )
+}
+
+/// Reads a small text file that a region must have.
+pub(super) fn read_text(disk: &dyn Disk, path: &Path) -> Result<String, Failure> {
+    let bytes = disk
+        .read(path)
+        .map_err(|error| Failure::runtime(format!("{}: {error}", path.display())))?
+        .ok_or_else(|| Failure::usage(format!("{} is missing", path.display())))?;
+    String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{} is not text", path.display())))
+}

@@ -1,0 +1,119 @@
+//! Wires one node together from its configuration: what `kms serve` runs, what the simulator boots. Makes no
+//! certificate, no key and no store: only `kms init` does.
+
+use crate::{
+    api::rest::{self, RestServer, ServeError},
+    config::{ConfigError, NodeConfig, Role},
+    entry::{self, Entry, EntryError},
+    env::Env,
+    store::{
+        client::StoreClient,
+        server::{self, DatabaseNode},
+    },
+    vault::{RootKey, RootKeyError},
+    wire::tls::{NodeTls, TlsError},
+};
+use std::{io, path::Path, sync::Arc};
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// `node.toml`.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The node's certificate, key or CA.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The root key of a host.
+    #[error(transparent)]
+    RootKey(#[from] RootKeyError),
+    /// The node address of a database.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(String, io::Error),
+    /// The REST endpoint of a host.
+    #[error("REST endpoint: {0}")]
+    Rest(#[from] ServeError),
+    /// The entry.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+}
+
+impl NodeError {
+    /// Whether the configuration must be mended, rather than the machine.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            NodeError::Config(_) | NodeError::Tls(_) | NodeError::RootKey(_) => true,
+            NodeError::Rest(error) => matches!(error, ServeError::NoAddress | ServeError::Tls(_)),
+            NodeError::Entry(error) => matches!(error, EntryError::Needs(_)),
+            NodeError::Listen(..) => false,
+        }
+    }
+}
+
+/// A running node.
+pub struct Running {
+    kind: Kind,
+}
+
+enum Kind {
+    Database(DatabaseNode),
+    Host(RestServer),
+    Entry(Entry),
+}
+
+/// Starts the node that `config_path` describes; it listens when this returns.
+///
+/// # Errors
+/// [`NodeError`] says what to mend.
+pub async fn serve(env: Env, config_path: &Path) -> Result<Running, NodeError> {
+    let config = NodeConfig::load(&*env.disk, config_path)?;
+    let tls = NodeTls::load(&env, &config)?;
+    tracing::info!(node = config.node_id, role = config.role.word(), region = config.region, "starting");
+    let kind = match config.role {
+        Role::Database => Kind::Database(database(env, config, tls).await?),
+        Role::Host => Kind::Host(host(env, &config, tls).await?),
+        Role::Entry => Kind::Entry(entry::serve(&env, &config, tls).await?),
+    };
+    Ok(Running { kind })
+}
+
+async fn database(env: Env, config: NodeConfig, tls: Arc<NodeTls>) -> Result<DatabaseNode, NodeError> {
+    let listen = config.listen.clone().unwrap_or_default();
+    server::serve(env, config, tls).await.map_err(|error| NodeError::Listen(listen, error))
+}
+
+async fn host(env: Env, config: &NodeConfig, tls: Arc<NodeTls>) -> Result<RestServer, NodeError> {
+    let missing = || ConfigError::Needs { path: "node.toml".into(), role: config.role, field: "root_key" };
+    let root = RootKey::load(&*env.disk, config.root_key.as_deref().ok_or_else(missing)?)?;
+    let store = StoreClient::start(env.clone(), config, tls)?;
+    Ok(rest::serve(env, config, store, root).await?)
+}
+
+impl Running {
+    /// The addresses really bound: the node address (databases), the REST address (hosts and entries).
+    pub fn addresses(&self) -> (Option<String>, Option<String>) {
+        match &self.kind {
+            Kind::Database(database) => (Some(database.address().to_owned()), None),
+            Kind::Host(host) => (None, Some(host.address().to_owned())),
+            Kind::Entry(entry) => (None, Some(entry.address().to_owned())),
+        }
+    }
+
+    /// Ends the node: stops listening, lets what is in flight end within bounds, closes what is open.
+    pub async fn shutdown(self) {
+        match self.kind {
+            Kind::Database(database) => database.shutdown().await,
+            Kind::Host(host) => host.shutdown().await,
+            Kind::Entry(entry) => entry.shutdown().await,
+        }
+    }
+
+    /// Returns if the node ends by itself, which it should not; says why.
+    pub async fn stopped(&mut self) -> String {
+        match &mut self.kind {
+            Kind::Database(database) => database.stopped().await,
+            Kind::Host(host) => host.stopped().await,
+            Kind::Entry(entry) => entry.stopped().await,
+        }
+    }
+}

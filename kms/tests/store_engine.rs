@@ -1,0 +1,181 @@
+//! The store's engine against a plain map, and the formats below it: what goes in comes out, what is
+//! damaged is refused.
+
+use kms::{
+    env::Env,
+    record::{CommitId, Expect, RecordKey, SealedRecord, Transaction, Version},
+    store::{
+        Genesis,
+        engine::{self, Engine},
+        log::{Attempt, Entry, Position},
+        row,
+    },
+    wire::{frame, message},
+};
+use proptest::{collection::vec, prelude::*};
+use std::{collections::BTreeMap, path::PathBuf};
+
+fn scratch(env: &Env, name: &str) -> PathBuf {
+    let nonce: [u8; 8] = env.random(kms::env::Purpose::Public).expect("entropy");
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", hex::encode(nonce)));
+    env.disk.create_dir(&dir).expect("scratch directory");
+    dir
+}
+
+fn genesis(head: bool) -> Genesis {
+    Genesis {
+        region: "eu-west-rbx".to_owned(),
+        db_id: [u8::from(head); 16],
+        head,
+        epoch_no: 1,
+        epoch_id: [7; 16],
+        members: [[1; 16], [0; 16]],
+    }
+}
+
+/// One step: (record, blob or removal).
+fn steps() -> impl Strategy<Value = Vec<Vec<(u8, Option<Vec<u8>>)>>> {
+    vec(vec((0..12_u8, proptest::option::weighted(0.8, vec(any::<u8>(), 0..40))), 1..4), 1..25)
+}
+
+type Model = BTreeMap<RecordKey, SealedRecord>;
+
+fn transaction(model: &Model, id: CommitId, step: &[(u8, Option<Vec<u8>>)]) -> Option<Transaction> {
+    let mut transaction = Transaction::default();
+    let mut used = std::collections::BTreeSet::new();
+    for (record, blob) in step.iter().filter(|(record, _)| used.insert(*record)) {
+        let key = RecordKey(vec![b'k', record % 3, *record]);
+        let before = model.get(&key).map(|record| record.version);
+        match blob {
+            Some(blob) => {
+                let version = Version { counter: before.map_or(1, |v| v.counter + 1), commit_id: id };
+                transaction.put.push((key.clone(), SealedRecord { version, blob: blob.clone() }));
+            }
+            None if before.is_some() => transaction.delete.push(key.clone()),
+            None => continue,
+        }
+        transaction.expect.push(Expect { key, version: before });
+    }
+    transaction.check(id).is_ok().then_some(transaction)
+}
+
+fn apply(model: &mut Model, transaction: &Transaction) {
+    for (key, record) in &transaction.put {
+        model.insert(key.clone(), record.clone());
+    }
+    for key in &transaction.delete {
+        model.remove(key);
+    }
+}
+
+fn same(engine: &Engine, model: &Model) {
+    let mut after = None;
+    let mut seen = Vec::new();
+    loop {
+        let page = engine.scan(b"k", after.as_ref(), 5).expect("scan");
+        seen.extend(page.records.clone());
+        after = page.records.last().map(|(key, _)| key.clone());
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(seen, model.clone().into_iter().collect::<Vec<_>>());
+    for (key, record) in model {
+        assert_eq!(engine.get(key).expect("get").as_ref(), Some(record));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn the_engine_is_a_map(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+        let _inside = runtime.enter();
+        let env = kms::os::env();
+        let (a, b) = (scratch(&env, "engine-a"), scratch(&env, "engine-b"));
+        engine::create(&*env.disk, &a, &genesis(true)).expect("created");
+        engine::create(&*env.disk, &b, &genesis(false)).expect("created");
+        prop_assert!(engine::create(&*env.disk, &b, &genesis(false)).is_err(), "never overwritten");
+        let (head, _) = Engine::open(&*env.disk, &a).expect("open").expect("a store");
+        let (tail, _) = Engine::open(&*env.disk, &b).expect("open").expect("a store");
+        let (mut model, mut before, mut last) = (Model::new(), Model::new(), Position::ORIGIN);
+        for (n, step) in steps.iter().enumerate() {
+            let id = CommitId([n as u8 + 1; 16]);
+            let Some(transaction) = transaction(&model, id, step) else { continue };
+            let entry = Entry::new(last, (1, [7; 16]), vec![Attempt { id, transaction: transaction.clone() }]);
+            let reread = Entry::decode(last, entry.bytes.clone()).expect("decodes");
+            prop_assert_eq!(reread.position, entry.position);
+            prop_assert_eq!(&reread.batch, &entry.batch);
+            before = model.clone();
+            apply(&mut model, &transaction);
+            head.append(&entry).expect("append");
+            same(&head, &before);
+            tail.append_and_apply(&entry).expect("apply");
+            same(&tail, &model);
+            head.confirm(&entry).expect("confirm");
+            last = entry.position;
+        }
+        same(&head, &model);
+        drop((head, tail, before));
+        let (head, loaded) = Engine::open(&*env.disk, &a).expect("open").expect("a store");
+        prop_assert_eq!(loaded.last, last);
+        prop_assert_eq!(loaded.confirmed, last);
+        prop_assert!(loaded.pending.is_none());
+        same(&head, &model);
+        let entries = head.entries_after(Position::ORIGIN, usize::MAX).expect("entries");
+        prop_assert_eq!(entries.len() as u64, last.seq);
+    }
+
+    #[test]
+    fn a_row_comes_back_and_no_changed_bit_does(
+        key in vec(any::<u8>(), 1..40), blob in vec(any::<u8>(), 0..80), counter: u64, id: [u8; 16], bit: usize,
+    ) {
+        let key = RecordKey(key);
+        let record = SealedRecord { version: Version { counter, commit_id: CommitId(id) }, blob };
+        let mut row = row::encode(&key, &record);
+        prop_assert_eq!(row::decode(&key, &row).expect("decodes"), record);
+        let bit = bit % (row.len() * 8);
+        row[bit / 8] ^= 1 << (bit % 8);
+        prop_assert!(row::decode(&key, &row).is_err());
+        prop_assert!(row::decode(&key, &row[..row.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn frames_come_back_whole_from_any_pieces(bodies in vec((any::<u64>(), vec(any::<u8>(), 0..200)), 1..8), cut in 1..50_usize) {
+        let envelopes: Vec<_> = bodies.into_iter().map(|(call, key)| message::Envelope {
+            version: message::ENVELOPE_VERSION,
+            region: "eu-west-rbx".to_owned(),
+            call,
+            body: Some(message::Body::Get(key)),
+            ..message::Envelope::default()
+        }).collect();
+        let mut bytes = bytes::BytesMut::new();
+        for envelope in &envelopes {
+            frame::encode(envelope, &mut bytes).expect("encodes");
+        }
+        let (mut buffer, mut seen) = (bytes::BytesMut::new(), Vec::new());
+        for piece in bytes.chunks(cut) {
+            buffer.extend_from_slice(piece);
+            while let Some(envelope) = frame::decode(&mut buffer).expect("decodes") {
+                seen.push(envelope);
+            }
+        }
+        prop_assert!(buffer.is_empty());
+        prop_assert_eq!(seen, envelopes);
+    }
+
+    #[test]
+    fn noise_is_refused_without_a_panic(noise in vec(any::<u8>(), 0..300)) {
+        let mut buffer = bytes::BytesMut::from(noise.as_slice());
+        while let Ok(Some(_)) = frame::decode(&mut buffer) {}
+        let _ = Entry::decode(Position::ORIGIN, noise.clone());
+        let _ = row::decode(&RecordKey(vec![1]), &noise);
+    }
+}
+
+#[test]
+fn a_frame_of_a_gigabyte_is_refused_before_it_is_read() {
+    let mut buffer = bytes::BytesMut::from(&[0x40, 0, 0, 0, 1, 2, 3][..]);
+    assert!(matches!(frame::decode(&mut buffer), Err(frame::FrameError::TooLong(0x4000_0000))));
+}

@@ -1,0 +1,265 @@
+//! Decides whether the history of one key is linearizable (Wing and Gong's search with Lowe's memory of
+//! visited configurations). Bounded; says so when it gives up.
+//!
+//! Answers that change nothing are taken as soon as they are true: taking one earlier never hurts. So only
+//! changes branch. A write with an unknown outcome may be taken once at any moment after its invocation, or
+//! never; those with the same effect are interchangeable and taken in order of invocation.
+
+use super::model::{Change, Check, State};
+use crate::history::Micros;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet, hash_map::DefaultHasher},
+    hash::{BuildHasherDefault, Hash, Hasher},
+};
+
+/// What an operation did to or said about a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Acknowledged change, and the view its answer gave of the key after it.
+    Changed(Change, Option<State>),
+    /// Change with an unknown outcome.
+    Perhaps(Change),
+    /// An answer.
+    Saw(Check),
+}
+
+/// One step of one key's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Item {
+    /// The operation.
+    pub op: u64,
+    /// Its invocation.
+    pub call: Micros,
+    /// Its end.
+    pub ret: Micros,
+    /// What it did.
+    pub step: Step,
+}
+
+/// The search's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// An order exists.
+    Linearizable,
+    /// None exists.
+    Violated(Explanation),
+    /// Gave up.
+    Undecided,
+}
+
+/// Where the longest order found got stuck.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// The operation that could not follow.
+    pub op: u64,
+    /// The state then.
+    pub state: State,
+    /// Last changes of that order, oldest first.
+    pub after: Vec<u64>,
+    /// Other operations not yet placed that overlap the one that could not follow.
+    pub beside: Vec<u64>,
+}
+
+/// Decides, visiting at most `max` configurations. Also returns how many it visited.
+pub fn decide(items: &[Item], max: usize) -> (Decision, usize) {
+    Search::new(items).run(max)
+}
+
+type FixedHasher = BuildHasherDefault<DefaultHasher>;
+
+struct Group {
+    change: Change,
+    /// (invocation, operation), in order.
+    uses: Vec<(Micros, u64)>,
+}
+
+struct Search {
+    /// Everything that must be placed, by invocation.
+    must: Vec<Item>,
+    /// Writes that may be placed, by effect.
+    may: Vec<Group>,
+    visited: HashSet<(u64, u64), FixedHasher>,
+    best: Option<(usize, Explanation)>,
+}
+
+#[derive(Clone)]
+struct Config {
+    state: State,
+    /// First item not placed.
+    first: usize,
+    placed: usize,
+    done: Vec<u64>,
+    used: Vec<u16>,
+    /// The last changes on the way here.
+    trail: [u64; 4],
+}
+
+impl Config {
+    fn is_done(&self, index: usize) -> bool {
+        self.done[index / 64] >> (index % 64) & 1 == 1
+    }
+
+    fn place(&mut self, index: usize, len: usize) {
+        self.done[index / 64] |= 1 << (index % 64);
+        self.placed += 1;
+        while self.first < len && self.is_done(self.first) {
+            self.first += 1;
+        }
+    }
+
+    fn note(&mut self, op: u64) {
+        self.trail.rotate_left(1);
+        self.trail[3] = op;
+    }
+
+    fn fingerprint(&self) -> (u64, u64) {
+        let mut one = DefaultHasher::new();
+        (self.state, &self.done, &self.used).hash(&mut one);
+        let mut two = DefaultHasher::new();
+        (0x9e37_79b9_u64, &self.used, &self.done, self.state).hash(&mut two);
+        (one.finish(), two.finish())
+    }
+}
+
+impl Search {
+    fn new(items: &[Item]) -> Search {
+        let observed: BTreeSet<u32> = items.iter().filter_map(|item| observed_name(item.step)).collect();
+        let mut must = Vec::new();
+        let mut may: BTreeMap<Change, Vec<(Micros, u64)>> = BTreeMap::new();
+        for item in items {
+            match item.step {
+                // A name nobody ever saw explains nothing: that rename may as well not have happened.
+                Step::Perhaps(Change::Rename(name)) if !observed.contains(&name) => {}
+                Step::Perhaps(change) => may.entry(change).or_default().push((item.call, item.op)),
+                _ => must.push(*item),
+            }
+        }
+        must.sort_by_key(|item| (item.call, item.ret, item.op));
+        let may = may
+            .into_iter()
+            .map(|(change, mut uses)| {
+                uses.sort_unstable();
+                Group { change, uses }
+            })
+            .collect();
+        Search { must, may, visited: HashSet::default(), best: None }
+    }
+
+    fn run(mut self, max: usize) -> (Decision, usize) {
+        let start = Config {
+            state: State::ABSENT,
+            first: 0,
+            placed: 0,
+            done: vec![0; self.must.len().div_ceil(64)],
+            used: vec![0; self.may.len()],
+            trail: [u64::MAX; 4],
+        };
+        let mut stack = vec![start];
+        while let Some(mut config) = stack.pop() {
+            let limit = self.settle(&mut config);
+            if config.first == self.must.len() {
+                return (Decision::Linearizable, self.visited.len());
+            }
+            if !self.visited.insert(config.fingerprint()) {
+                continue;
+            }
+            if self.visited.len() > max {
+                return (Decision::Undecided, self.visited.len());
+            }
+            self.remember(&config, limit);
+            self.branch(&config, limit, &mut stack);
+        }
+        let decision = match self.best {
+            Some((_, explanation)) => Decision::Violated(explanation),
+            None => Decision::Linearizable,
+        };
+        (decision, self.visited.len())
+    }
+
+    /// Indices that may come next, and the moment by which one of them must have.
+    fn limit(&self, config: &Config) -> Micros {
+        let mut limit = Micros::MAX;
+        for (index, item) in self.must.iter().enumerate().skip(config.first) {
+            if item.call > limit {
+                break;
+            }
+            if !config.is_done(index) {
+                limit = limit.min(item.ret);
+            }
+        }
+        limit
+    }
+
+    fn candidates<'a>(&'a self, config: &'a Config, limit: Micros) -> impl Iterator<Item = usize> + 'a {
+        let open =
+            self.must.iter().enumerate().skip(config.first).take_while(move |(_, item)| item.call <= limit);
+        open.map(|(index, _)| index).filter(|index| !config.is_done(*index))
+    }
+
+    /// Places every answer that is true now.
+    fn settle(&self, config: &mut Config) -> Micros {
+        loop {
+            let limit = self.limit(config);
+            let holds = |index: &usize| matches!(self.must[*index].step, Step::Saw(check) if config.state.explains(check));
+            let ready: Vec<usize> = self.candidates(config, limit).filter(holds).collect();
+            if ready.is_empty() {
+                return limit;
+            }
+            for index in ready {
+                config.place(index, self.must.len());
+            }
+        }
+    }
+
+    /// Pushes the configurations one change further; the likeliest last, so that it is tried first.
+    fn branch(&self, config: &Config, limit: Micros, stack: &mut Vec<Config>) {
+        for (number, group) in self.may.iter().enumerate() {
+            let next = group.uses.get(usize::from(config.used[number])).filter(|(call, _)| *call <= limit);
+            let after = config.state.after(group.change).filter(|state| *state != config.state);
+            if let (Some((_, op)), Some(state)) = (next, after) {
+                let mut further = config.clone();
+                further.state = state;
+                further.used[number] += 1;
+                further.note(*op);
+                stack.push(further);
+            }
+        }
+        let mut changes: Vec<usize> = self.candidates(config, limit).collect();
+        changes.sort_by_key(|index| std::cmp::Reverse(self.must[*index].ret));
+        for index in changes {
+            let Step::Changed(change, view) = self.must[index].step else { continue };
+            let Some(state) = config.state.after(change) else { continue };
+            if view.is_some_and(|view| !state.shows(view)) {
+                continue;
+            }
+            let mut further = config.clone();
+            further.state = state;
+            further.place(index, self.must.len());
+            further.note(self.must[index].op);
+            stack.push(further);
+        }
+    }
+
+    fn remember(&mut self, config: &Config, limit: Micros) {
+        if self.best.as_ref().is_some_and(|(placed, _)| *placed >= config.placed) {
+            return;
+        }
+        let open: Vec<usize> = self.candidates(config, limit).collect();
+        let Some(stuck) = open.iter().copied().find(|index| self.must[*index].ret == limit) else { return };
+        let beside = open.iter().filter(|index| **index != stuck).take(8).map(|index| self.must[*index].op);
+        let explanation = Explanation {
+            op: self.must[stuck].op,
+            state: config.state,
+            after: config.trail.into_iter().filter(|op| *op != u64::MAX).collect(),
+            beside: beside.collect(),
+        };
+        self.best = Some((config.placed, explanation));
+    }
+}
+
+fn observed_name(step: Step) -> Option<u32> {
+    match step {
+        Step::Saw(Check::Shown(state)) | Step::Changed(_, Some(state)) => Some(state.name),
+        _ => None,
+    }
+}

@@ -1,0 +1,213 @@
+//! The checkers: each judges one promise from what clients saw and what was done to the world. They never
+//! look inside a node, and pass nothing that they did not exercise.
+//!
+//! Independent of the simulator: the same checkers judge runs against real processes.
+
+pub mod doubt;
+pub mod g10_integrity;
+pub mod g11_one_history;
+pub mod g13_recovery;
+pub mod g1_two_zone_durability;
+pub mod g2_write_refusal;
+pub mod g3_existing_keys_available;
+pub mod g8_sealed_at_rest;
+pub mod linear;
+pub mod process_health;
+pub mod spans;
+pub mod swapped;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+pub mod timeline;
+
+use crate::{
+    history::{Call, History, Micros, Op, Outcome},
+    report::Verdict,
+};
+use kms::limits::Limits;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use timeline::Timeline;
+
+/// Everything the checkers may look at.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckInput<'a> {
+    /// What clients saw, and what happened to the world.
+    pub history: &'a History,
+    /// The bounds the nodes ran with.
+    pub limits: &'a Limits,
+    /// The bounds verdicts are given by.
+    pub bounds: Bounds,
+    /// Who is who.
+    pub topology: &'a Topology,
+    /// The domain of each client; clients without an entry share one.
+    pub domains: &'a BTreeMap<u32, String>,
+    /// The scenario has no fault: nothing may be refused, and nothing may stay without an answer.
+    pub calm: bool,
+    /// No fault of the plan makes a disk lie: every loud event is then a broken promise.
+    pub honest_disks: bool,
+    /// Faults that leave no event in the history.
+    pub other_faults: &'a [OtherFault],
+    /// What the search for secrets found.
+    pub leaks: &'a [Leak],
+    /// What it searched.
+    pub searched: &'a Searched,
+    /// How often each probe was hit; names starting with `loud:` are what the protocol calls loud.
+    pub probes: &'a BTreeMap<String, u64>,
+}
+
+/// Bounds of the verdicts, microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// A write invoked later than the detection bound after a loss is refused within this.
+    pub refusal_us: Micros,
+    /// Longest time after a loss in which clients may still be sent to what was lost.
+    pub redirect_us: Micros,
+    /// Writes are accepted again at most this long after the last repair.
+    pub recovery_us: Micros,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { refusal_us: 1_000_000, redirect_us: 3_000_000, recovery_us: 5_000_000 }
+    }
+}
+
+/// What a node is, as far as verdicts depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeKind {
+    /// Serves REST.
+    Host,
+    /// The database that orders writes.
+    Head,
+    /// The database whose durable commit is the commit.
+    Tail,
+    /// The entry point of the region.
+    Entry,
+}
+
+/// One node of the topology.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeFacts {
+    /// What it is.
+    pub kind: NodeKind,
+    /// `a` or `b`; an entry has none.
+    pub zone: Option<char>,
+}
+
+/// The nodes of the region by name. Clients are not among them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topology {
+    /// By node name.
+    pub nodes: BTreeMap<String, NodeFacts>,
+}
+
+impl Topology {
+    /// The usual region: `db-a` (head), `db-b` (tail), `host-a1`... `host-b1`..., `entry`.
+    pub fn standard(hosts_per_zone: u32) -> Topology {
+        let mut nodes = BTreeMap::new();
+        let mut add = |name: String, kind, zone| nodes.insert(name, NodeFacts { kind, zone });
+        add("entry".to_owned(), NodeKind::Entry, None);
+        for (zone, database) in [('a', NodeKind::Head), ('b', NodeKind::Tail)] {
+            add(format!("db-{zone}"), database, Some(zone));
+            for number in 1..=hosts_per_zone {
+                add(format!("host-{zone}{number}"), NodeKind::Host, Some(zone));
+            }
+        }
+        Topology { nodes }
+    }
+
+    /// Names of the nodes of one kind.
+    pub fn of_kind(&self, kind: NodeKind) -> impl Iterator<Item = &str> {
+        self.nodes.iter().filter(move |(_, facts)| facts.kind == kind).map(|(name, _)| name.as_str())
+    }
+
+    /// Whether the node is one of the two databases.
+    pub fn is_database(&self, name: &str) -> bool {
+        self.nodes.get(name).is_some_and(|facts| matches!(facts.kind, NodeKind::Head | NodeKind::Tail))
+    }
+
+    /// Whether the node is a host.
+    pub fn is_host(&self, name: &str) -> bool {
+        self.nodes.get(name).is_some_and(|facts| facts.kind == NodeKind::Host)
+    }
+
+    /// The zone of a node.
+    pub fn zone(&self, name: &str) -> Option<char> {
+        self.nodes.get(name).and_then(|facts| facts.zone)
+    }
+}
+
+/// A fault that the history has no event for: a slow link or disk, failing syncs. While one lasts, nothing
+/// that depends on time is judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherFault {
+    /// Begin.
+    pub from: Micros,
+    /// End; `None` = never.
+    pub until: Option<Micros>,
+    /// What it was, for reports.
+    pub what: String,
+}
+
+/// A secret found where none may be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leak {
+    /// Which secret, by the label it was registered with; never the secret.
+    pub label: String,
+    /// Which kind of place: `disk`, `crash-image`, `wire` or `log`.
+    pub place: String,
+    /// Where in the place (node, file, offset, encoding); never the bytes around it.
+    pub context: String,
+}
+
+/// How much the search for secrets covered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Searched {
+    /// Secrets searched for.
+    pub needles: u64,
+    /// Bytes searched, by place.
+    pub bytes: BTreeMap<String, u64>,
+}
+
+/// Runs every checker.
+pub fn check_all(input: &CheckInput<'_>) -> Vec<Verdict> {
+    let timeline = Timeline::new(input);
+    let analysis = linear::analyse(input.history, input.domains, linear::SEARCH_MAX);
+    vec![
+        g1_two_zone_durability::check(input, &timeline, &analysis),
+        g2_write_refusal::check(input, &timeline),
+        g3_existing_keys_available::check(input, &timeline),
+        g8_sealed_at_rest::check(input),
+        g10_integrity::check(input),
+        g11_one_history::check(&analysis),
+        g13_recovery::check(input, &timeline),
+        process_health::check(input, &timeline),
+    ]
+}
+
+/// When the operation ended, or the run did.
+fn end_of(op: &Op, history: &History) -> Micros {
+    op.done.unwrap_or(history.end).max(op.invoked)
+}
+
+/// Whether a write may have happened although nobody said so.
+fn in_doubt(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::SaidUnknown | Outcome::Unknown => true,
+        // A server error, or a success that could not be read.
+        Outcome::Rejected { status, .. } => !(400..500).contains(status),
+        Outcome::Ok(_) | Outcome::Refused => false,
+    }
+}
+
+/// The key an operation is about: the one it names, or the one the service chose for it.
+fn subject(op: &Op) -> Option<&str> {
+    use crate::history::Answer;
+    match (&op.call, &op.outcome) {
+        (Call::CreateUnnamed { .. }, Outcome::Ok(Answer::Key(view))) => Some(&view.id),
+        (call, _) => call.key(),
+    }
+}

@@ -1,0 +1,481 @@
+//! When what was lost: turns the world's events into spans that the checkers ask. Judges nothing.
+//!
+//! A node is *unavailable* while it is down or paused. A node that came back counts as *recovering* for the
+//! recovery bound; what is asked of "a single loss" treats it as still lost, so that two losses in close
+//! succession are not taken for one.
+
+use super::{
+    CheckInput, NodeKind, Topology,
+    spans::{FOREVER, Spans},
+};
+use crate::history::{History, Micros, What};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How much is lost at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loss {
+    /// Nothing.
+    Nothing,
+    /// One host, or its links.
+    Host,
+    /// One database, or its links.
+    Database,
+    /// More than one node, all of one zone.
+    Zone,
+    /// Links between the zones; every node lives.
+    ZoneLink,
+    /// More than a zone, or something no promise is made for.
+    Beyond,
+}
+
+impl Loss {
+    /// A word for measures.
+    pub fn word(self) -> &'static str {
+        match self {
+            Loss::Nothing => "nothing",
+            Loss::Host => "host",
+            Loss::Database => "database",
+            Loss::Zone => "zone",
+            Loss::ZoneLink => "zone_link",
+            Loss::Beyond => "beyond",
+        }
+    }
+}
+
+/// The spans.
+#[derive(Debug, Clone)]
+pub struct Timeline {
+    unavailable: BTreeMap<String, Spans>,
+    paused: BTreeMap<String, Spans>,
+    cuts: BTreeMap<(String, String), Spans>,
+    other: Spans,
+    chain_broken: Spans,
+    /// Anything at all is wrong.
+    disturbed: Spans,
+    /// Segments `[from, next from)` and the loss in each, recovering nodes counted as lost.
+    losses: Vec<(Micros, Loss)>,
+    /// Begins of anything that hurts writes.
+    write_loss_starts: Vec<Micros>,
+    /// Begins of anything that hurts the way from clients to hosts.
+    path_loss_starts: Vec<Micros>,
+    /// Begins of anything.
+    loss_starts: Vec<Micros>,
+    /// A host that lives and that the entry reaches is there.
+    living_host: Spans,
+}
+
+impl Timeline {
+    /// Reads the events of a run.
+    pub fn new(input: &CheckInput<'_>) -> Timeline {
+        let mut timeline = Timeline::read(input.history);
+        timeline.other =
+            Spans::of(input.other_faults.iter().map(|fault| (fault.from, fault.until.unwrap_or(FOREVER))));
+        timeline.derive(input.topology, input.bounds.recovery_us);
+        timeline
+    }
+
+    fn read(history: &History) -> Timeline {
+        let mut down = Toggles::default();
+        let mut paused = Toggles::default();
+        let mut cuts = Toggles::default();
+        for event in &history.events {
+            let at = event.at;
+            match &event.what {
+                What::Down { node, .. } | What::Exited { node, .. } => {
+                    down.on(node.clone(), at);
+                    paused.off(node, at, false);
+                }
+                What::Up { node } => down.off(node, at, true),
+                What::Paused { node } => paused.on(node.clone(), at),
+                What::Resumed { node } => paused.off(node, at, false),
+                What::Cut { from, to } => cuts.on((from.clone(), to.clone()), at),
+                What::Joined { from, to } => cuts.off(&(from.clone(), to.clone()), at, false),
+                What::Swapped { .. } | What::Probe { .. } => {}
+            }
+        }
+        let (down, paused, cuts) = (down.spans(), paused.spans(), cuts.spans());
+        let names: BTreeSet<_> = down.keys().chain(paused.keys()).cloned().collect();
+        let none = Spans::default();
+        let unavailable = names
+            .into_iter()
+            .map(|name| {
+                let both = [down.get(&name).unwrap_or(&none), paused.get(&name).unwrap_or(&none)];
+                let spans = Spans::union(both);
+                (name, spans)
+            })
+            .collect();
+        Timeline {
+            unavailable,
+            paused,
+            cuts,
+            other: Spans::default(),
+            chain_broken: Spans::default(),
+            disturbed: Spans::default(),
+            losses: Vec::new(),
+            write_loss_starts: Vec::new(),
+            path_loss_starts: Vec::new(),
+            loss_starts: Vec::new(),
+            living_host: Spans::default(),
+        }
+    }
+
+    fn derive(&mut self, topology: &Topology, recovery: Micros) {
+        let databases: Vec<&str> =
+            topology.nodes.keys().map(String::as_str).filter(|name| topology.is_database(name)).collect();
+        let between_databases = |(from, to): &(String, String)| {
+            databases.contains(&from.as_str()) && databases.contains(&to.as_str())
+        };
+        let broken_links =
+            self.cuts.iter().filter(|(link, _)| between_databases(link)).map(|(_, spans)| spans);
+        let lost = databases.iter().filter_map(|name| self.unavailable.get(*name));
+        self.chain_broken = Spans::union(lost.chain(broken_links));
+        self.disturbed =
+            Spans::union(self.unavailable.values().chain(self.cuts.values()).chain([&self.other]));
+        self.living_host = self.living_hosts(topology);
+        self.starts(topology);
+        self.losses = self.segments(topology, recovery);
+    }
+
+    fn starts(&mut self, topology: &Topology) {
+        let (mut write, mut path, mut all) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for (name, spans) in &self.unavailable {
+            all.extend(spans.starts());
+            if topology.is_database(name) {
+                write.extend(spans.starts());
+            } else {
+                path.extend(spans.starts());
+            }
+        }
+        for ((from, to), spans) in &self.cuts {
+            all.extend(spans.starts());
+            let inside = |name: &str| topology.is_database(name) || topology.is_host(name);
+            if inside(from) && inside(to) {
+                write.extend(spans.starts());
+            } else {
+                path.extend(spans.starts());
+            }
+        }
+        for start in self.other.starts() {
+            all.insert(start);
+            write.insert(start);
+            path.insert(start);
+        }
+        self.write_loss_starts = write.into_iter().collect();
+        self.path_loss_starts = path.into_iter().collect();
+        self.loss_starts = all.into_iter().collect();
+    }
+
+    fn living_hosts(&self, topology: &Topology) -> Spans {
+        let entries: Vec<&str> = topology.of_kind(NodeKind::Entry).collect();
+        let living: Vec<Spans> = topology
+            .of_kind(NodeKind::Host)
+            .map(|host| {
+                let cut = entries.iter().flat_map(|entry| self.cut_between(host, entry));
+                Spans::union(self.unavailable.get(host).into_iter().chain(cut)).complement()
+            })
+            .collect();
+        let any = Spans::union(&living);
+        entries
+            .iter()
+            .filter_map(|entry| self.unavailable.get(*entry))
+            .fold(any, |living, lost| living.intersect(&lost.complement()))
+    }
+
+    fn cut_between(&self, one: &str, other: &str) -> Vec<&Spans> {
+        let (one, other) = (one.to_owned(), other.to_owned());
+        [(one.clone(), other.clone()), (other, one)].iter().filter_map(|link| self.cuts.get(link)).collect()
+    }
+
+    fn segments(&self, topology: &Topology, recovery: Micros) -> Vec<(Micros, Loss)> {
+        let nodes: Vec<(&str, Spans)> =
+            self.unavailable.iter().map(|(name, spans)| (name.as_str(), spans.extended(recovery))).collect();
+        let cuts: Vec<(&(String, String), Spans)> =
+            self.cuts.iter().map(|(link, spans)| (link, spans.extended(recovery))).collect();
+        let other = self.other.extended(recovery);
+        let mut edges = BTreeSet::from([0]);
+        for spans in
+            nodes.iter().map(|(_, spans)| spans).chain(cuts.iter().map(|(_, spans)| spans)).chain([&other])
+        {
+            edges.extend(spans.iter().flat_map(|(from, until)| [from, until]));
+        }
+        edges
+            .into_iter()
+            .map(|at| {
+                if other.contains(at) {
+                    return (at, Loss::Beyond);
+                }
+                let lost = nodes.iter().filter(|(_, spans)| spans.contains(at)).map(|(name, _)| *name);
+                let cut = cuts.iter().filter(|(_, spans)| spans.contains(at)).map(|(link, _)| *link);
+                (at, classify(topology, lost.collect(), cut.collect()))
+            })
+            .collect()
+    }
+
+    /// When the node was down or paused.
+    pub fn unavailable(&self, node: &str) -> Spans {
+        self.unavailable.get(node).cloned().unwrap_or_default()
+    }
+
+    /// When any of the nodes was paused.
+    pub fn any_paused<'a>(&self, nodes: impl Iterator<Item = &'a str>) -> Spans {
+        Spans::union(nodes.filter_map(|node| self.paused.get(node)))
+    }
+
+    /// When nothing may be acknowledged: a database unavailable, or the link between them cut, one way at
+    /// least.
+    pub fn chain_broken(&self) -> &Spans {
+        &self.chain_broken
+    }
+
+    /// When anything was wrong.
+    pub fn disturbed(&self) -> &Spans {
+        &self.disturbed
+    }
+
+    /// When faults without events lasted.
+    pub fn other_faults(&self) -> &Spans {
+        &self.other
+    }
+
+    /// When at least one host lived and was within reach of a living entry.
+    pub fn living_host(&self) -> &Spans {
+        &self.living_host
+    }
+
+    /// When a link between a host and a database was cut.
+    pub fn host_database_cuts(&self, topology: &Topology) -> Spans {
+        let between = |from: &str, to: &str| topology.is_host(from) && topology.is_database(to);
+        let cut = self.cuts.iter().filter(|((from, to), _)| between(from, to) || between(to, from));
+        Spans::union(cut.map(|(_, spans)| spans))
+    }
+
+    /// Begins of whatever hurts writes: databases, links among databases and hosts.
+    pub fn write_loss_starts(&self) -> &[Micros] {
+        &self.write_loss_starts
+    }
+
+    /// Begins of whatever hurts the way from clients to hosts: hosts, the entry, links that end outside.
+    pub fn path_loss_starts(&self) -> &[Micros] {
+        &self.path_loss_starts
+    }
+
+    /// Begins of everything.
+    pub fn loss_starts(&self) -> &[Micros] {
+        &self.loss_starts
+    }
+
+    /// The most that was lost at any moment of `[from, to]`, recovering nodes counted as lost.
+    pub fn worst_loss(&self, from: Micros, to: Micros) -> Loss {
+        let first = self.losses.partition_point(|(at, _)| *at <= from).saturating_sub(1);
+        let during = self.losses[first..].iter().take_while(|(at, _)| *at <= to);
+        during.map(|(_, loss)| *loss).max().unwrap_or(Loss::Nothing)
+    }
+}
+
+/// The last of the sorted moments that is not after `at`.
+pub fn last_before(moments: &[Micros], at: Micros) -> Option<Micros> {
+    moments[..moments.partition_point(|moment| *moment <= at)].last().copied()
+}
+
+fn classify<'a>(topology: &Topology, mut lost: BTreeSet<&'a str>, cuts: Vec<&'a (String, String)>) -> Loss {
+    let entry = |name: &str| topology.nodes.get(name).is_some_and(|facts| facts.kind == NodeKind::Entry);
+    let known = |name: &str| topology.nodes.contains_key(name);
+    if lost.iter().any(|name| entry(name)) {
+        return Loss::Beyond;
+    }
+    lost.retain(|name| known(name));
+    let mut inner = Vec::new();
+    for (from, to) in cuts {
+        match (known(from), known(to)) {
+            // A client beyond the region, or cut off from it: no promise is made to it.
+            (false, _) | (_, false) => return Loss::Beyond,
+            _ if entry(from) => {
+                lost.insert(to);
+            }
+            _ if entry(to) => {
+                lost.insert(from);
+            }
+            _ if topology.is_host(from) && topology.is_host(to) => {}
+            _ => inner.push((from.as_str(), to.as_str())),
+        }
+    }
+    inner.retain(|(from, to)| !lost.contains(from) && !lost.contains(to));
+    let single = |name: &str| if topology.is_database(name) { Loss::Database } else { Loss::Host };
+    let zones: BTreeSet<_> = lost.iter().map(|name| topology.zone(name)).collect();
+    let crossing = inner.iter().all(|(from, to)| topology.zone(from) != topology.zone(to));
+    match (lost.len(), inner.is_empty()) {
+        (0, true) => Loss::Nothing,
+        (1, true) => lost.iter().next().map_or(Loss::Nothing, |name| single(name)),
+        (_, true) if zones.len() == 1 => Loss::Zone,
+        (0, false) => {
+            // One node whose links alone explain all cuts; a host rather than a database if both do.
+            let explains = |name: &&String| inner.iter().all(|(from, to)| from == name || to == name);
+            let common = topology.nodes.keys().filter(explains).map(|name| single(name)).min();
+            if crossing { Loss::ZoneLink } else { common.unwrap_or(Loss::Beyond) }
+        }
+        _ => Loss::Beyond,
+    }
+}
+
+/// Things that are on or off, by event.
+#[derive(Debug)]
+struct Toggles<K> {
+    since: BTreeMap<K, Option<Micros>>,
+    spans: BTreeMap<K, Vec<(Micros, Micros)>>,
+}
+
+impl<K> Default for Toggles<K> {
+    fn default() -> Self {
+        Toggles { since: BTreeMap::new(), spans: BTreeMap::new() }
+    }
+}
+
+impl<K: Ord + Clone> Toggles<K> {
+    fn on(&mut self, key: K, at: Micros) {
+        self.since.entry(key).or_insert(None).get_or_insert(at);
+    }
+
+    /// `from_start`: if this is the first that is heard of it, it was on since the start of the run.
+    fn off(&mut self, key: &K, at: Micros, from_start: bool) {
+        let since = match self.since.insert(key.clone(), None) {
+            None if from_start => Some(0),
+            None => None,
+            Some(since) => since,
+        };
+        if let Some(since) = since {
+            // A start at 0 still is a start: the moment before is kept, so that recovery follows it.
+            let at = if since == 0 { at.max(1) } else { at };
+            self.spans.entry(key.clone()).or_default().push((since, at));
+        }
+    }
+
+    fn spans(mut self) -> BTreeMap<K, Spans> {
+        for (key, since) in self.since {
+            if let Some(since) = since {
+                self.spans.entry(key).or_default().push((since, FOREVER));
+            }
+        }
+        self.spans.into_iter().map(|(key, spans)| (key, Spans::of(spans))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::testing::{Build, S};
+
+    fn timeline(build: &Build) -> Timeline {
+        Timeline::new(&build.input())
+    }
+
+    #[test]
+    fn nodes_go_down_and_come_back() {
+        let mut build = Build::new();
+        build.down("db-b", 10 * S).up("db-b", 20 * S).paused("host-a1", 12 * S).resumed("host-a1", 13 * S);
+        let timeline = timeline(&build);
+        assert_eq!(timeline.unavailable("db-b"), Spans::of([(10 * S, 20 * S)]));
+        assert_eq!(timeline.unavailable("host-a1"), Spans::of([(12 * S, 13 * S)]));
+        assert_eq!(timeline.unavailable("db-a"), Spans::default());
+        assert_eq!(timeline.chain_broken(), &Spans::of([(10 * S, 20 * S)]));
+        assert_eq!(timeline.disturbed(), &Spans::of([(10 * S, 20 * S)]));
+        assert_eq!(timeline.write_loss_starts(), [10 * S]);
+        assert_eq!(timeline.path_loss_starts(), [12 * S]);
+    }
+
+    #[test]
+    fn a_first_up_means_down_before_and_a_second_down_changes_nothing() {
+        let mut build = Build::new();
+        build.up("db-a", S).down("db-a", 5 * S).down("db-a", 6 * S).up("db-a", 7 * S).up("db-a", 8 * S);
+        assert_eq!(timeline(&build).unavailable("db-a"), Spans::of([(0, S), (5 * S, 7 * S)]));
+    }
+
+    #[test]
+    fn a_start_at_zero_is_a_start() {
+        let mut build = Build::new();
+        build.up("db-a", 0).up("host-b1", 0);
+        let timeline = timeline(&build);
+        assert_eq!(timeline.worst_loss(4 * S, 4 * S), Loss::Beyond);
+        assert_eq!(timeline.worst_loss(6 * S, 6 * S), Loss::Nothing);
+    }
+
+    #[test]
+    fn an_exit_is_down_until_up_and_ends_a_pause() {
+        let mut build = Build::new();
+        build.paused("db-a", S).event(2 * S, What::Exited { node: "db-a".into(), why: "panic".into() });
+        build.up("db-a", 3 * S);
+        assert_eq!(timeline(&build).unavailable("db-a"), Spans::of([(S, 3 * S)]));
+    }
+
+    #[test]
+    fn a_one_way_cut_breaks_the_chain_and_lasts_until_joined() {
+        let mut build = Build::new();
+        build.cut("db-b", "db-a", 4 * S).joined("db-b", "db-a", 6 * S).cut("host-b1", "db-a", 7 * S);
+        let timeline = timeline(&build);
+        assert_eq!(timeline.chain_broken(), &Spans::of([(4 * S, 6 * S)]));
+        assert_eq!(timeline.host_database_cuts(build.topology()), Spans::of([(7 * S, FOREVER)]));
+        assert_eq!(timeline.worst_loss(5 * S, 5 * S), Loss::ZoneLink);
+    }
+
+    #[test]
+    fn losses_are_classified_and_recovering_nodes_count() {
+        let mut build = Build::new();
+        build.down("host-a1", 10 * S).up("host-a1", 12 * S);
+        build.down("db-a", 30 * S).down("host-a1", 40 * S).down("host-a2", 40 * S);
+        build.down("host-b1", 60 * S);
+        let timeline = timeline(&build);
+        assert_eq!(timeline.worst_loss(S, 9 * S), Loss::Nothing);
+        assert_eq!(timeline.worst_loss(11 * S, 11 * S), Loss::Host);
+        assert_eq!(timeline.worst_loss(16 * S, 16 * S), Loss::Host, "still recovering");
+        assert_eq!(timeline.worst_loss(18 * S, 18 * S), Loss::Nothing);
+        assert_eq!(timeline.worst_loss(29 * S, 31 * S), Loss::Database);
+        assert_eq!(timeline.worst_loss(41 * S, 41 * S), Loss::Zone);
+        assert_eq!(timeline.worst_loss(61 * S, 61 * S), Loss::Beyond);
+    }
+
+    #[test]
+    fn cuts_are_classified() {
+        let topology = Topology::standard(2);
+        let link = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+        let ask = |lost: &[&str], links: &[(String, String)]| {
+            classify(&topology, lost.iter().copied().collect(), links.iter().collect())
+        };
+        assert_eq!(ask(&[], &[link("host-a1", "host-b1")]), Loss::Nothing);
+        assert_eq!(ask(&[], &[link("host-a1", "db-a")]), Loss::Host);
+        assert_eq!(ask(&[], &[link("host-a1", "db-b"), link("db-a", "db-b")]), Loss::ZoneLink);
+        assert_eq!(ask(&[], &[link("host-a1", "db-a"), link("host-b1", "db-a")]), Loss::Database);
+        assert_eq!(ask(&[], &[link("host-a1", "db-a"), link("host-b1", "db-b")]), Loss::Beyond);
+        assert_eq!(ask(&["db-a"], &[link("host-a1", "db-a"), link("db-b", "db-a")]), Loss::Database);
+        assert_eq!(ask(&["db-a"], &[link("host-a1", "db-b")]), Loss::Beyond);
+        assert_eq!(ask(&[], &[link("entry", "host-a1")]), Loss::Host);
+        assert_eq!(ask(&[], &[link("client-1", "entry")]), Loss::Beyond);
+        assert_eq!(ask(&["entry"], &[]), Loss::Beyond);
+        assert_eq!(ask(&["client-1"], &[]), Loss::Nothing);
+        assert_eq!(ask(&["host-a1", "host-b1"], &[]), Loss::Beyond);
+    }
+
+    #[test]
+    fn hosts_live_while_the_entry_reaches_one() {
+        let mut build = Build::new();
+        for host in ["host-a1", "host-a2", "host-b1"] {
+            build.down(host, S);
+        }
+        build.cut("entry", "host-b2", 2 * S).joined("entry", "host-b2", 3 * S).down("entry", 4 * S);
+        let living = timeline(&build).living_host().clone();
+        assert_eq!(living, Spans::of([(0, 2 * S), (3 * S, 4 * S)]));
+    }
+
+    #[test]
+    fn other_faults_disturb() {
+        let mut build = Build::new();
+        build.other_faults.push(crate::check::OtherFault { from: S, until: None, what: "slow disk".into() });
+        assert_eq!(timeline(&build).worst_loss(2 * S, 2 * S), Loss::Beyond);
+        assert!(timeline(&build).disturbed().contains(2 * S));
+    }
+
+    #[test]
+    fn the_last_moment_before() {
+        assert_eq!(last_before(&[2, 4], 1), None);
+        assert_eq!(last_before(&[2, 4], 3), Some(2));
+        assert_eq!(last_before(&[2, 4], 4), Some(4));
+    }
+}

@@ -1,0 +1,108 @@
+//! The world as a nemesis sees it: `Actions`, and the faults that plan steps do not name yet.
+
+use super::{World, executor::HARNESS, locked};
+use crate::{
+    actions::{Actions, CutMode},
+    history::{Micros, Stop, What},
+};
+
+impl Actions for World {
+    fn now(&self) -> Micros {
+        self.0.now_us()
+    }
+
+    fn nodes(&self) -> Vec<String> {
+        let nodes = locked(&self.0.nodes);
+        nodes.names.iter().filter(|(_, index)| **index != HARNESS).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn is_up(&self, node: &str) -> bool {
+        self.0.find(node).life().is_some()
+    }
+
+    fn kill(&self, node: &str) {
+        if let Some(life) = self.0.find(node).life() {
+            self.0.end(&life, Stop::Kill);
+        }
+    }
+
+    fn power_cut(&self, node: &str) {
+        self.0.power_off(&self.0.find(node));
+    }
+
+    fn power_cut_after(&self, node: &str, operations: u64) {
+        self.0.order_power_cut(&self.0.find(node), Some(operations));
+    }
+
+    fn cancel_power_cut(&self, node: &str) {
+        self.0.order_power_cut(&self.0.find(node), None);
+    }
+
+    fn boot(&self, node: &str) {
+        self.0.boot(&self.0.find(node));
+    }
+
+    fn shutdown(&self, node: &str) {
+        self.0.ask_stop(&self.0.find(node));
+    }
+
+    fn pause(&self, node: &str) {
+        self.0.set_paused(&self.0.find(node), true);
+    }
+
+    fn resume(&self, node: &str) {
+        self.0.set_paused(&self.0.find(node), false);
+    }
+
+    fn cut(&self, from: &str, to: &str, mode: CutMode) {
+        self.0.cut(self.0.find(from).index, self.0.find(to).index, mode);
+    }
+
+    fn join(&self, from: &str, to: &str) {
+        self.0.join(self.0.find(from).index, self.0.find(to).index);
+    }
+
+    fn join_all(&self) {
+        for (from, to) in self.0.cuts() {
+            self.0.join(from, to);
+        }
+    }
+
+    fn slow(&self, from: &str, to: &str, extra_us: Micros) {
+        self.0.slow_link(self.0.find(from).index, self.0.find(to).index, extra_us);
+    }
+
+    fn slow_disk(&self, node: &str, extra_us: Micros) {
+        self.set_disk_faults(node, |faults| faults.extra_us = extra_us);
+    }
+
+    fn fail_syncs(&self, node: &str, failing: bool) {
+        self.set_disk_faults(node, |faults| faults.fail_syncs = failing);
+    }
+
+    fn set_wall_offset(&self, node: &str, offset_us: i64) {
+        let node = self.0.find(node);
+        let (now_ns, epoch_s) = (self.0.now_ns(), self.0.settings.epoch_s);
+        locked(&node.deviation).set_wall(now_ns, epoch_s, offset_us);
+        self.0.trace_text("wall-offset", node.index, 0, &offset_us.to_string());
+    }
+
+    fn swap_records(&self, node: &str, draw: u64) -> Vec<String> {
+        let keys = self.swap(node, draw);
+        if !keys.is_empty() {
+            let what = What::Swapped { node: node.to_owned(), keys: keys.clone() };
+            self.0.record(self.0.find(node).index, what);
+        }
+        keys
+    }
+}
+
+impl World {
+    /// Lets a node's clocks drift against true time, parts per million; -1,000,000 freezes the wall clock.
+    /// The monotonic clock never runs slower than a tenth of true time.
+    pub fn set_drift(&self, node: &str, wall_ppm: i64, mono_ppm: i64) {
+        let node = self.0.find(node);
+        locked(&node.deviation).set_drift(self.0.now_ns(), wall_ppm, mono_ppm);
+        self.0.trace_text("drift", node.index, 0, &format!("{wall_ppm} {mono_ppm}"));
+    }
+}

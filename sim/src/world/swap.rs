@@ -1,0 +1,183 @@
+//! An intruder at the disk of a database that is down: puts stored blobs in each other's place, or an older
+//! version's blob in a newer row. Knows redb; what a row looks like it is told by a [`RowCodec`].
+
+use super::{World, disk::NodeDisk, locked};
+use kms::env::{BlockFile, Disk, OpenMode};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
+use std::{collections::BTreeMap, fmt, io, path::PathBuf};
+
+/// What swaps records in a store file. `draw` picks which; returns the record keys touched, in hex.
+pub trait Swapper: Send {
+    /// Path of the store file on the node's disk.
+    fn store_path(&self) -> PathBuf;
+    /// Swaps. Older blobs of `node` may be remembered from call to call.
+    ///
+    /// # Errors
+    /// A store that cannot be opened or changed; a harness error.
+    fn swap(&mut self, node: &str, store: Box<dyn BlockFile>, draw: u64) -> Result<Vec<String>, SwapError>;
+}
+
+/// The store could not be changed.
+#[derive(Debug, thiserror::Error)]
+#[error("swap-records: {0}")]
+pub struct SwapError(String);
+
+impl SwapError {
+    /// From anything that says why.
+    pub fn new(why: impl fmt::Display) -> SwapError {
+        SwapError(why.to_string())
+    }
+}
+
+/// How rows of the records table are made.
+pub trait RowCodec: Send {
+    /// Name of the redb table, of `&[u8]` to `&[u8]`.
+    fn table(&self) -> &'static str;
+    /// The sealed blob inside a row; `None` for rows that are not records.
+    fn blob(&self, row: &[u8]) -> Option<Vec<u8>>;
+    /// The row with another blob and every unkeyed checksum repaired.
+    fn with_blob(&self, row: &[u8], blob: &[u8]) -> Vec<u8>;
+}
+
+/// A [`Swapper`] for stores on redb.
+pub struct RedbSwapper<C> {
+    codec: C,
+    path: PathBuf,
+    /// Blobs seen at earlier calls, by node and record key.
+    older: BTreeMap<String, BTreeMap<Vec<u8>, Vec<Vec<u8>>>>,
+}
+
+/// Older blobs remembered of one record.
+const OLDER_MAX: usize = 4;
+
+impl<C: RowCodec> RedbSwapper<C> {
+    /// For the store file at `path`.
+    pub fn new(path: PathBuf, codec: C) -> RedbSwapper<C> {
+        RedbSwapper { codec, path, older: BTreeMap::new() }
+    }
+}
+
+impl<C: RowCodec> Swapper for RedbSwapper<C> {
+    fn store_path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    fn swap(&mut self, node: &str, store: Box<dyn BlockFile>, draw: u64) -> Result<Vec<String>, SwapError> {
+        let database = Database::builder().create_with_backend(Backend(store)).map_err(SwapError::new)?;
+        let table: TableDefinition<&[u8], &[u8]> = TableDefinition::new(self.codec.table());
+        let rows = records(&database, table, &self.codec)?;
+        let older = self.older.entry(node.to_owned()).or_default();
+        let mut choices = Vec::new();
+        for (key, (_, blob)) in &rows {
+            // An older version's blob under the newer version's row.
+            let stale = older.get(key).into_iter().flatten().filter(|old| *old != blob);
+            choices.extend(stale.map(|old| vec![(key.clone(), old.clone())]));
+        }
+        let keys: Vec<&Vec<u8>> = rows.keys().collect();
+        if keys.len() > 1 {
+            let first = draw as usize % keys.len();
+            let second = (first + 1 + (draw >> 32) as usize % (keys.len() - 1)) % keys.len();
+            let (one, two) = (keys[first].clone(), keys[second].clone());
+            let pair = vec![(one.clone(), rows[&two].1.clone()), (two, rows[&one].1.clone())];
+            // As likely as all stale ones together.
+            choices.extend(std::iter::repeat_n(pair, choices.len().max(1)));
+        }
+        for (key, (_, blob)) in &rows {
+            let seen = older.entry(key.clone()).or_default();
+            if !seen.contains(blob) {
+                seen.insert(0, blob.clone());
+                seen.truncate(OLDER_MAX);
+            }
+        }
+        let Some(chosen) = choices.get((draw >> 16) as usize % choices.len().max(1)) else {
+            return Ok(Vec::new());
+        };
+        let writing = database.begin_write().map_err(SwapError::new)?;
+        {
+            let mut open = writing.open_table(table).map_err(SwapError::new)?;
+            for (key, blob) in chosen {
+                let row = self.codec.with_blob(&rows[key].0, blob);
+                open.insert(key.as_slice(), row.as_slice()).map_err(SwapError::new)?;
+            }
+        }
+        writing.commit().map_err(SwapError::new)?;
+        Ok(chosen.iter().map(|(key, _)| hex::encode(key)).collect())
+    }
+}
+
+type Rows = BTreeMap<Vec<u8>, (Vec<u8>, Vec<u8>)>;
+
+fn records(
+    database: &Database,
+    table: TableDefinition<&[u8], &[u8]>,
+    codec: &impl RowCodec,
+) -> Result<Rows, SwapError> {
+    let reading = database.begin_read().map_err(SwapError::new)?;
+    let open = match reading.open_table(table) {
+        Ok(open) => open,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Rows::new()),
+        Err(error) => return Err(SwapError::new(error)),
+    };
+    let mut rows = Rows::new();
+    for entry in open.iter().map_err(SwapError::new)? {
+        let (key, row) = entry.map_err(SwapError::new)?;
+        if let Some(blob) = codec.blob(row.value()) {
+            rows.insert(key.value().to_vec(), (row.value().to_vec(), blob));
+        }
+    }
+    Ok(rows)
+}
+
+/// A [`BlockFile`] as redb wants it.
+pub struct Backend(pub Box<dyn BlockFile>);
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Backend")
+    }
+}
+
+impl StorageBackend for Backend {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.0.write(offset, data)
+    }
+}
+
+impl World {
+    pub(super) fn swap(&self, node: &str, draw: u64) -> Vec<String> {
+        let machine = self.0.find(node);
+        assert!(machine.life().is_none(), "swap-records: {node} is up");
+        let Some(mut swapper) = locked(&self.0.swapper).take() else {
+            panic!("swap-records: no swapper was set")
+        };
+        let disk =
+            NodeDisk { inner: self.0.clone(), cell: machine.disk.clone(), life: machine.outside.clone() };
+        let swapped = match disk.open(&swapper.store_path(), OpenMode::Existing) {
+            Ok(file) => swapper.swap(node, file, draw),
+            // No store yet: nothing to swap.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(SwapError::new(error)),
+        };
+        self.set_swapper(swapper);
+        match swapped {
+            Ok(keys) => keys,
+            Err(error) => panic!("{error} on {node}"),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! `cargo xtask bench`: the criterion benchmarks, and the simulator's speed against its figures.
+//!
+//! Speed is simulated seconds per processor second of the process that runs a seed, on one core; other work
+//! on the machine hardly moves it, but does move criterion's times.
+
+use crate::interrupt::Children;
+use crate::shell::{self, Failure, World, harness};
+use crate::sim::pool::{Job, Pool};
+use crate::sim::report::Report;
+use crate::sim::{build, table};
+use crate::{exit, say};
+use std::path::{Path, PathBuf};
+
+/// Simulated seconds per CPU second of `calm` with its load, at least.
+const LOADED_SPEED: f64 = 150.0;
+/// The same without load, at least.
+const IDLE_SPEED: f64 = 1000.0;
+/// Largest memory of a run, MiB, less than.
+const MEMORY_MIB: u64 = 64;
+
+/// Arguments of `cargo xtask bench`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Short measurements
+    #[arg(long)]
+    quick: bool,
+    /// Only the simulator's speed
+    #[arg(long)]
+    sim_only: bool,
+}
+
+/// Runs the command and answers its exit status: 2 if a figure was missed.
+///
+/// # Errors
+/// When something does not build, or a run says nothing.
+pub fn run(args: &Args) -> Result<u8, Failure> {
+    let root = shell::root();
+    let mut code = exit::HELD;
+    if !args.sim_only {
+        let mut command = shell::cargo(&root, World::Real, &["bench", "-p", "kms-benches"]);
+        if args.quick {
+            command.args(["--", "--quick"]);
+        }
+        if !shell::run(&mut command)? {
+            code = exit::BROKEN;
+        }
+    }
+    let pool = Pool {
+        binary: build::simulator(&root)?,
+        jobs: 1,
+        out: None,
+        twice: false,
+        trace: false,
+        children: Children::watched(),
+    };
+    let seeds = if args.quick { 1 } else { 3 };
+    let idle = idle(&root)?.to_string_lossy().into_owned();
+    let mut rows = vec![
+        ["simulator", "simulated s", "CPU s", "ratio", "at least", "MiB", "below", ""]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for (scenario, name, least) in
+        [("calm".to_owned(), "calm, with load", LOADED_SPEED), (idle, "calm, no load", IDLE_SPEED)]
+    {
+        let reports = runs(&pool, &scenario, seeds);
+        let (row, met) = row(name, least, &reports)?;
+        rows.push(row);
+        if !met {
+            code = exit::BROKEN;
+        }
+        reports.iter().take(1).for_each(profile);
+    }
+    say::out(format_args!("\ncommit {}\n{}", shell::commit(&root), table::grid(&rows)));
+    Ok(code)
+}
+
+/// `calm` without load, beside what is built.
+fn idle(root: &Path) -> Result<PathBuf, Failure> {
+    let text = shell::text(&root.join("scenarios/calm.toml"));
+    let folder = root.join("target/bench");
+    let path = folder.join("calm-idle.toml");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(&path, without_load(&text)?)?;
+    Ok(path)
+}
+
+fn without_load(text: &str) -> Result<String, Failure> {
+    let mut table: toml::Table = text.parse().map_err(|error| harness(format!("calm.toml: {error}")))?;
+    table.insert("name".into(), "calm-idle".into());
+    match table.get_mut("load").and_then(toml::Value::as_table_mut) {
+        Some(load) => drop(load.insert("rate_per_s".into(), 0.into())),
+        None => return Err(harness("calm.toml has no [load]")),
+    }
+    Ok(table.to_string())
+}
+
+fn runs(pool: &Pool, scenario: &str, seeds: u64) -> Vec<Report> {
+    let job = |seed| Job {
+        scenario: scenario.to_owned(),
+        name: scenario.to_owned(),
+        seed,
+        extra: Vec::new(),
+        tag: 0,
+    };
+    let mut reports = Vec::new();
+    pool.run((1..=seeds).map(job), |_, report| reports.push(report));
+    reports
+}
+
+fn row(name: &str, least: f64, reports: &[Report]) -> Result<(Vec<String>, bool), Failure> {
+    if let Some(failed) = reports.iter().find(|report| report.cpu_seconds <= 0.0) {
+        return Err(harness(format!("{name}: seed {} measured nothing: {}", failed.seed, failed.reason())));
+    }
+    let simulated: f64 = reports.iter().map(|report| report.sim_seconds).sum();
+    let processor: f64 = reports.iter().map(|report| report.cpu_seconds).sum();
+    let memory = reports.iter().map(|report| report.peak_rss_kib).max().unwrap_or(0).div_ceil(1024);
+    let ratio = if processor > 0.0 { simulated / processor } else { 0.0 };
+    let met = ratio >= least && memory < MEMORY_MIB;
+    let row = vec![
+        name.to_owned(),
+        format!("{simulated:.0}"),
+        format!("{processor:.2}"),
+        format!("{ratio:.0}"),
+        format!("{least:.0}"),
+        memory.to_string(),
+        MEMORY_MIB.to_string(),
+        if met { "met".into() } else { "MISSED".into() },
+    ];
+    Ok((row, met))
+}
+
+/// Where the time of a run went, if it said so.
+fn profile(report: &Report) {
+    if let Some(parts) = report.raw.get("profile").and_then(serde_json::Value::as_object) {
+        say::out(format_args!("profile of {} seed {}:", report.scenario, report.seed));
+        for (name, value) in parts {
+            say::out(format_args!("  {name}: {value}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_is_calm_without_load() {
+        let text =
+            without_load("name = \"calm\"\n[load]\nrate_per_s = 50\nmix = { create = 1 }\n").expect("toml");
+        let table: toml::Table = text.parse().expect("toml");
+        assert_eq!(table["load"]["rate_per_s"].as_integer(), Some(0));
+        assert_eq!(table["load"]["mix"]["create"].as_integer(), Some(1));
+    }
+
+    #[test]
+    fn a_figure_is_missed_by_speed_or_by_memory() {
+        let report = |sim_seconds, peak_rss_kib| Report {
+            sim_seconds,
+            cpu_seconds: 1.0,
+            peak_rss_kib,
+            ..Report::default()
+        };
+        let met = |report| row("x", 150.0, &[report]).expect("a row").1;
+        assert!(met(report(150.0, 1024)));
+        assert!(!met(report(149.0, 1024)));
+        assert!(!met(report(150.0, 64 * 1024)));
+    }
+}
