@@ -128,4 +128,6 @@ impl Canonical {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

@@ -2,9 +2,9 @@
 
 use super::{
     jwe::{JweKey, JwePurpose},
+    testing::counting,
     *,
 };
-use crate::vault::tests::counting;
 use proptest::prelude::*;
 use uuid::Uuid;
 

@@ -50,4 +50,4 @@ fn secret_copy(clear: &[u8]) -> SecretBytes {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

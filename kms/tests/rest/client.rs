@@ -34,6 +34,15 @@ impl Answer {
 
 /// TLS to the host, with a client certificate or without.
 pub async fn tls(region: &Region, pair: Option<(&str, &str)>) -> io::Result<TlsStream<Stream>> {
+    tls_offering(region, pair, &[]).await
+}
+
+/// The same, offering protocols by ALPN.
+pub async fn tls_offering(
+    region: &Region,
+    pair: Option<(&str, &str)>,
+    protocols: &[&str],
+) -> io::Result<TlsStream<Stream>> {
     let mut roots = RootCertStore::empty();
     for ca in CertificateDer::pem_slice_iter(region.bundle.ca_pem.as_bytes()) {
         roots.add(ca.expect("PEM")).expect("a CA");
@@ -43,7 +52,7 @@ pub async fn tls(region: &Region, pair: Option<(&str, &str)>) -> io::Result<TlsS
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_root_certificates(roots);
-    let config = match pair {
+    let mut config = match pair {
         None => config.with_no_client_auth(),
         Some((cert, key)) => {
             let chain =
@@ -52,6 +61,7 @@ pub async fn tls(region: &Region, pair: Option<(&str, &str)>) -> io::Result<TlsS
             config.with_client_auth_cert(chain, key).expect("a client certificate")
         }
     };
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     let stream = region.env.net.connect(region.server.address()).await?;
     let name = ServerName::try_from("127.0.0.1").expect("a name");
     TlsConnector::from(Arc::new(config)).connect(name, stream).await

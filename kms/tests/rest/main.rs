@@ -4,6 +4,8 @@
 mod bad_inputs;
 mod client;
 mod doubt;
+mod http2;
+mod logs;
 mod pages;
 mod patience;
 mod region;

@@ -4,7 +4,7 @@ use crate::{client::Client, store::MemoryStore};
 use kms::{
     api::rest::{RestServer, serve},
     config::{NodeConfig, Role},
-    env::{BlockFile, Disk, Env, OpenMode},
+    env::{BlockFile, BoxFuture, Clock, Disk, Env, Mono, OpenMode},
     init::{Addresses, Bundle, NODE_FILE, NodeBundle, RegionSpec, plan_region},
     limits::Limits,
     vault::RootKey,
@@ -14,6 +14,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use uuid::Uuid;
 
@@ -47,6 +48,21 @@ impl Disk for Files {
     }
 }
 
+/// A clock whose wall time is ahead.
+struct Ahead(Arc<dyn Clock>, Duration);
+
+impl Clock for Ahead {
+    fn now(&self) -> Mono {
+        self.0.now()
+    }
+    fn wall(&self) -> Duration {
+        self.0.wall() + self.1
+    }
+    fn sleep_until(&self, at: Mono) -> BoxFuture<'static, ()> {
+        self.0.sleep_until(at)
+    }
+}
+
 pub struct Region {
     pub env: Env,
     pub bundle: Bundle,
@@ -64,6 +80,11 @@ impl Region {
     }
 
     pub async fn with(limits: Limits) -> Region {
+        Region::at(limits, Duration::ZERO).await
+    }
+
+    /// A host whose wall clock is ahead of the one its certificates were made by.
+    pub async fn at(limits: Limits, ahead: Duration) -> Region {
         let spec = RegionSpec {
             region: "eu-west-rbx".to_owned(),
             hosts_per_zone: 1,
@@ -77,7 +98,8 @@ impl Region {
         let bundle = plan_region(&env, &spec).expect("a plan");
         let node = host(&bundle);
         let files = node.files.iter().map(|file| (file.path.clone(), file.contents.clone())).collect();
-        let env = Env { disk: Arc::new(Files(files)), ..env };
+        let clock = Arc::new(Ahead(Arc::clone(&env.clock), ahead));
+        let env = Env { disk: Arc::new(Files(files)), clock, ..env };
         let mut config = NodeConfig::load(&*env.disk, Path::new(NODE_FILE)).expect("a configuration");
         config.rest_listen = Some("127.0.0.1:0".to_owned());
         config.limits = limits;

@@ -137,15 +137,7 @@ async fn nobody_gets_in_without_a_certificate_or_with_that_of_another_domain() {
 async fn a_node_certificate_is_not_a_client_certificate() {
     let region = Region::new().await;
     let (cert, key) = (region.host_file("node.crt"), region.host_file("node.key"));
-    let refused = match crate::client::Client::connect(&region, Some((&cert, &key))).await {
-        Err(_) => true,
-        // TLS 1.3: the alert comes with the first answer.
-        Ok(mut client) => {
-            let request = http::Request::builder().uri("/healthz").header("host", "kms");
-            client.send(request.body(Default::default()).expect("a request")).await.is_err()
-        }
-    };
-    assert!(refused);
+    assert!(turned_away(&region, &cert, &key).await);
 }
 
 #[tokio::test]
@@ -185,4 +177,27 @@ async fn a_stopped_host_ends_its_connections() {
     let request = http::Request::builder().uri("/healthz").header("host", "kms");
     assert!(client.send(request.body(Default::default()).expect("a request")).await.is_err());
     assert!(region.env.net.connect(&address).await.is_err());
+}
+
+/// Whether a TLS alert is all that this certificate gets.
+async fn turned_away(region: &Region, cert: &str, key: &str) -> bool {
+    match crate::client::Client::connect(region, Some((cert, key))).await {
+        Err(_) => true,
+        // TLS 1.3: the alert comes with the first answer.
+        Ok(mut client) => {
+            let request = http::Request::builder().uri("/healthz").header("host", "kms");
+            client.send(request.body(Default::default()).expect("a request")).await.is_err()
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_valid_by_the_hosts_own_clock() {
+    let day = std::time::Duration::from_secs(86_400);
+    for (days, expired) in [(0, false), (300, false), (400, true)] {
+        let region = Region::at(kms::limits::Limits::default(), day * days).await;
+        let identity = &region.bundle.clients[0];
+        let found = turned_away(&region, &identity.cert_pem, &identity.key_pem).await;
+        assert_eq!(found, expired, "after {days} days");
+    }
 }

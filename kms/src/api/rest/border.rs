@@ -14,9 +14,16 @@ use crate::{
 use axum::{Router, body::Body};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
-use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use time::OffsetDateTime;
 use tower_service::Service;
+use tracing::Instrument;
 use uuid::Uuid;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -59,7 +66,8 @@ impl Border {
         request.extensions_mut().insert(Arc::clone(&note));
         let http2 = request.version() == Version::HTTP_2;
         let leftover = Leftover::default();
-        let mut response = match self.router.call(leftover.lend(request)).await {
+        let span = tracing::info_span!("request", id = %id);
+        let mut response = match self.router.call(leftover.lend(request)).instrument(span).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
@@ -76,7 +84,7 @@ impl Border {
         if let Ok(value) = HeaderValue::from_str(id.hyphenated().encode_lower(&mut buffer)) {
             headers.insert(REQUEST_ID, value);
         }
-        if let Some(date) = http_date(self.app.env.clock.wall().as_secs()) {
+        if let Some(date) = self.app.dates.at(self.app.env.clock.wall().as_secs()) {
             headers.insert(header::DATE, date);
         }
         let ms = self.app.env.now().since(began).as_millis() as u64;
@@ -92,6 +100,24 @@ fn of_status(status: StatusCode) -> Option<Error> {
             Some(Error::new(Code::MethodNotAllowed, "the path does not take this method"))
         }
         _ => None,
+    }
+}
+
+/// The `date` header, made once a second.
+#[derive(Default)]
+pub(super) struct Dates(Mutex<Option<(u64, HeaderValue)>>);
+
+impl Dates {
+    fn at(&self, seconds: u64) -> Option<HeaderValue> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((second, date)) if *second == seconds => Some(date.clone()),
+            _ => {
+                let date = http_date(seconds)?;
+                *last = Some((seconds, date.clone()));
+                Some(date)
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! One request as the handlers see it: who asks, for which domain and key; and what the log will say of it.
 
-use super::reply::Failure;
+use super::{border::Dates, reply::Failure};
 use crate::{
     engine::HostService,
     error::{Code, Error},
@@ -17,6 +17,7 @@ pub(super) struct App {
     pub(super) env: crate::env::Env,
     pub(super) service: HostService,
     pub(super) limits: Limits,
+    pub(super) dates: Dates,
 }
 
 /// What TLS found out about the client: nobody, somebody, or a certificate that names no domain.

@@ -2,7 +2,7 @@
 //! in flight end when it is asked to stop. Never serves in clear.
 
 use super::{
-    border::Border,
+    border::{Border, Dates},
     call::{App, Client},
     io::{Activity, NodeExecutor, Patient},
     routes::router,
@@ -78,7 +78,7 @@ pub async fn serve(
     let limits = config.limits.clone();
     let connections_max = limits.connections_max;
     let service = HostService::new(env.clone(), store, root, limits.clone());
-    let app = Arc::new(App { env: env.clone(), service, limits });
+    let app = Arc::new(App { env: env.clone(), service, limits, dates: Dates::default() });
     let (stop, stopped) = watch::channel(false);
     let shared = Shared {
         env: env.clone(),

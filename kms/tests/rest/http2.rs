@@ -1,0 +1,57 @@
+//! HTTP/2 for clients that ask for it by ALPN.
+
+use crate::{client::tls_offering, region::Region};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use kms::{env::Env, wire::hyper_io::HyperIo};
+use std::future::Future;
+
+#[derive(Clone)]
+struct Executor(Env);
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Executor {
+    fn execute(&self, work: F) {
+        self.0.spawn("test stream", work);
+    }
+}
+
+#[tokio::test]
+async fn the_server_picks_h2_and_serves_streams_side_by_side() {
+    let region = Region::new().await;
+    let identity = &region.bundle.clients[0];
+    let pair = Some((identity.cert_pem.as_str(), identity.key_pem.as_str()));
+    let stream = tls_offering(&region, pair, &["h2", "http/1.1"]).await.expect("connects");
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(Executor(region.env.clone()), HyperIo::new(stream))
+            .await
+            .expect("HTTP/2");
+    region.env.spawn("test client", async move {
+        let _ = connection.await;
+    });
+    let keys = format!("https://kms/api/{}/v1/servicekey", region.domain());
+    let mut answers = Vec::new();
+    for n in 0..8 {
+        let body = Full::new(Bytes::from(format!(r#"{{"name":"k{n}"}}"#)));
+        let request = http::Request::post(&keys).header("content-type", "application/json");
+        answers.push(sender.clone().send_request(request.body(body).expect("a request")));
+    }
+    for answer in answers {
+        assert_eq!(answer.await.expect("an answer").status(), 201);
+    }
+    let request = http::Request::get(&keys).body(Full::<Bytes>::default()).expect("a request");
+    let answer = sender.clone().send_request(request).await.expect("an answer");
+    assert_eq!(answer.headers()["content-type"], "application/json");
+    let list = answer.into_body().collect().await.expect("a body").to_bytes();
+    let list: serde_json::Value = serde_json::from_slice(&list).expect("JSON");
+    assert_eq!(list["objects_list"].as_array().map(Vec::len), Some(8));
+    // Too large a body ends its stream, not the connection.
+    let body = Full::new(Bytes::from(vec![b' '; 70_000]));
+    let request = http::Request::post(&keys).header("content-type", "application/json");
+    let answer =
+        sender.clone().send_request(request.body(body).expect("a request")).await.expect("an answer");
+    assert_eq!(answer.status(), 413);
+    let request =
+        http::Request::get("https://kms/healthz").body(Full::<Bytes>::default()).expect("a request");
+    assert_eq!(sender.clone().send_request(request).await.expect("an answer").status(), 200);
+}
