@@ -120,6 +120,8 @@ impl Timeline {
     }
 
     fn derive(&mut self, topology: &Topology, recovery: Micros) {
+        // Clients come and go; that is no loss.
+        self.unavailable.retain(|name, _| topology.nodes.contains_key(name));
         let databases: Vec<&str> =
             topology.nodes.keys().map(String::as_str).filter(|name| topology.is_database(name)).collect();
         let between_databases = |(from, to): &(String, String)| {
@@ -470,6 +472,14 @@ mod tests {
         build.other_faults.push(crate::check::OtherFault { from: S, until: None, what: "slow disk".into() });
         assert_eq!(timeline(&build).worst_loss(2 * S, 2 * S), Loss::Beyond);
         assert!(timeline(&build).disturbed().contains(2 * S));
+    }
+
+    #[test]
+    fn clients_come_and_go() {
+        let mut build = Build::new();
+        build.up("reader", 50 * S).down("reader", 60 * S);
+        let timeline = timeline(&build);
+        assert!(timeline.disturbed().is_empty() && timeline.loss_starts().is_empty());
     }
 
     #[test]
