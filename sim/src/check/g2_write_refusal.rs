@@ -52,6 +52,7 @@ impl<'a> Judge<'a> {
         let excused = Spans::union([
             timeline.chain_broken(),
             &timeline.host_database_cuts(topology),
+            &timeline.databases_leaving(topology),
             timeline.other_faults(),
             &timeline.any_paused(hosts.iter().copied()),
         ]);
