@@ -8,8 +8,13 @@ use super::{
     CheckInput, NodeKind, Topology,
     spans::{FOREVER, Spans},
 };
-use crate::history::{History, Micros, What};
+use crate::history::{History, Micros, Stop, What};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Name of the probe that says a node was asked to stop. From then on it is *leaving*: it may turn work away.
+pub const SHUTDOWN_ASKED: &str = "shutdown-asked";
+/// Without that probe, how long before it stopped a node may have been leaving.
+const LEAVING_US: Micros = 1_000_000;
 
 /// How much is lost at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +50,11 @@ impl Loss {
 /// The spans.
 #[derive(Debug, Clone)]
 pub struct Timeline {
+    /// Down or paused: nothing comes from it.
+    out: BTreeMap<String, Spans>,
+    /// Asked to stop, not down yet.
+    leaving: BTreeMap<String, Spans>,
+    /// Either.
     unavailable: BTreeMap<String, Spans>,
     paused: BTreeMap<String, Spans>,
     cuts: BTreeMap<(String, String), Spans>,
@@ -78,10 +88,15 @@ impl Timeline {
         let mut down = Toggles::default();
         let mut paused = Toggles::default();
         let mut cuts = Toggles::default();
+        let mut leaving = Toggles::default();
         for event in &history.events {
             let at = event.at;
             match &event.what {
                 What::Down { node, .. } | What::Exited { node, .. } => {
+                    if matches!(event.what, What::Down { how: Stop::Shutdown, .. }) {
+                        leaving.on(node.clone(), at.saturating_sub(LEAVING_US));
+                    }
+                    leaving.off(node, at, false);
                     down.on(node.clone(), at);
                     paused.off(node, at, false);
                 }
@@ -90,22 +105,16 @@ impl Timeline {
                 What::Resumed { node } => paused.off(node, at, false),
                 What::Cut { from, to } => cuts.on((from.clone(), to.clone()), at),
                 What::Joined { from, to } => cuts.off(&(from.clone(), to.clone()), at, false),
+                What::Probe { node, name } if name == SHUTDOWN_ASKED => leaving.on(node.clone(), at),
                 What::Swapped { .. } | What::Probe { .. } => {}
             }
         }
-        let (down, paused, cuts) = (down.spans(), paused.spans(), cuts.spans());
-        let names: BTreeSet<_> = down.keys().chain(paused.keys()).cloned().collect();
-        let none = Spans::default();
-        let unavailable = names
-            .into_iter()
-            .map(|name| {
-                let both = [down.get(&name).unwrap_or(&none), paused.get(&name).unwrap_or(&none)];
-                let spans = Spans::union(both);
-                (name, spans)
-            })
-            .collect();
+        let (down, paused, cuts, leaving) = (down.spans(), paused.spans(), cuts.spans(), leaving.spans());
+        let out = union_by_node(&down, &paused);
         Timeline {
-            unavailable,
+            unavailable: union_by_node(&out, &leaving),
+            out,
+            leaving,
             paused,
             cuts,
             other: Spans::default(),
@@ -120,6 +129,10 @@ impl Timeline {
     }
 
     fn derive(&mut self, topology: &Topology, recovery: Micros) {
+        // Clients come and go; that is no loss.
+        for nodes in [&mut self.unavailable, &mut self.out, &mut self.leaving] {
+            nodes.retain(|name, _| topology.nodes.contains_key(name));
+        }
         let databases: Vec<&str> =
             topology.nodes.keys().map(String::as_str).filter(|name| topology.is_database(name)).collect();
         let between_databases = |(from, to): &(String, String)| {
@@ -127,7 +140,7 @@ impl Timeline {
         };
         let broken_links =
             self.cuts.iter().filter(|(link, _)| between_databases(link)).map(|(_, spans)| spans);
-        let lost = databases.iter().filter_map(|name| self.unavailable.get(*name));
+        let lost = databases.iter().filter_map(|name| self.out.get(*name));
         self.chain_broken = Spans::union(lost.chain(broken_links));
         self.disturbed =
             Spans::union(self.unavailable.values().chain(self.cuts.values()).chain([&self.other]));
@@ -138,7 +151,7 @@ impl Timeline {
 
     fn starts(&mut self, topology: &Topology) {
         let (mut write, mut path, mut all) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        for (name, spans) in &self.unavailable {
+        for (name, spans) in self.out.iter().chain(&self.leaving) {
             all.extend(spans.starts());
             if topology.is_database(name) {
                 write.extend(spans.starts());
@@ -211,7 +224,14 @@ impl Timeline {
             .collect()
     }
 
-    /// When the node was down or paused.
+    /// When one of the databases was leaving: it may refuse, and it may still acknowledge.
+    pub fn databases_leaving(&self, topology: &Topology) -> Spans {
+        Spans::union(
+            self.leaving.iter().filter(|(name, _)| topology.is_database(name)).map(|(_, spans)| spans),
+        )
+    }
+
+    /// When the node was down, paused or leaving.
     pub fn unavailable(&self, node: &str) -> Spans {
         self.unavailable.get(node).cloned().unwrap_or_default()
     }
@@ -270,6 +290,15 @@ impl Timeline {
         let during = self.losses[first..].iter().take_while(|(at, _)| *at <= to);
         during.map(|(_, loss)| *loss).max().unwrap_or(Loss::Nothing)
     }
+}
+
+/// Both maps' spans, node by node.
+fn union_by_node(one: &BTreeMap<String, Spans>, other: &BTreeMap<String, Spans>) -> BTreeMap<String, Spans> {
+    let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    names
+        .into_iter()
+        .map(|name| (name.clone(), Spans::union(one.get(name).into_iter().chain(other.get(name)))))
+        .collect()
 }
 
 /// The last of the sorted moments that is not after `at`.
@@ -470,6 +499,29 @@ mod tests {
         build.other_faults.push(crate::check::OtherFault { from: S, until: None, what: "slow disk".into() });
         assert_eq!(timeline(&build).worst_loss(2 * S, 2 * S), Loss::Beyond);
         assert!(timeline(&build).disturbed().contains(2 * S));
+    }
+
+    #[test]
+    fn a_node_that_was_asked_to_stop_is_leaving_until_it_is_down() {
+        let stopped = |node: &str| What::Down { node: node.into(), how: Stop::Shutdown };
+        let mut build = Build::new();
+        let asked = What::Probe { name: SHUTDOWN_ASKED.into(), node: "db-a".into() };
+        build.event(10 * S, asked).event(13 * S, stopped("db-a")).up("db-a", 20 * S);
+        build.event(40 * S, stopped("host-a1"));
+        let timeline = timeline(&build);
+        assert_eq!(timeline.chain_broken(), &Spans::of([(13 * S, 20 * S)]));
+        assert_eq!(timeline.databases_leaving(build.topology()), Spans::of([(10 * S, 13 * S)]));
+        assert_eq!(timeline.unavailable("db-a"), Spans::of([(10 * S, 20 * S)]));
+        assert_eq!(timeline.write_loss_starts(), [10 * S, 13 * S]);
+        assert_eq!(timeline.path_loss_starts(), [39 * S, 40 * S]);
+    }
+
+    #[test]
+    fn clients_come_and_go() {
+        let mut build = Build::new();
+        build.up("reader", 50 * S).down("reader", 60 * S);
+        let timeline = timeline(&build);
+        assert!(timeline.disturbed().is_empty() && timeline.loss_starts().is_empty());
     }
 
     #[test]

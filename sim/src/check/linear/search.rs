@@ -3,12 +3,13 @@
 //!
 //! Answers that change nothing are taken as soon as they are true: taking one earlier never hurts. So only
 //! changes branch. A write with an unknown outcome may be taken once at any moment after its invocation, or
-//! never; those with the same effect are interchangeable and taken in order of invocation.
+//! never; those with the same effect are interchangeable and taken in order of invocation. A configuration
+//! that took no fewer of them than another with the same state and the same steps placed has nothing to add.
 
 use super::model::{Change, Check, State};
 use crate::history::Micros;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet, hash_map::DefaultHasher},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::DefaultHasher},
     hash::{BuildHasherDefault, Hash, Hasher},
 };
 
@@ -78,7 +79,9 @@ struct Search {
     must: Vec<Item>,
     /// Writes that may be placed, by effect.
     may: Vec<Group>,
-    visited: HashSet<(u64, u64), FixedHasher>,
+    /// By state and steps placed: the least sets of uncertain writes taken on the way there.
+    frontier: HashMap<(u64, u64), Vec<Vec<u16>>, FixedHasher>,
+    visited: usize,
     best: Option<(usize, Explanation)>,
 }
 
@@ -114,9 +117,9 @@ impl Config {
 
     fn fingerprint(&self) -> (u64, u64) {
         let mut one = DefaultHasher::new();
-        (self.state, &self.done, &self.used).hash(&mut one);
+        (self.state, &self.done).hash(&mut one);
         let mut two = DefaultHasher::new();
-        (0x9e37_79b9_u64, &self.used, &self.done, self.state).hash(&mut two);
+        (0x9e37_79b9_u64, &self.done, self.state).hash(&mut two);
         (one.finish(), two.finish())
     }
 }
@@ -142,7 +145,7 @@ impl Search {
                 Group { change, uses }
             })
             .collect();
-        Search { must, may, visited: HashSet::default(), best: None }
+        Search { must, may, frontier: HashMap::default(), visited: 0, best: None }
     }
 
     fn run(mut self, max: usize) -> (Decision, usize) {
@@ -158,13 +161,14 @@ impl Search {
         while let Some(mut config) = stack.pop() {
             let limit = self.settle(&mut config);
             if config.first == self.must.len() {
-                return (Decision::Linearizable, self.visited.len());
+                return (Decision::Linearizable, self.visited);
             }
-            if !self.visited.insert(config.fingerprint()) {
+            if !self.is_new(&config) {
                 continue;
             }
-            if self.visited.len() > max {
-                return (Decision::Undecided, self.visited.len());
+            self.visited += 1;
+            if self.visited > max {
+                return (Decision::Undecided, self.visited);
             }
             self.remember(&config, limit);
             self.branch(&config, limit, &mut stack);
@@ -173,7 +177,19 @@ impl Search {
             Some((_, explanation)) => Decision::Violated(explanation),
             None => Decision::Linearizable,
         };
-        (decision, self.visited.len())
+        (decision, self.visited)
+    }
+
+    /// Whether nothing visited makes the configuration superfluous; remembers it if so.
+    fn is_new(&mut self, config: &Config) -> bool {
+        let least = self.frontier.entry(config.fingerprint()).or_default();
+        let no_more = |one: &[u16], other: &[u16]| one.iter().zip(other).all(|(one, other)| one <= other);
+        if least.iter().any(|used| no_more(used, &config.used)) {
+            return false;
+        }
+        least.retain(|used| !no_more(&config.used, used));
+        least.push(config.used.clone());
+        true
     }
 
     /// Indices that may come next, and the moment by which one of them must have.
