@@ -16,8 +16,19 @@ pub const RECORD_MAX_BYTES: usize = 256 << 10;
 pub const TRANSACTION_MAX_RECORDS: usize = 64;
 /// Largest batch: transactions in one log entry.
 pub const BATCH_MAX_TRANSACTIONS: usize = 256;
-/// Largest batch, bytes of its encoded entry (leaves room in a frame).
-pub const BATCH_MAX_BYTES: usize = 4 << 20;
+/// Largest transaction, bytes of its blobs together.
+pub const TRANSACTION_MAX_BYTES: usize = 512 << 10;
+/// Largest batch, bytes of its attempts. A batch must cross the chain link well within the stall limit.
+pub const BATCH_MAX_BYTES: usize = 1 << 20;
+/// Largest page of a scan, bytes of its blobs; the page ends early then. Two pages (a write in doubt) fit in
+/// a frame.
+pub const SCAN_MAX_BYTES: usize = 1 << 20;
+/// A peer that takes less than this within the detection bound is not there, bytes.
+pub const PROGRESS_BYTES: usize = 64 << 10;
+/// Requests of one host that a database works on at a time; more wait in the connection.
+pub const HOST_REQUESTS_MAX: usize = 1_024;
+/// Longest silence of a host or operator on a connection to a database.
+pub const CONNECTION_IDLE_MS: u64 = 10_000;
 /// Largest page of a scan, records.
 pub const SCAN_MAX_RECORDS: usize = 100;
 /// Largest REST request body, bytes.
@@ -32,7 +43,12 @@ pub const DRAIN_MS: u64 = 5_000;
 pub const STORE_CACHE_BYTES: usize = 16 << 20;
 
 const _: () = assert!(BATCH_MAX_BYTES * 2 <= FRAME_MAX_BYTES);
-const _: () = assert!(RECORD_MAX_BYTES * 8 <= BATCH_MAX_BYTES);
+const _: () = assert!(RECORD_MAX_BYTES <= TRANSACTION_MAX_BYTES);
+// Keys and versions of a full transaction come on top of its blobs: it always fits in a batch.
+const _: () = assert!(
+    TRANSACTION_MAX_BYTES + TRANSACTION_MAX_RECORDS * 2 * (RECORD_KEY_MAX_BYTES + 64) <= BATCH_MAX_BYTES
+);
+const _: () = assert!((SCAN_MAX_BYTES + RECORD_MAX_BYTES) * 2 + (64 << 10) <= FRAME_MAX_BYTES);
 const _: () = assert!(SCAN_MAX_RECORDS * 4 <= BATCH_MAX_TRANSACTIONS * TRANSACTION_MAX_RECORDS);
 
 /// Bounds that a deployment, or a scenario, may set.

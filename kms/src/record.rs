@@ -1,7 +1,7 @@
 //! Records, versions and transactions: what the replicated store keeps. Everything in a record's blob is
 //! sealed before it gets here; a database sees keys, versions and ciphertext only.
 
-use crate::limits::{RECORD_KEY_MAX_BYTES, RECORD_MAX_BYTES, TRANSACTION_MAX_RECORDS};
+use crate::limits::{RECORD_KEY_MAX_BYTES, RECORD_MAX_BYTES, TRANSACTION_MAX_BYTES, TRANSACTION_MAX_RECORDS};
 use std::fmt;
 
 /// 128 random bits, drawn by the host for one attempt at one transaction, and never used again.
@@ -84,6 +84,9 @@ pub enum Malformed {
     /// A blob is longer than [`RECORD_MAX_BYTES`].
     #[error("record of {0} bytes")]
     BlobLength(usize),
+    /// The blobs together are longer than [`TRANSACTION_MAX_BYTES`].
+    #[error("transaction of {0} bytes")]
+    TotalLength(usize),
     /// A record is named twice among the conditions or among the changes.
     #[error("record {0:?} named twice")]
     Twice(RecordKey),
@@ -127,12 +130,16 @@ impl Transaction {
                 return Err(Malformed::Twice(key.clone()));
             }
         }
+        let total: usize = self.put.iter().map(|(_, record)| record.blob.len()).sum();
+        if total > TRANSACTION_MAX_BYTES {
+            return Err(Malformed::TotalLength(total));
+        }
         for (key, record) in &self.put {
             if record.blob.len() > RECORD_MAX_BYTES {
                 return Err(Malformed::BlobLength(record.blob.len()));
             }
             let before = expected.get(key).copied().flatten().map_or(0, |version| version.counter);
-            if record.version.counter != before + 1 || record.version.commit_id != id {
+            if before.checked_add(1) != Some(record.version.counter) || record.version.commit_id != id {
                 return Err(Malformed::Version(key.clone()));
             }
         }

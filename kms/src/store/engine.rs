@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     env::{BlockFile, Disk, OpenMode},
-    limits::STORE_CACHE_BYTES,
+    limits::{SCAN_MAX_BYTES, STORE_CACHE_BYTES},
     record::{CommitId, RecordKey, SealedRecord},
 };
 use prost::Message;
@@ -403,18 +403,19 @@ impl Engine {
             Some(after) if after.0.as_slice() >= prefix => std::ops::Bound::Excluded(after.0.as_slice()),
             _ => std::ops::Bound::Included(prefix),
         };
-        let mut page = Page::default();
+        let (mut page, mut bytes) = (Page::default(), 0);
         for item in records.range::<&[u8]>((start, std::ops::Bound::Unbounded)).map_err(redb_error)? {
             let (key, stored) = item.map_err(redb_error)?;
             if !key.value().starts_with(prefix) {
                 break;
             }
-            if page.records.len() == limit {
+            if page.records.len() == limit || bytes >= SCAN_MAX_BYTES {
                 page.more = true;
                 break;
             }
             let key = RecordKey(key.value().to_vec());
             let record = row::decode(&key, stored.value()).map_err(|_| EngineError::Damaged)?;
+            bytes += record.blob.len();
             page.records.push((key, record));
         }
         Ok(page)

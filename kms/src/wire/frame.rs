@@ -2,10 +2,13 @@
 //! [`FRAME_MAX_BYTES`] before reading them.
 
 use super::message::Envelope;
-use crate::limits::FRAME_MAX_BYTES;
+use crate::{
+    env::Env,
+    limits::{FRAME_MAX_BYTES, PROGRESS_BYTES},
+};
 use bytes::{Buf, BufMut, BytesMut};
 use prost::Message;
-use std::io;
+use std::{io, time::Duration};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 const LENGTH_BYTES: usize = 4;
@@ -90,6 +93,27 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
         }
     }
+}
+
+/// Writes one frame and flushes, piece by piece, each within `patience`: a large frame on a slow link is not
+/// taken for a silent peer.
+///
+/// # Errors
+/// [`FrameError`]; `TimedOut` when a piece was not taken in time. The stream is of no further use then.
+pub async fn write_patiently<W: AsyncWrite + Unpin>(
+    env: &Env,
+    stream: &mut W,
+    envelope: &Envelope,
+    patience: Duration,
+) -> Result<(), FrameError> {
+    let mut buffer = BytesMut::new();
+    encode(envelope, &mut buffer)?;
+    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+    for piece in buffer.chunks(PROGRESS_BYTES) {
+        env.timeout(patience, stream.write_all(piece)).await.map_err(late)??;
+    }
+    env.timeout(patience, stream.flush()).await.map_err(late)??;
+    Ok(())
 }
 
 /// Writes one frame and flushes.

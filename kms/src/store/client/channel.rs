@@ -5,7 +5,7 @@ use super::Knowledge;
 use crate::{
     config::Zone,
     env::{Env, Mono, Purpose, Task},
-    limits::ms,
+    limits::{HOST_REQUESTS_MAX, ms},
     wire::{
         frame::{self, FrameReader},
         message::{Body, ENVELOPE_VERSION, Envelope},
@@ -234,6 +234,9 @@ impl Talk<'_> {
                     order = inbox.recv() => match order {
                         Some(order) => {
                             self.call += 1;
+                            if self.waiting.len() >= HOST_REQUESTS_MAX {
+                                self.waiting.retain(|_, answer| !answer.is_closed());
+                            }
                             if let Some(answer) = order.answer {
                                 self.waiting.insert(self.call, answer);
                             }
@@ -246,10 +249,8 @@ impl Talk<'_> {
             };
             if let Some(body) = outgoing {
                 let envelope = self.keeper.envelope(self.call, body);
-                match env.timeout(detection, frame::write(&mut write, &envelope)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => return error.to_string(),
-                    Err(_) => return "the database does not read".to_owned(),
+                if let Err(error) = frame::write_patiently(env, &mut write, &envelope, detection).await {
+                    return error.to_string();
                 }
             }
         }

@@ -123,10 +123,18 @@ impl StoreClient {
         let deadline = self.env.now() + ms(self.knowledge.limits.write_deadline_ms);
         let message =
             Commit { commit_id: id.0.to_vec(), transaction: Some(codec::transaction_out(&transaction)) };
-        match self.head.request(Body::Commit(message), deadline).await {
+        // Some time is kept for asking what became of it.
+        let patience =
+            ms(self.knowledge.limits.read_attempt_ms.min(self.knowledge.limits.write_deadline_ms / 2));
+        let answer_by = Mono(deadline.0.saturating_sub(patience));
+        match self.head.request(Body::Commit(message), answer_by).await {
             Ok(Body::Committed(_)) => Ok(()),
             Ok(Body::Conflict(_)) => Err(CommitError::Conflict),
             Ok(Body::NotDone(why)) => Err(CommitError::Refused(refusal(why))),
+            Ok(Body::BadRequest(why)) => {
+                tracing::error!(%why, "the head does not take what this host sends");
+                Err(CommitError::Refused(Refusal::NotServing))
+            }
             Err(Lost::NotSent) => Err(CommitError::Refused(Refusal::NoHead)),
             // Sent, and no definite answer in that exchange: from here on committed or unknown.
             Ok(_) | Err(Lost::NoAnswer) => self.resolve(id, deadline).await,
@@ -138,7 +146,8 @@ impl StoreClient {
         let mut pause_ms = 10;
         while self.env.now() < deadline {
             for channel in [&self.tail, &self.head] {
-                let answer = channel.request(Body::Resolve(id.0.to_vec()), deadline).await;
+                let ask_by = deadline.min(self.env.now() + ms(self.knowledge.limits.read_wait_ms));
+                let answer = channel.request(Body::Resolve(id.0.to_vec()), ask_by).await;
                 if let Ok(Body::Fate(fate)) = answer
                     && fate == Fate::Applied as i32
                 {
@@ -155,7 +164,7 @@ impl StoreClient {
 fn reading(read: Read) -> Result<Reading<Page>, ReadError> {
     // An answer that does not decode is as good as none.
     let page = |page| codec::page_in(page).map_err(|_| ReadError::Unreachable);
-    let confirmed = page(read.confirmed.unwrap_or_default())?;
+    let confirmed = page(read.confirmed.ok_or(ReadError::Unreachable)?)?;
     match read.pending.map(page).transpose()? {
         None => Ok(Reading::Settled(confirmed)),
         Some(pending) if pending == confirmed => Ok(Reading::Settled(confirmed)),

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     env::Env,
-    limits::ms,
+    limits::{CONNECTION_IDLE_MS, HOST_REQUESTS_MAX, ms},
     record::CommitId,
     store::{codec, engine::KEYRING_DIR, log::Attempt},
     wire::{
@@ -48,15 +48,17 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let (read, mut write) = tokio::io::split(stream);
     let mut reader = FrameReader::new(read);
     let mut answers = FuturesUnordered::new();
+    let idle = ms(CONNECTION_IDLE_MS);
     loop {
         let outgoing = tokio::select! {
             biased;
             Some(answer) = answers.next(), if !answers.is_empty() => answer,
-            frame = reader.next() => {
+            frame = behind.env.timeout(idle, reader.next()), if answers.len() < HOST_REQUESTS_MAX => {
                 let envelope = match frame {
-                    Ok(Some(envelope)) => envelope,
-                    Ok(None) => return "closed by the peer".to_owned(),
-                    Err(error) => return error.to_string(),
+                    Ok(Ok(Some(envelope))) => envelope,
+                    Ok(Ok(None)) => return "closed by the peer".to_owned(),
+                    Ok(Err(error)) => return error.to_string(),
+                    Err(_) => return "the peer is silent".to_owned(),
                 };
                 if envelope.version != ENVELOPE_VERSION || envelope.region != behind.region {
                     return "another version or region".to_owned();
@@ -109,7 +111,7 @@ impl Behind {
         let pong = match &self.member {
             Some((shared, _)) => {
                 let view = shared.view();
-                Pong { number, last: view.last.seq, serving: view.serving, writable: view.writable }
+                Pong { number, last: view.last.seq, serving: view.serving(), writable: view.writable }
             }
             None => Pong { number, last: 0, serving: false, writable: false },
         };
@@ -198,7 +200,7 @@ async fn commit_attempt(
     }
     {
         let view = shared.view();
-        if !view.serving {
+        if !view.serving() {
             return not_serving(true);
         }
         if view.last.seq < seen {
@@ -226,8 +228,13 @@ async fn resolve(shared: &Arc<Shared>, id: &[u8]) -> Body {
         return Body::BadRequest("an id is not 16 bytes".to_owned());
     };
     match shared.engine("resolve", move |engine| engine.attempt(CommitId(id))).await {
-        Ok(Some(seq)) if seq <= shared.view().confirmed.seq => Body::Fate(Fate::Applied as i32),
-        Ok(Some(_)) => Body::Fate(Fate::InDoubt as i32),
+        Ok(Some(seq)) => {
+            let view = shared.view();
+            // Acknowledged means recorded as confirmed by the head (R3, R4), also when the tail is asked.
+            let confirmed = if shared.genesis.head { view.confirmed.seq } else { view.head_confirmed };
+            let fate = if seq <= confirmed { Fate::Applied } else { Fate::InDoubt };
+            Body::Fate(fate as i32)
+        }
         Ok(None) => Body::Fate(Fate::DontKnow as i32),
         Err(_) => not_serving(false),
     }
@@ -235,7 +242,7 @@ async fn resolve(shared: &Arc<Shared>, id: &[u8]) -> Body {
 
 /// The keyring lies beside the log, never in it.
 async fn keyring(shared: &Arc<Shared>, domain: &[u8]) -> Body {
-    if !shared.view().serving {
+    if !shared.view().serving() {
         return not_serving(false);
     }
     let Ok(domain) = codec::id16(domain) else {
@@ -267,7 +274,7 @@ async fn status(shared: &Arc<Shared>) -> Result<DatabaseStatus, String> {
         confirmed: view.confirmed.seq,
         in_doubt: u64::from(view.pending.is_some()),
         records: records.map_err(|error| error.to_string())?,
-        serving: view.serving,
+        serving: view.serving(),
         writable: view.writable,
         alarm: view.loud.map(str::to_owned),
     })

@@ -66,10 +66,12 @@ struct InFlight {
 }
 
 /// What evaluating a batch found out.
+#[derive(Default)]
 struct Formed {
     batch: Vec<Waiting>,
     conflicts: Vec<oneshot::Sender<Body>>,
     known: Vec<oneshot::Sender<Body>>,
+    damaged: Vec<oneshot::Sender<Body>>,
     later: VecDeque<Waiting>,
 }
 
@@ -166,7 +168,7 @@ impl Head {
     fn publish(&self) {
         let writable = self.not_up().is_none();
         let mut view = self.shared.view();
-        view.writable = writable && view.serving;
+        view.writable = writable && view.serving();
     }
 
     async fn handle(&mut self, event: Event) -> Result<(), EngineError> {
@@ -218,21 +220,21 @@ impl Head {
         if tail.seq > last.seq {
             // Honest disks never lose a synced suffix, and nothing is forwarded before its sync.
             self.shared.loud("loud:tail-ahead");
-            self.shared.view().serving = false;
+            self.shared.view().withheld.behind = true;
             self.send(Body::Fetch(last.seq));
             return Ok(());
         }
         let ours = self.shared.engine("position", move |engine| engine.position_at(tail.seq)).await?;
         if ours != Some(tail) {
             self.shared.loud("loud:not-a-prefix");
-            self.shared.view().serving = false;
+            self.shared.view().withheld.diverged = true;
             self.link = None;
             return Ok(());
         }
         if tail.seq < confirmed.seq {
             self.shared.loud("loud:tail-below-confirmed");
         }
-        self.shared.view().serving = true;
+        self.shared.view().withheld.behind = false;
         self.start(tail, confirmed).await
     }
 
@@ -265,6 +267,7 @@ impl Head {
             let last = self.shared.view().last;
             if append.previous != last.hash {
                 self.shared.loud("loud:not-a-prefix");
+                self.shared.view().withheld.diverged = true;
                 break;
             }
             if self.in_flight.is_some() {
@@ -294,7 +297,7 @@ impl Head {
         let entry = flight.pending.entry.clone();
         if entry.position != position {
             self.shared.loud("loud:confirmation-of-another-history");
-            self.shared.view().serving = false;
+            self.shared.view().withheld.diverged = true;
             self.in_flight = Some(flight);
             self.link = None;
             return Ok(());
@@ -335,7 +338,7 @@ impl Head {
             }
         }
         self.queue = kept;
-        if self.in_flight.is_some() || self.queue.is_empty() || !self.shared.view().serving {
+        if self.in_flight.is_some() || self.queue.is_empty() || !self.shared.view().serving() {
             return Ok(());
         }
         self.append().await
@@ -349,6 +352,9 @@ impl Head {
         self.queue = formed.later;
         for answer in formed.conflicts {
             let _ = answer.send(Body::Conflict(Empty {}));
+        }
+        for answer in formed.damaged {
+            refuse(answer, NotDone::NotServing);
         }
         for answer in formed.known {
             let _ = answer.send(Body::Unknown(Empty {}));
@@ -396,8 +402,7 @@ fn append_message(nonce: &[u8], entry: &Entry) -> Body {
 /// Forms the next batch. No batch is in flight, so the stored state is the only outcome there is; a
 /// transaction that meets records of an earlier member of the batch waits for the next one (F20).
 fn form(engine: &Engine, queue: VecDeque<Waiting>) -> Result<Formed, EngineError> {
-    let mut formed =
-        Formed { batch: Vec::new(), conflicts: Vec::new(), known: Vec::new(), later: VecDeque::new() };
+    let mut formed = Formed::default();
     let mut touched: BTreeSet<RecordKey> = BTreeSet::new();
     let mut ids = BTreeSet::new();
     let mut bytes = 0;
@@ -413,7 +418,15 @@ fn form(engine: &Engine, queue: VecDeque<Waiting>) -> Result<Formed, EngineError
             formed.known.push(waiting.answer);
             continue;
         }
-        if holds(engine, &waiting.attempt)? {
+        let holds = match holds(engine, &waiting.attempt) {
+            // Nothing can be said of a damaged record, so nothing is done to it.
+            Err(EngineError::Damaged) => {
+                formed.damaged.push(waiting.answer);
+                continue;
+            }
+            holds => holds?,
+        };
+        if holds {
             touched.extend(transaction.expect.iter().map(|expect| expect.key.clone()));
             bytes += waiting.size;
             formed.batch.push(waiting);
@@ -439,12 +452,7 @@ fn overlaps(later: &VecDeque<Waiting>, waiting: &Waiting) -> bool {
 /// Whether every expectation of the attempt holds in the stored state.
 fn holds(engine: &Engine, attempt: &Attempt) -> Result<bool, EngineError> {
     for expect in &attempt.transaction.expect {
-        let version = match engine.get(&expect.key) {
-            Ok(record) => record.map(|record| record.version),
-            // A damaged record equals no expectation; its readers get an error of their own.
-            Err(EngineError::Damaged) => return Ok(false),
-            Err(error) => return Err(error),
-        };
+        let version = engine.get(&expect.key)?.map(|record| record.version);
         if version != expect.version {
             return Ok(false);
         }

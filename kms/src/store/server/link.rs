@@ -163,6 +163,8 @@ async fn carry<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
                 if let Err(end) = say(shared, write, body).await {
                     return end;
                 }
+                // A large entry held up the pings; the peer took it, so give its pong a whole bound.
+                heard = heard.max(env.now());
             }
             frame = reader.next() => {
                 let envelope = match frame {
@@ -186,8 +188,7 @@ async fn carry<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
 async fn say<W: AsyncWrite + Unpin>(shared: &Shared, write: &mut W, body: Body) -> Result<(), LinkEnd> {
     let envelope = shared.envelope(0, body);
     let detection = ms(shared.config.limits.detection_ms);
-    shared.env.timeout(detection, frame::write(write, &envelope)).await.map_err(|_| LinkEnd::Silent)??;
-    Ok(())
+    Ok(frame::write_patiently(&shared.env, write, &envelope, detection).await?)
 }
 
 fn hear(

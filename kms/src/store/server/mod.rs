@@ -97,7 +97,6 @@ pub async fn serve(env: Env, config: NodeConfig, tls: Arc<NodeTls>) -> io::Resul
 enum End {
     Stop,
     Failed(String),
-    Fatal(String),
 }
 
 async fn supervise(
@@ -108,14 +107,9 @@ async fn supervise(
     mut stopping: watch::Receiver<bool>,
 ) -> String {
     loop {
-        let end = incarnation(&env, &config, &tls, &mut *listener, &mut stopping).await;
-        match end {
+        match incarnation(&env, &config, &tls, &mut *listener, &mut stopping).await {
             End::Stop => return "stopped".to_owned(),
-            End::Fatal(why) => return why,
-            End::Failed(why) => {
-                tracing::error!(%why, "the store failed; opening it again");
-                env.sleep(ms(config.limits.ping_ms)).await;
-            }
+            End::Failed(why) => tracing::error!(%why, "the store failed; opening it again"),
         }
     }
 }
@@ -142,18 +136,23 @@ async fn incarnation(
     listener: &mut dyn Listener,
     stopping: &mut watch::Receiver<bool>,
 ) -> End {
-    let opened = match open(env, config).await {
-        Ok(opened) => opened,
-        Err(why) => return End::Failed(why),
-    };
     let (fatal, mut failed) = mpsc::unbounded_channel();
     let mut behind = Behind { member: None, env: env.clone(), region: config.region.clone() };
     let mut parts: FuturesUnordered<Task<()>> = FuturesUnordered::new();
-    match opened {
-        Some((engine, loaded)) => {
+    match open(env, config).await {
+        Err(why) => {
+            // Until the next try: answer that nothing is served.
+            let (env, pause) = (env.clone(), ms(config.limits.ping_ms));
+            let retry = async move {
+                env.sleep(pause).await;
+                let _ = fatal.send(why);
+            };
+            parts.push(behind.env.spawn("reopen", retry).abort_on_drop());
+        }
+        Ok(Some((engine, loaded))) => {
             tracing::info!(last = ?loaded.last, confirmed = ?loaded.confirmed, "store opened");
             let head = loaded.genesis.head;
-            let shared = Arc::new(Shared::new(env.clone(), config.clone(), engine, &loaded, fatal.clone()));
+            let shared = Arc::new(Shared::new(env.clone(), config.clone(), engine, &loaded, fatal));
             let events = head.then(|| {
                 let (events, inbox) = mpsc::unbounded_channel();
                 parts.push(env.spawn("head", head::Head::new(shared.clone()).run(inbox)).abort_on_drop());
@@ -163,7 +162,7 @@ async fn incarnation(
             });
             behind.member = Some((shared, events));
         }
-        None => tracing::error!("no store here: blank, serving nothing (`kms init` makes stores)"),
+        Ok(None) => tracing::error!("no store here: blank, serving nothing (`kms init` makes stores)"),
     }
     let end = accept(&behind, config, tls, listener, stopping, &mut failed, &mut parts).await;
     // Every task holds the store: wait until all have let go, so that it can be opened again.
@@ -194,7 +193,7 @@ async fn accept(
             Some(why) = failed.recv() => return End::Failed(why),
             Some(ended) = parts.next(), if !parts.is_empty() => {
                 if ended.is_err() {
-                    return End::Fatal("a task of the database panicked".to_owned());
+                    return End::Failed("a task of the database panicked".to_owned());
                 }
             }
             accepted = listener.accept(), if !full => match accepted {

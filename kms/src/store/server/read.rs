@@ -97,7 +97,7 @@ pub(super) async fn answer(shared: &Arc<Shared>, query: Query, seen: u64) -> Bod
     let pending = loop {
         let touching = {
             let view = shared.view();
-            if !view.serving {
+            if !view.serving() {
                 return Body::NotRead(NotRead::NotServing as i32);
             }
             if view.last.seq < seen {

@@ -3,7 +3,7 @@
 
 use super::view::Shared;
 use crate::{
-    env::Purpose,
+    env::{BoxFuture, Purpose},
     limits::{BATCH_MAX_BYTES, ms},
     store::{
         engine::EngineError,
@@ -14,8 +14,14 @@ use crate::{
         message::{Append, Body, Entries, Envelope, Hello, Pong, Welcome},
     },
 };
-use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::{collections::VecDeque, convert::Infallible, sync::Arc};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
+
+/// Entries a head may send ahead of their confirmations: the one in flight, and what it sends again.
+const QUEUE_MAX: usize = 64;
 
 /// Serves the link that began with `hello`, until it ends. Returns why.
 pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
@@ -35,138 +41,121 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         Err(error) => return error.to_string(),
     };
     // R6: end any older link first, wait for its last append, and only then read where this log ends.
-    let link = {
-        let mut view = shared.view();
-        view.link += 1;
-        view.link
-    };
+    let mut fence = shared.link.subscribe();
+    shared.link.send_modify(|link| *link += 1);
+    let link = *fence.borrow_and_update();
     let last = {
         let _writer = shared.writer.lock().await;
         shared.view().last
     };
     let welcome =
         Welcome { nonce: nonce.clone(), db_id: shared.genesis.db_id.to_vec(), last: Some(last.out()) };
-    if let Err(error) = frame::write(write, &shared.envelope(0, Body::Welcome(welcome))).await {
-        return error.to_string();
+    let mut tail = Tail { shared: shared.clone(), nonce, link, started: false };
+    if let Err(why) = tail.say(write, Body::Welcome(welcome)).await {
+        return why;
     }
-    let mut tail = Tail { shared: shared.clone(), nonce, link, started: false, catch_up: 0 };
-    loop {
-        let silence = ms(shared.config.limits.detection_ms * 2);
-        let envelope = match shared.env.timeout(silence, reader.next()).await {
-            Ok(Ok(Some(envelope))) => envelope,
-            Ok(Ok(None)) => return "closed by the head".to_owned(),
-            Ok(Err(error)) => return error.to_string(),
-            Err(_) => return "the head is silent".to_owned(),
-        };
-        if !shared.same_epoch(&envelope) {
-            return "the head is in another epoch".to_owned();
-        }
-        let answer = match tail.handle(envelope).await {
-            Ok(answer) => answer,
-            Err(why) => return why,
-        };
-        if let Some(body) = answer
-            && let Err(error) = frame::write(write, &shared.envelope(0, body)).await
-        {
-            return error.to_string();
-        }
+    match tail.run(reader, write, fence).await {
+        Ok(never) => match never {},
+        Err(why) => why,
     }
 }
 
+/// One link, from the tail's side.
 struct Tail {
     shared: Arc<Shared>,
     nonce: Vec<u8>,
     link: u64,
     started: bool,
-    /// The head's confirmed index: below it this tail serves nothing (R6).
-    catch_up: u64,
 }
 
 impl Tail {
-    async fn handle(&mut self, envelope: Envelope) -> Result<Option<Body>, String> {
+    async fn say<W: AsyncWrite + Unpin>(&self, write: &mut W, body: Body) -> Result<(), String> {
+        let patience = ms(self.shared.config.limits.detection_ms);
+        let envelope = self.shared.envelope(0, body);
+        let written = frame::write_patiently(&self.shared.env, write, &envelope, patience).await;
+        written.map_err(|error| error.to_string())
+    }
+
+    /// Answers pings also while an entry is on its way to the disk: a slow disk is a stall, not a silence.
+    async fn run<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+        &mut self,
+        reader: &mut FrameReader<R>,
+        write: &mut W,
+        mut fence: watch::Receiver<u64>,
+    ) -> Result<Infallible, String> {
+        let silence = ms(self.shared.config.limits.detection_ms * 2);
+        let mut queue: VecDeque<Append> = VecDeque::new();
+        let mut working: Option<BoxFuture<'static, Result<Body, String>>> = None;
+        loop {
+            if working.is_none()
+                && let Some(next) = queue.pop_front()
+            {
+                working = Some(Box::pin(append(self.shared.clone(), self.link, next)));
+            }
+            let answer = tokio::select! {
+                biased;
+                _ = fence.changed(), if working.is_none() => return Err("a newer link has begun".to_owned()),
+                done = async {
+                    match working.as_mut() {
+                        Some(work) => work.await,
+                        None => std::future::pending().await,
+                    }
+                } => {
+                    working = None;
+                    Some(done?)
+                }
+                frame = self.shared.env.timeout(silence, reader.next()) => {
+                    let envelope = match frame {
+                        Ok(Ok(Some(envelope))) => envelope,
+                        Ok(Ok(None)) => return Err("closed by the head".to_owned()),
+                        Ok(Err(error)) => return Err(error.to_string()),
+                        Err(_) => return Err("the head is silent".to_owned()),
+                    };
+                    self.handle(envelope, &mut queue).await?
+                }
+            };
+            if let Some(body) = answer {
+                self.say(write, body).await?;
+            }
+        }
+    }
+
+    async fn handle(
+        &mut self,
+        envelope: Envelope,
+        queue: &mut VecDeque<Append>,
+    ) -> Result<Option<Body>, String> {
+        if !self.shared.same_epoch(&envelope) {
+            return Err("the head is in another epoch".to_owned());
+        }
+        {
+            let mut view = self.shared.view();
+            view.head_confirmed = view.head_confirmed.max(envelope.seen);
+        }
         match envelope.body {
             Some(Body::Ping(number)) => {
                 let view = self.shared.view();
-                let pong = Pong { number, last: view.last.seq, serving: view.serving, writable: false };
+                let pong = Pong { number, last: view.last.seq, serving: view.serving(), writable: false };
                 Ok(Some(Body::Pong(pong)))
             }
             Some(Body::Start(start)) if start.nonce == self.nonce => {
                 self.started = true;
-                self.catch_up = start.confirmed;
-                let mut view = self.shared.view();
-                if view.last.seq < start.confirmed {
-                    view.serving = false;
-                    drop(view);
+                let behind = self.shared.view().last.seq < start.confirmed;
+                self.shared.view().withheld.behind = behind;
+                if behind {
                     self.shared.loud("loud:tail-below-confirmed");
                 }
                 Ok(None)
             }
             Some(Body::Append(append)) if self.started && append.nonce == self.nonce => {
-                self.append(append).await.map(Some)
+                if queue.len() >= QUEUE_MAX {
+                    return Err("the head sends more than one batch at a time".to_owned());
+                }
+                queue.push_back(append);
+                Ok(None)
             }
             Some(Body::Fetch(after)) => self.fetch(after).await.map(Some),
             _ => Err("the head sent what does not fit here".to_owned()),
-        }
-    }
-
-    /// R2. Only the newest link's entries, only the next one, only on the same history.
-    async fn append(&mut self, append: Append) -> Result<Body, String> {
-        let shared = self.shared.clone();
-        let _writer = shared.writer.lock().await;
-        let last = {
-            let view = shared.view();
-            if view.link != self.link {
-                return Err("a newer link has begun".to_owned());
-            }
-            view.last
-        };
-        if append.seq <= last.seq {
-            return self.confirm_again(append).await;
-        }
-        if append.seq != last.seq + 1 || append.previous != last.hash {
-            shared.loud("loud:append-does-not-fit");
-            return Err("an entry does not follow this log".to_owned());
-        }
-        let entry = Entry::decode(last, append.entry).map_err(|error| error.to_string())?;
-        let position = entry.position;
-        shared
-            .engine("commit", move |engine| engine.append_and_apply(&entry))
-            .await
-            .map_err(|error| error.to_string())?;
-        // Durable: now visible, then confirmed.
-        self.advance(position);
-        Ok(Body::Confirm(position.out()))
-    }
-
-    fn advance(&self, position: Position) {
-        let mut view = self.shared.view();
-        assert_eq!(view.last.seq + 1, position.seq, "the tail's log has no holes");
-        view.last = position;
-        view.confirmed = position;
-        if self.catch_up > 0 && position.seq >= self.catch_up {
-            view.serving = true;
-        }
-        drop(view);
-        self.shared.confirmed.send_replace(position.seq);
-    }
-
-    /// Repeats are confirmed again, if they are the entries that stand here.
-    async fn confirm_again(&self, append: Append) -> Result<Body, String> {
-        let seq = append.seq;
-        let stored = self
-            .shared
-            .engine("position", move |engine| Ok((engine.position_at(seq - 1)?, engine.position_at(seq)?)))
-            .await
-            .map_err(|error: EngineError| error.to_string())?;
-        match stored {
-            (Some(previous), Some(stored)) if previous.after(&append.entry) == stored => {
-                Ok(Body::Confirm(stored.out()))
-            }
-            _ => {
-                self.shared.loud("loud:not-a-prefix");
-                self.shared.view().serving = false;
-                Err("a repeated entry is not the one that stands here".to_owned())
-            }
         }
     }
 
@@ -187,5 +176,60 @@ impl Tail {
             entry: entry.bytes.clone(),
         };
         Ok(Body::Entries(Entries { entries: entries.iter().map(entry).collect() }))
+    }
+}
+
+/// R2. Only the newest link's entries, only the next one, only on the same history.
+async fn append(shared: Arc<Shared>, link: u64, append: Append) -> Result<Body, String> {
+    let _writer = shared.writer.lock().await;
+    if *shared.link.borrow() != link {
+        return Err("a newer link has begun".to_owned());
+    }
+    let last = shared.view().last;
+    if append.seq <= last.seq {
+        return confirm_again(&shared, append).await;
+    }
+    if append.seq != last.seq + 1 || append.previous != last.hash {
+        shared.loud("loud:append-does-not-fit");
+        return Err("an entry does not follow this log".to_owned());
+    }
+    let entry = Entry::decode(last, append.entry).map_err(|error| error.to_string())?;
+    let position = entry.position;
+    let stored = shared.engine("commit", move |engine| engine.append_and_apply(&entry)).await;
+    stored.map_err(|error| error.to_string())?;
+    // Durable: now visible, then confirmed.
+    advance(&shared, position);
+    Ok(Body::Confirm(position.out()))
+}
+
+fn advance(shared: &Shared, position: Position) {
+    let mut view = shared.view();
+    assert_eq!(view.last.seq + 1, position.seq, "the tail's log has no holes");
+    view.last = position;
+    view.confirmed = position;
+    if view.withheld.behind && position.seq >= view.head_confirmed {
+        view.withheld.behind = false;
+    }
+    drop(view);
+    shared.confirmed.send_replace(position.seq);
+}
+
+/// Repeats are confirmed again, if they are the entries that stand here.
+async fn confirm_again(shared: &Shared, append: Append) -> Result<Body, String> {
+    let seq = append.seq;
+    let before = seq.checked_sub(1).ok_or("an entry without a number")?;
+    let stored = shared
+        .engine("position", move |engine| Ok((engine.position_at(before)?, engine.position_at(seq)?)))
+        .await
+        .map_err(|error: EngineError| error.to_string())?;
+    match stored {
+        (Some(previous), Some(stored)) if previous.after(&append.entry) == stored => {
+            Ok(Body::Confirm(stored.out()))
+        }
+        _ => {
+            shared.loud("loud:not-a-prefix");
+            shared.view().withheld.diverged = true;
+            Err("a repeated entry is not the one that stands here".to_owned())
+        }
     }
 }

@@ -25,11 +25,24 @@ pub(super) struct Pending {
     pub(super) changes: BTreeMap<RecordKey, Option<SealedRecord>>,
 }
 
+/// Why a member does not serve. Each reason is lifted by what gave it, and by nothing else.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Withheld {
+    /// The epoch is not known active (R8, R10).
+    pub(super) epoch: bool,
+    /// This log lacks synced entries that the peer has (R6); ends when it has them again.
+    pub(super) behind: bool,
+    /// This log and the peer's are not one history. For good.
+    pub(super) diverged: bool,
+    /// The store failed; ends with this incarnation.
+    pub(super) failed: bool,
+}
+
 /// The state readers see.
 #[derive(Debug)]
 pub(super) struct View {
-    /// Whether reads are answered (R8): Member and joined, and not stopped by a comparison.
-    pub(super) serving: bool,
+    /// Whether reads are answered (R8): Member and joined, and nothing withholds it.
+    pub(super) withheld: Withheld,
     /// End of the durable log.
     pub(super) last: Position,
     /// Head: end of what is confirmed. Tail: equals `last`.
@@ -38,10 +51,19 @@ pub(super) struct View {
     pub(super) pending: Option<Arc<Pending>>,
     /// Head: link up (R5). For pongs and refusals; no safety rests on it.
     pub(super) writable: bool,
-    /// Tail: which link may append (R6). Counts handshakes.
-    pub(super) link: u64,
+    /// Tail: how far the head says it has confirmed. An attempt above it is not acknowledged (R3), whoever
+    /// asks.
+    pub(super) head_confirmed: u64,
     /// The last loud event, for `kms status`.
     pub(super) loud: Option<&'static str>,
+}
+
+impl View {
+    /// Whether reads are answered (R8).
+    pub(super) fn serving(&self) -> bool {
+        let Withheld { epoch, behind, diverged, failed } = self.withheld;
+        !(epoch || behind || diverged || failed)
+    }
 }
 
 /// Everything the tasks of one incarnation of a database share.
@@ -53,6 +75,8 @@ pub(super) struct Shared {
     view: Mutex<View>,
     /// Counts confirmations; readers wait on it.
     pub(super) confirmed: watch::Sender<u64>,
+    /// Tail: which link may append (R6). Counts handshakes; an older link ends when it changes.
+    pub(super) link: watch::Sender<u64>,
     /// One writer at a time (tail appends, copies).
     pub(super) writer: tokio::sync::Mutex<()>,
     /// Ends the incarnation: the store failed and must be opened again.
@@ -71,12 +95,12 @@ impl Shared {
             loaded.pending.clone().map(|entry| Arc::new(Pending { changes: entry.changes(), entry }));
         // A Member counts as joined once open; an epoch not known active serves nothing (R8, R10).
         let view = View {
-            serving: loaded.epoch_active,
+            withheld: Withheld { epoch: !loaded.epoch_active, ..Withheld::default() },
             last: loaded.last,
             confirmed: loaded.confirmed,
             pending,
             writable: false,
-            link: 0,
+            head_confirmed: 0,
             loud: None,
         };
         assert!(view.confirmed.seq <= view.last.seq, "confirmed <= last");
@@ -87,6 +111,7 @@ impl Shared {
             engine: Arc::new(engine),
             view: Mutex::new(view),
             confirmed: watch::Sender::new(loaded.confirmed.seq),
+            link: watch::Sender::new(0),
             writer: tokio::sync::Mutex::new(()),
             fatal,
         }
@@ -143,7 +168,7 @@ impl Shared {
         if let Err(error) = &result
             && !matches!(error, EngineError::Damaged)
         {
-            self.view().serving = false;
+            self.view().withheld.failed = true;
             // The receiver is gone only if the incarnation is ending already.
             let _ = self.fatal.send(format!("{name}: {error}"));
         }
