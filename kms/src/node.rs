@@ -74,7 +74,10 @@ pub async fn serve(env: Env, config_path: &Path) -> Result<Running, NodeError> {
         Role::Host => Kind::Host(host(env, &config, tls).await?),
         Role::Entry => Kind::Entry(entry::serve(&env, &config, tls).await?),
     };
-    Ok(Running { kind })
+    let running = Running { kind };
+    let (node_address, rest_address) = running.addresses();
+    tracing::info!(node_address, rest_address, "listening");
+    Ok(running)
 }
 
 async fn database(env: Env, config: NodeConfig, tls: Arc<NodeTls>) -> Result<DatabaseNode, NodeError> {

@@ -4,7 +4,7 @@
 use crate::history::Micros;
 
 /// How a cut link treats the streams on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CutMode {
     /// Bytes wait; they arrive, in order, after the link is joined again.

@@ -4,6 +4,13 @@
 pub mod actions;
 pub mod check;
 pub mod conformance;
+pub mod dice;
 pub mod history;
+pub mod library;
+pub mod nemesis;
+pub mod plan;
 pub mod report;
+pub mod run;
+pub mod scenario;
+pub mod workload;
 pub mod world;

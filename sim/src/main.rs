@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! `kms-sim`: one simulated run per process. See [`cli`].
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::run().into()
+}

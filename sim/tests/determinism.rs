@@ -1,6 +1,7 @@
 //! The same seed is the same run, to the byte, in two processes with address randomisation on; and what would
 //! make runs differ is caught. Only with `--cfg madsim`: elsewhere libc's clock and random bytes are real.
 #![cfg(madsim)]
+#![expect(clippy::print_stdout, reason = "a child process prints what its parent compares")]
 
 use kms::env::{Env, Stream};
 use kms_sim::{
@@ -90,6 +91,8 @@ fn echo_over_tls(seed: u64) -> u128 {
             world.add_node(NodeSpec { name, ip, zone: None, region: "r".to_owned(), wall_offset_us: 0 });
         }
         let env = world.env("client");
+        let hash_seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 1);
+        world.note("std-hash", &hash_seed.to_string());
         let (acceptor, connector) = tls(&env);
         world.set_main("db", Arc::new(move |env| Box::pin(serve(env, acceptor.clone()))));
         world.boot("db");

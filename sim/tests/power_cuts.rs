@@ -137,5 +137,4 @@ fn acknowledged_commits_survive_cuts_inside_any_operation() {
     }
     assert!(inside > 500, "cuts inside an operation: {inside}");
     assert!(commits > 300, "commits acknowledged: {commits}");
-    println!("{inside} cuts inside an operation, {commits} commits acknowledged");
 }

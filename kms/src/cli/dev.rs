@@ -2,7 +2,7 @@
 
 use super::{
     Failure,
-    output::say,
+    output::{complain, say},
     region::{self, read_text},
     serve::EndSignals,
 };
@@ -68,11 +68,13 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
             .map(|(name, node)| async move { format!("{name} ended: {}", node.stopped().await) })
             .collect();
         let work = async {
-            let ready = ready(&env, &operator).await;
-            if let Err(error) = &ready {
-                tracing::warn!(%error, "the region does not take key writes yet");
+            if made {
+                say("A new region was made.\n");
             }
-            say(format_args!("{}{guide}", if made { "A new region was made.\n" } else { "" }));
+            if let Err(error) = ready(&env, &operator).await {
+                complain(format_args!("warning: no key writes yet, {error}\n"));
+            }
+            say(&guide);
             std::future::pending::<()>().await;
         };
         tokio::select! {
@@ -184,21 +186,19 @@ fn guide(dir: &Path, region_dir: &Path, operator: &OperatorConfig, domain: &str,
         quoted(region_dir.join("clients/client-1.crt")),
         quoted(region_dir.join("clients/client-1.key")),
     );
-    let keys = format!("https://{}/api/{domain}/v1/servicekey", operator.entry);
-    let post = format!("{curl} -H 'content-type: application/json'");
     format!(
-        "Region {region} is ready: https://{entry}, domain {domain}\n\
+        "Region {region} runs: https://{entry}, domain {domain}\n\
          \n\
          {okms} (configuration of the okms command line tool):\n\
          {yaml}\n\
-         # make a key, and keep its id\n\
-         KEY=$({post} -d '{{\"name\":\"demo\",\"type\":\"oct\",\"size\":256,\"operations\":[\"encrypt\",\"decrypt\"]}}' \\\n  \
-           {keys} | sed 's/.*\"id\":\"\\([^\"]*\\)\".*/\\1/'); echo $KEY\n\
-         # encrypt (plaintext is base64), and keep the ciphertext\n\
-         TEXT=$({post} -d '{{\"plaintext\":\"aGVsbG8=\"}}' \\\n  \
-           {keys}/$KEY/encrypt | sed 's/.*\"ciphertext\":\"\\([^\"]*\\)\".*/\\1/'); echo $TEXT\n\
-         # decrypt\n\
-         {post} -d '{{\"ciphertext\":\"'$TEXT'\"}}' \\\n  {keys}/$KEY/decrypt\n\
+         # once per shell\n\
+         keys() {{ {curl} \\\n  \
+           -H 'content-type: application/json' \"https://{entry}/api/{domain}/v1/servicekey$1\" -d \"$2\"; }}\n\
+         field() {{ sed 's/.*\"'$1'\":\"\\([^\"]*\\)\".*/\\1/'; }}\n\
+         # make a key, encrypt (plaintext is base64), decrypt\n\
+         KEY=$(keys '' '{{\"name\":\"demo\",\"type\":\"oct\",\"size\":256,\"operations\":[\"encrypt\",\"decrypt\"]}}' | field id); echo $KEY\n\
+         TEXT=$(keys /$KEY/encrypt '{{\"plaintext\":\"aGVsbG8=\"}}' | field ciphertext); echo $TEXT\n\
+         keys /$KEY/decrypt '{{\"ciphertext\":\"'$TEXT'\"}}'; echo\n\
          \n\
          How it is: kms status --dir {dir}\n\
          Ctrl-C stops it.\n",

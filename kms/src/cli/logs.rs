@@ -8,10 +8,10 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// What to log: a level (error, warn, info, debug, trace), or several as `kms::store=debug,warn`
-    #[arg(long = "log", global = true, value_name = "FILTER")]
+    #[arg(long = "log", global = true, value_name = "FILTER", display_order = 900)]
     filter: Option<String>,
     /// Form of the log lines on stderr
-    #[arg(long = "log-format", global = true, value_enum, default_value = "text")]
+    #[arg(long = "log-format", global = true, value_enum, display_order = 901, default_value = "text")]
     format: Format,
 }
 

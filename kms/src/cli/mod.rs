@@ -13,7 +13,7 @@ mod status;
 
 use clap::{Parser, Subcommand};
 use kms::{env::Env, os};
-use output::{complain, say};
+use output::complain;
 use std::{future::Future, process::ExitCode};
 
 /// A key management service: one region of two zones, every key write held by both.
@@ -63,13 +63,10 @@ impl Failure {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) if error.use_stderr() => {
-            complain(error.render().ansi());
-            return ExitCode::from(1);
-        }
-        Err(help) => {
-            say(help.render());
-            return ExitCode::SUCCESS;
+        Err(error) => {
+            // Help and version come this way too, and go to stdout.
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
     let quiet = !matches!(cli.command, Command::Serve(_));

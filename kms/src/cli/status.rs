@@ -141,7 +141,8 @@ fn text(report: &Report) -> String {
                 status.role.clone(),
                 status.phase.clone(),
                 yes(status.serving),
-                yes(status.writable),
+                // Writes enter at the head alone.
+                if status.role == "tail" { "-".to_owned() } else { yes(status.writable) },
                 status.last.to_string(),
                 status.confirmed.to_string(),
                 status.in_doubt.to_string(),

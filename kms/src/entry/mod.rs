@@ -82,7 +82,6 @@ pub async fn serve(env: &Env, config: &NodeConfig, tls: Arc<NodeTls>) -> Result<
     });
     let (stop, stopped) = watch::channel(false);
     let accepting = env.spawn("entry accept", accept(shared.clone(), listener, stopped)).abort_on_drop();
-    tracing::info!(%address, hosts = shared.hosts.len(), "entry listens");
     Ok(Entry { address, stop, shared, accepting, checks })
 }
 

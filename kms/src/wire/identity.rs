@@ -160,4 +160,28 @@ mod tests {
         }
         assert!(Peer::from_certificate(b"\x30\x03\x02\x01").is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_fine_as_input(bytes: Vec<u8>, name: String) {
+            let _ = Peer::from_certificate(&bytes);
+            if let Some(peer) = Peer::parse_name(&name) {
+                proptest::prop_assert_eq!(peer.to_string(), format!("kms://{}", name));
+            }
+        }
+
+        #[test]
+        fn damaged_certificates_never_panic(at in 0..600usize, mask in 1..=255u8) {
+            let key = rcgen::KeyPair::generate().expect("a key");
+            let mut params = rcgen::CertificateParams::default();
+            let uri = "kms://r/host/a/h1".try_into().expect("ASCII");
+            params.subject_alt_names.push(rcgen::SanType::URI(uri));
+            let mut der = params.self_signed(&key).expect("a certificate").der().to_vec();
+            proptest::prop_assert!(Peer::from_certificate(&der).is_ok());
+            let at = at % der.len();
+            der[at] ^= mask;
+            let _ = Peer::from_certificate(&der);
+            let _ = Peer::from_certificate(&der[..at]);
+        }
+    }
 }

@@ -92,7 +92,7 @@ impl Task {
             // It is being polled: `poll` sees the mark.
             Err(TryLockError::WouldBlock) => return,
         };
-        drop_future(self.life.node, future);
+        drop_future(&self.life, future);
         locked(&self.life.tasks).remove(&self.number);
     }
 
@@ -101,7 +101,7 @@ impl Task {
         let mut slot = locked(&self.future);
         let Some(future) = slot.as_mut() else { return Ok(()) };
         let waker = Waker::from(self.clone());
-        let _at = Current::enter(self.life.node);
+        let _at = Current::enter(&self.life);
         let polled =
             catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
         if matches!(polled, Ok(Poll::Pending)) && !self.doomed.load(Ordering::Relaxed) {
@@ -110,14 +110,14 @@ impl Task {
         let future = slot.take();
         drop(slot);
         locked(&self.life.tasks).remove(&self.number);
-        drop_future(self.life.node, future);
+        drop_future(&self.life, future);
         polled.map(|_| ()).map_err(|payload| Panic::new(payload, self.name))
     }
 }
 
 /// Drops a future whose destructors may panic: a dead process' panic changes nothing.
-fn drop_future(node: usize, future: Option<BoxFuture<'static, ()>>) {
-    let _at = Current::enter(node);
+fn drop_future(life: &Life, future: Option<BoxFuture<'static, ()>>) {
+    let _at = Current::enter(life);
     // The panic's text is in the trace by way of the hook; the process it belonged to is gone.
     let _ = catch_unwind(AssertUnwindSafe(move || drop(future)));
 }
@@ -137,7 +137,8 @@ impl Panic {
 }
 
 thread_local! {
-    static CURRENT: Cell<usize> = const { Cell::new(HARNESS) };
+    /// Whose code runs, and whether it is a life (whose panic is a finding) or the outside (an error of the harness).
+    static CURRENT: Cell<(usize, bool)> = const { Cell::new((HARNESS, false)) };
     static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
@@ -145,11 +146,11 @@ thread_local! {
 pub(super) const HARNESS: usize = 0;
 
 /// Marks whose code runs, for logs and panics.
-struct Current(usize);
+struct Current((usize, bool));
 
 impl Current {
-    fn enter(node: usize) -> Current {
-        Current(CURRENT.replace(node))
+    fn enter(life: &Life) -> Current {
+        Current(CURRENT.replace((life.node, !life.external)))
     }
 }
 
@@ -161,7 +162,7 @@ impl Drop for Current {
 
 /// The node whose code runs now.
 pub(super) fn current_node() -> usize {
-    CURRENT.get()
+    CURRENT.get().0
 }
 
 /// Keeps the text of panics in nodes, and leaves those of the harness to the hook that was there.
@@ -170,7 +171,7 @@ pub(super) fn watch_panics() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if CURRENT.try_with(Cell::get).unwrap_or(HARNESS) == HARNESS {
+            if !CURRENT.try_with(Cell::get).is_ok_and(|(_, life)| life) {
                 return before(info);
             }
             let text = info.payload_as_str().unwrap_or("panic without a text");

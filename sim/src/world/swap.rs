@@ -34,9 +34,9 @@ pub trait RowCodec: Send {
     /// Name of the redb table, of `&[u8]` to `&[u8]`.
     fn table(&self) -> &'static str;
     /// The sealed blob inside a row; `None` for rows that are not records.
-    fn blob(&self, row: &[u8]) -> Option<Vec<u8>>;
+    fn blob(&self, key: &[u8], row: &[u8]) -> Option<Vec<u8>>;
     /// The row with another blob and every unkeyed checksum repaired.
-    fn with_blob(&self, row: &[u8], blob: &[u8]) -> Vec<u8>;
+    fn with_blob(&self, key: &[u8], row: &[u8], blob: &[u8]) -> Vec<u8>;
 }
 
 /// A [`Swapper`] for stores on redb.
@@ -96,7 +96,7 @@ impl<C: RowCodec> Swapper for RedbSwapper<C> {
         {
             let mut open = writing.open_table(table).map_err(SwapError::new)?;
             for (key, blob) in chosen {
-                let row = self.codec.with_blob(&rows[key].0, blob);
+                let row = self.codec.with_blob(key, &rows[key].0, blob);
                 open.insert(key.as_slice(), row.as_slice()).map_err(SwapError::new)?;
             }
         }
@@ -121,7 +121,7 @@ fn records(
     let mut rows = Rows::new();
     for entry in open.iter().map_err(SwapError::new)? {
         let (key, row) = entry.map_err(SwapError::new)?;
-        if let Some(blob) = codec.blob(row.value()) {
+        if let Some(blob) = codec.blob(key.value(), row.value()) {
             rows.insert(key.value().to_vec(), (row.value().to_vec(), blob));
         }
     }

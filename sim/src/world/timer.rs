@@ -20,6 +20,9 @@ use std::{
 /// When, and a number that orders events of one moment.
 pub(super) type Key = (u64, u64);
 
+/// Something to be done at a moment.
+pub(super) type Call = Box<dyn FnOnce(&Arc<Inner>) + Send>;
+
 /// What happens at a moment.
 pub(super) enum Due {
     /// A task of a node sleeps no longer.
@@ -31,7 +34,7 @@ pub(super) enum Due {
     /// Its answer arrives.
     SynAnswer(Arc<Attempt>, io::Result<Arc<Conn>>),
     /// Anything else.
-    Call(Box<dyn FnOnce(&Arc<Inner>) + Send>),
+    Call(Call),
 }
 
 /// The heap.

@@ -3,6 +3,7 @@
 use super::{
     call::{App, Client, Note},
     io::Activity,
+    leftover::Leftover,
     reply::complete,
 };
 use crate::{
@@ -11,13 +12,14 @@ use crate::{
     error::{Blame, Code, Error},
 };
 use axum::{Router, body::Body};
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 use time::OffsetDateTime;
 use tower_service::Service;
@@ -25,6 +27,9 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest wait for the rest of a body that was answered before its end.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The service of one connection.
 #[derive(Clone)]
@@ -59,11 +64,17 @@ impl Border {
         let note = Arc::new(Note::new(id, self.client.take()));
         let method = request.method().clone();
         request.extensions_mut().insert(Arc::clone(&note));
+        let http2 = request.version() == Version::HTTP_2;
+        let leftover = Leftover::default();
         let span = tracing::info_span!("request", id = %id);
-        let mut response = match self.router.call(request).instrument(span).await {
+        let mut response = match self.router.call(leftover.lend(request)).instrument(span).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
+        if http2 {
+            // Whatever has not come by then is not waited for.
+            let _ = self.app.env.timeout(DRAIN_PATIENCE, leftover.drain()).await;
+        }
         let error = response.extensions_mut().remove::<Error>().or_else(|| of_status(response.status()));
         if let Some(error) = &error {
             complete(&mut response, error, id);

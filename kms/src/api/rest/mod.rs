@@ -4,6 +4,7 @@ mod body;
 mod border;
 mod call;
 mod io;
+mod leftover;
 mod reply;
 mod routes;
 mod server;

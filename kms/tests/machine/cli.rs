@@ -1,0 +1,168 @@
+//! The program as a person meets it: help, errors that say what to do, exit codes, a region that survives.
+
+use crate::common::Scratch;
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+fn kms(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kms")).args(arguments).output().expect("runs")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("UTF-8")
+}
+
+/// Fails with this exit code, nothing on stdout, and these words on stderr.
+fn fails(arguments: &[&str], code: i32, words: &[&str]) {
+    let output = kms(arguments);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+    assert!(output.stdout.is_empty());
+    for word in words {
+        assert!(error.contains(word), "{arguments:?} does not say {word:?}: {error}");
+    }
+}
+
+fn utf8(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+#[test]
+fn help_shows_every_command() {
+    let help = kms(&["--help"]);
+    assert!(help.status.success());
+    for word in ["init", "serve", "dev", "status", "kms dev"] {
+        assert!(text(&help.stdout).contains(word), "no {word}");
+    }
+    let help = kms(&["init", "--help"]);
+    assert!(text(&help.stdout).contains("--address db-a="));
+    assert!(kms(&["--version"]).status.success());
+}
+
+#[test]
+fn errors_say_what_to_do() {
+    fails(&[], 1, &["Usage"]);
+    fails(&["serve"], 1, &["--config"]);
+    fails(&["serve", "--config", "/nowhere/node.toml"], 1, &["/nowhere/node.toml", "kms init"]);
+    fails(&["status", "--dir", "/nowhere"], 1, &["/nowhere", "kms init"]);
+    fails(&["status", "--dir", "/nowhere", "--log", "=="], 1, &["--log"]);
+    let scratch = Scratch::new("cli-errors");
+    let out = scratch.path("region");
+    fails(&["init", "--out", utf8(&out), "--address", "db-a"], 1, &["NODE=IP"]);
+    fails(&["init", "--out", utf8(&out), "--address", "db-a=10.0.0.1"], 1, &["no address for db-b"]);
+    fails(&["init", "--out", utf8(&out), "--region", "RBX"], 1, &["eu-west-rbx"]);
+    assert!(!out.exists(), "a refused init leaves nothing");
+}
+
+#[test]
+fn init_makes_a_region_once() {
+    let scratch = Scratch::new("cli-init");
+    let out = scratch.path("rbx");
+    let output =
+        kms(&["init", "--out", utf8(&out), "--hosts-per-zone", "1", "--clients", "2", "--domains", "2"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("kms serve --config"));
+    for file in [
+        "db-a/node.toml",
+        "db-b/data",
+        "host-a1/root.key",
+        "host-b1/access-ca.crt",
+        "entry/node.crt",
+        "operator/operator.toml",
+        "operator/node-ca.key",
+        "clients/client-4.key",
+        "ca.pem",
+        "okms.yaml",
+    ] {
+        assert!(out.join(file).exists(), "no {file}");
+    }
+    assert!(!out.join("host-a2").exists());
+    fails(&["init", "--out", utf8(&out)], 1, &["exists already", "nothing was changed"]);
+    assert_eq!(kms(&["status", "--dir", utf8(&out)]).status.code(), Some(2), "nothing runs");
+}
+
+/// A `kms dev` that is killed at the end, whatever happens.
+struct Dev {
+    child: Child,
+    port: u16,
+}
+
+impl Dev {
+    /// Starts it and waits until it says how to use it.
+    fn start(dir: &Path, port: u16) -> Option<Dev> {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_kms"))
+            .args(["dev", "--dir", utf8(dir), "--port", &port.to_string()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let out = BufReader::new(child.stdout.take().expect("stdout"));
+        let said = out.lines().map_while(Result::ok).any(|line| line.contains("Ctrl-C"));
+        if !said {
+            let mut error = String::new();
+            child.stderr.take().expect("stderr").read_to_string(&mut error).expect("reads");
+            child.wait().expect("ends");
+            assert!(error.contains("Address already in use"), "{error}");
+            return None;
+        }
+        Some(Dev { child, port })
+    }
+
+    fn signal(&mut self, name: &str) -> Option<i32> {
+        let killed = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        assert!(killed.expect("kill runs").success());
+        self.child.wait().expect("ends").code()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that is free now, with room for the nodes after it.
+#[expect(clippy::disallowed_methods, reason = "asks the machine for a free port")]
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+    listener.local_addr().expect("an address").port().min(65_000)
+}
+
+#[test]
+fn a_region_in_one_process_survives_kill() {
+    let scratch = Scratch::new("cli-dev");
+    // Another process may take a port in between.
+    let (dir, mut dev) = (0..10)
+        .find_map(|attempt| {
+            let dir = scratch.path(&format!("dev-{attempt}"));
+            Dev::start(&dir, free_port()).map(|dev| (dir, dev))
+        })
+        .expect("free ports");
+    let yaml = text_of(&dir.join("okms.yaml"));
+    assert!(yaml.contains(&format!("https://127.0.0.1:{}", dev.port)), "{yaml}");
+    let status = kms(&["status", "--dir", utf8(&dir), "--json"]);
+    let report = text(&status.stdout);
+    assert!(status.status.success(), "{report}");
+    assert!(report.contains(r#""writable":true"#) && report.lines().count() == 1, "{report}");
+    fails(&["dev", "--dir", utf8(&dir), "--hosts-per-zone", "3"], 1, &["--hosts-per-zone 2"]);
+
+    assert_eq!(dev.signal("KILL"), None);
+    let certificate = text_of(&dir.join("region/clients/client-1.crt"));
+    let port = dev.port;
+    drop(dev);
+    assert_eq!(kms(&["status", "--dir", utf8(&dir), "--json"]).status.code(), Some(2));
+    let mut dev = Dev::start(&dir, port).expect("starts again");
+    assert_eq!(text_of(&dir.join("region/clients/client-1.crt")), certificate);
+    assert!(kms(&["status", "--dir", utf8(&dir)]).status.success());
+    assert_eq!(dev.signal("TERM"), Some(0));
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test looks at what the program wrote")]
+fn text_of(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("a file")
+}

@@ -1,0 +1,332 @@
+//! A plan: one run with all dice thrown. It prints as text, parses back equal, and can be written or changed
+//! by hand (`scenarios/regressions/*.plan`). Refuses what is beyond the fault budget.
+
+mod budget;
+mod draw;
+
+pub use budget::OverBudget;
+
+use crate::{
+    actions::CutMode,
+    history::Micros,
+    scenario::{FaultKind, OpKind, Places},
+};
+use kms::limits::Limits;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+/// One run. Times are microseconds; those of faults count from the start of the faults phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The scenario it was drawn from.
+    pub scenario: String,
+    /// The seed of everything that is not in the plan: scheduler, network, disks, entropy.
+    #[serde(with = "seed_text")]
+    pub seed: u64,
+    /// Promises it is meant to exercise.
+    pub promises: Vec<String>,
+    /// The region.
+    pub topology: TopologyPlan,
+    /// Latencies.
+    pub network: NetworkPlan,
+    /// Wall clock error of each node at start, microseconds.
+    pub clocks: BTreeMap<String, i64>,
+    /// What clients do.
+    pub load: LoadPlan,
+    /// Phases.
+    pub phases: PhasesPlan,
+    /// Bounds of the service.
+    pub limits: Limits,
+    /// Faults, by time of their start.
+    #[serde(default, rename = "fault")]
+    pub faults: Vec<Fault>,
+}
+
+/// The region's size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "as in the scenario, drawn")]
+pub struct TopologyPlan {
+    pub region: String,
+    pub hosts_per_zone: u32,
+    pub clients: u32,
+    pub domains: u32,
+}
+
+/// One-way latencies, microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "as in the scenario, drawn")]
+pub struct NetworkPlan {
+    pub zone_us: Micros,
+    pub zones_us: Micros,
+    pub clients_us: Micros,
+}
+
+/// What clients do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadPlan {
+    /// Operations per second of all clients together.
+    pub rate_per_s: u32,
+    /// Records written by several clients at a time.
+    pub hot_records: u32,
+    /// Share of operations that go to them, percent.
+    pub hot_percent: u32,
+    /// Further attempts after a refusal or an unknown outcome.
+    pub retries: u32,
+    /// Weights of the operations.
+    pub mix: BTreeMap<OpKind, u32>,
+    /// One stream per client.
+    pub client: Vec<ClientPlan>,
+}
+
+/// One client's chances.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientPlan {
+    /// Seed of its operations, 64 hex digits.
+    #[serde(with = "hex_text")]
+    pub stream: [u8; 32],
+    /// Its first operation, from the start of the load.
+    pub first_us: Micros,
+}
+
+/// Lengths of the phases and what heals.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "as in the scenario")]
+pub struct PhasesPlan {
+    pub warm_us: Micros,
+    pub faults_us: Micros,
+    pub settle_us: Micros,
+    pub heal: Heal,
+}
+
+/// What ends with the faults phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Heal {
+    /// Every fault; what is down is started.
+    All,
+    /// Nothing.
+    None,
+    /// The faults of these kinds.
+    Kinds(BTreeSet<FaultKind>),
+}
+
+/// One fault, with its start and its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// Start.
+    pub at_us: Micros,
+    /// End; `None` = only by the heal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_us: Option<Micros>,
+    /// What is done.
+    pub act: Act,
+}
+
+/// What a fault does, to whom, with every choice made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[expect(missing_docs, reason = "as in the scenario, drawn")]
+pub enum Act {
+    /// Nodes lose power at once; with `operation`, when the first of them is inside that disk operation.
+    PowerCut {
+        nodes: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        operation: Option<u64>,
+    },
+    Kill {
+        nodes: Vec<String>,
+    },
+    Pause {
+        nodes: Vec<String>,
+    },
+    Shutdown {
+        nodes: Vec<String>,
+    },
+    /// Each link is (from, to), one way.
+    CutLink {
+        links: Vec<(String, String)>,
+        mode: CutMode,
+    },
+    SlowLink {
+        links: Vec<(String, String)>,
+        extra_us: Micros,
+    },
+    SlowDisk {
+        nodes: Vec<String>,
+        extra_us: Micros,
+    },
+    /// The node is down from start to end; in between, blobs are swapped as `draw` says.
+    SwapRecords {
+        node: String,
+        #[serde(with = "seed_text")]
+        draw: u64,
+    },
+    WallOffset {
+        nodes: Vec<String>,
+        offset_us: i64,
+    },
+    FailSyncs {
+        nodes: Vec<String>,
+    },
+}
+
+impl Act {
+    /// The scenario's word for it.
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Act::PowerCut { .. } => FaultKind::PowerCut,
+            Act::Kill { .. } => FaultKind::Kill,
+            Act::Pause { .. } => FaultKind::Pause,
+            Act::Shutdown { .. } => FaultKind::Shutdown,
+            Act::CutLink { .. } => FaultKind::CutLink,
+            Act::SlowLink { .. } => FaultKind::SlowLink,
+            Act::SlowDisk { .. } => FaultKind::SlowDisk,
+            Act::SwapRecords { .. } => FaultKind::SwapRecords,
+            Act::WallOffset { .. } => FaultKind::WallOffset,
+            Act::FailSyncs { .. } => FaultKind::FailSyncs,
+        }
+    }
+
+    /// Every node named.
+    pub fn nodes(&self) -> Vec<&str> {
+        match self {
+            Act::PowerCut { nodes, .. }
+            | Act::Kill { nodes }
+            | Act::Pause { nodes }
+            | Act::Shutdown { nodes }
+            | Act::SlowDisk { nodes, .. }
+            | Act::WallOffset { nodes, .. }
+            | Act::FailSyncs { nodes } => nodes.iter().map(String::as_str).collect(),
+            Act::SwapRecords { node, .. } => vec![node],
+            Act::CutLink { links, .. } | Act::SlowLink { links, .. } => {
+                links.iter().flat_map(|(from, to)| [from.as_str(), to.as_str()]).collect()
+            }
+        }
+    }
+}
+
+/// A plan's text was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadPlan {
+    /// Not TOML, an unknown field, a wrong type.
+    #[error("plan: {0}")]
+    Syntax(String),
+    /// A node that the topology does not have.
+    #[error("plan: there is no node `{0}`")]
+    NoSuchNode(String),
+    /// Something else that makes no sense.
+    #[error("plan: {0}")]
+    Senseless(String),
+    /// Beyond the fault budget.
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
+}
+
+impl Plan {
+    /// Reads a plan's text form.
+    ///
+    /// # Errors
+    /// [`BadPlan`] names the first thing wrong.
+    pub fn parse(text: &str) -> Result<Plan, BadPlan> {
+        let plan: Plan = toml::from_str(text).map_err(|error| BadPlan::Syntax(error.to_string()))?;
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// Checks names, order and the fault budget.
+    ///
+    /// # Errors
+    /// [`BadPlan`] names the first thing wrong.
+    pub fn check(&self) -> Result<(), BadPlan> {
+        let senseless = |what: &str| Err(BadPlan::Senseless(what.to_owned()));
+        if !(1..=8).contains(&self.topology.hosts_per_zone)
+            || !(1..=32).contains(&self.topology.clients)
+            || !(1..=8).contains(&self.topology.domains)
+        {
+            return senseless("a topology has 1 to 8 hosts per zone, 1 to 32 clients, 1 to 8 domains");
+        }
+        if self.load.client.len() != self.topology.clients as usize {
+            return senseless("there must be one [[load.client]] for each client");
+        }
+        self.limits.check().map_err(|error| BadPlan::Senseless(error.to_string()))?;
+        let nodes: BTreeSet<String> = self.nodes().into_iter().collect();
+        let named = self
+            .faults
+            .iter()
+            .flat_map(|fault| fault.act.nodes())
+            .chain(self.clocks.keys().map(String::as_str));
+        for name in named {
+            if !nodes.contains(name) {
+                return Err(BadPlan::NoSuchNode(name.to_owned()));
+            }
+        }
+        if self.faults.iter().any(|fault| fault.until_us.is_some_and(|until| until < fault.at_us)) {
+            return senseless("a fault ends before it starts");
+        }
+        if !self.faults.is_sorted_by_key(|fault| fault.at_us) {
+            return senseless("faults are not in order of their start");
+        }
+        budget::check(self)?;
+        Ok(())
+    }
+
+    /// All nodes of the service, sorted.
+    pub fn nodes(&self) -> Vec<String> {
+        let mut nodes = self.places().all();
+        nodes.push("entry".to_owned());
+        nodes.sort();
+        nodes
+    }
+
+    /// The nodes by place.
+    pub fn places(&self) -> Places {
+        Places { hosts_per_zone: self.topology.hosts_per_zone }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&toml::to_string(self).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// TOML integers are signed: 64-bit draws are written as decimal text.
+mod seed_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(value: &u64, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// 32 bytes as hex digits.
+mod hex_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(value: &[u8; 32], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&hex::encode(value))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(String::deserialize(from)?, &mut bytes).map_err(D::Error::custom)?;
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests;

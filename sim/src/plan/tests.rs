@@ -1,0 +1,139 @@
+//! Plans repeat, print and parse back equal, and stay inside the budget.
+
+use super::*;
+use crate::scenario::Scenario;
+use proptest::prelude::*;
+
+const STORM: &str = r#"
+name = "storm"
+about = "everything"
+promises = ["G1", "G11"]
+[topology]
+region = "eu-west-rbx"
+hosts_per_zone = "1..3"
+clients = "2..6"
+domains = "1..2"
+[clocks]
+offset = "0s..30s"
+[storm]
+count = "0..12"
+kinds = { power-cut = 4, kill = 2, pause = 2, shutdown = 1, cut-link = 3, slow-link = 1, slow-disk = 1, wall-offset = 1, fail-syncs = 1 }
+leave_out = "1/3"
+nodes = { "zone:any" = 1, "database:any" = 3, "host:any" = 3, "zone:both" = 1 }
+links = { "link:zones" = 2, "link:databases" = 2, "link:host-far" = 1, "link:host-near" = 1 }
+at = "0s..55s"
+for = "200ms..15s"
+[[fault]]
+do = "restart"
+target = "nodes:all"
+at = "5s"
+for = "1s..2s"
+chance = "1/2"
+how = { shutdown = 1, kill = 1, power-cut = 1 }
+[[fault]]
+do = "swap-records"
+target = "database:any"
+at = "5s"
+for = "3s"
+chance = "1/4"
+[phases]
+faults = "60s"
+heal = "all"
+settle = "20s"
+"#;
+
+fn drawn(seed: u64) -> Plan {
+    let scenario = Scenario::parse(STORM).expect("scenario");
+    Plan::draw(&scenario, seed).expect("plan")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn text_parses_back_equal(seed in any::<u64>()) {
+        let plan = drawn(seed);
+        let text = plan.to_string();
+        prop_assert_eq!(&Plan::parse(&text).expect("parses"), &plan);
+        prop_assert_eq!(Plan::parse(&text).expect("parses").to_string(), text);
+    }
+
+    #[test]
+    fn damaged_text_never_panics(seed in any::<u64>(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut text = drawn(seed).to_string().into_bytes();
+        let index = at.index(text.len());
+        text[index] = byte;
+        if let Ok(text) = String::from_utf8(text) {
+            let _ = Plan::parse(&text);
+        }
+    }
+}
+
+#[test]
+fn a_seed_repeats_and_seeds_differ() {
+    assert_eq!(drawn(7), drawn(7));
+    assert_ne!(drawn(7).faults, drawn(8).faults);
+}
+
+#[test]
+fn a_swarm_leaves_kinds_out_and_no_kind_always() {
+    let mut seen = BTreeMap::new();
+    for seed in 0..200 {
+        let kinds: BTreeSet<_> = drawn(seed).faults.iter().map(|fault| fault.act.kind()).collect();
+        for kind in kinds {
+            *seen.entry(kind).or_insert(0) += 1;
+        }
+    }
+    assert!(seen.len() >= 9, "{seen:?}");
+    assert!(seen.values().all(|count| *count < 200), "{seen:?}");
+}
+
+#[test]
+fn taking_a_fault_away_leaves_the_others() {
+    let scenario = Scenario::parse(STORM).expect("scenario");
+    let mut less = scenario.clone();
+    less.fault.pop();
+    let (all, less) = (Plan::draw(&scenario, 3).expect("plan"), Plan::draw(&less, 3).expect("plan"));
+    let without: Vec<_> =
+        all.faults.into_iter().filter(|fault| fault.act.kind() != FaultKind::SwapRecords).collect();
+    assert_eq!(without, less.faults);
+}
+
+#[test]
+fn plans_beyond_the_budget_are_refused() {
+    let swap = |node: &str| Fault {
+        at_us: 1,
+        until_us: Some(2),
+        act: Act::SwapRecords { node: node.to_owned(), draw: u64::MAX },
+    };
+    let mut plan = drawn(1);
+    plan.faults = vec![swap("db-a")];
+    assert_eq!(plan.check(), Ok(()));
+    plan.faults.push(swap("db-b"));
+    assert!(matches!(plan.check(), Err(BadPlan::OverBudget(_))));
+    plan.faults =
+        vec![Fault { at_us: 0, until_us: None, act: Act::Kill { nodes: vec!["entry".to_owned()] } }];
+    assert!(matches!(plan.check(), Err(BadPlan::OverBudget(_))));
+    plan.faults = vec![Fault { at_us: 0, until_us: None, act: Act::Kill { nodes: vec!["db-c".to_owned()] } }];
+    assert_eq!(plan.check(), Err(BadPlan::NoSuchNode("db-c".to_owned())));
+    plan.faults =
+        vec![Fault { at_us: 5, until_us: Some(4), act: Act::Kill { nodes: vec!["db-a".to_owned()] } }];
+    assert!(matches!(plan.check(), Err(BadPlan::Senseless(_))));
+}
+
+#[test]
+fn every_committed_scenario_draws() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    let files = crate::library::scenario_files(&dir).expect("scenarios");
+    assert!(files.len() >= 8, "{files:?}");
+    for file in files {
+        let text = crate::library::read(&file).expect("readable");
+        let scenario = Scenario::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        assert_eq!(file.file_stem().and_then(|stem| stem.to_str()), Some(scenario.name.as_str()));
+        for seed in 0..50 {
+            let plan =
+                Plan::draw(&scenario, seed).unwrap_or_else(|error| panic!("{}: {error}", scenario.name));
+            assert!(plan.load.rate_per_s == 0 || plan.load.hot_percent >= 20, "{}", scenario.name);
+        }
+    }
+}

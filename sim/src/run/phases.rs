@@ -1,0 +1,252 @@
+//! The phases of a run, over any world that has [`Actions`] and an [`Env`]: ready, load, faults, heal, settle,
+//! and the end checks that read everything from each database alone. The same against simulated and real
+//! processes. Judges nothing but whether the region came back at all.
+
+use crate::{
+    actions::Actions,
+    dice::Dice,
+    history::{Call, Micros, Outcome, Phase},
+    nemesis::{self, Done},
+    plan::{Act, Heal, Plan},
+    workload::{Board, Client, Recorder, Stop, read, run_client},
+};
+use kms::env::{Env, Task};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Longest wait for a fresh region to accept writes.
+const READY_LIMIT: Duration = Duration::from_secs(60);
+/// Longest wait for a repaired region to accept writes, before and between the end checks.
+const REPAIR_LIMIT: Duration = Duration::from_secs(30);
+/// After one database was turned off, until everybody knows.
+const ALONE_PAUSE: Duration = Duration::from_secs(2);
+/// Between attempts at a key write while recovery is measured.
+const PROBE_PAUSE: Duration = Duration::from_millis(100);
+
+/// Who is on it.
+pub struct Cast<'a> {
+    /// What is played.
+    pub plan: &'a Plan,
+    /// What the nemesis works on; all nodes are booted.
+    pub world: &'a dyn Actions,
+    /// The harness's own place in the world.
+    pub env: Env,
+    /// Where operations are written down.
+    pub recorder: Recorder,
+    /// The load's clients, `number` from 0 as in the plan.
+    pub clients: Vec<Client>,
+    /// A further client, for health and for the key writes that measure recovery.
+    pub prober: Client,
+}
+
+/// What became of it.
+#[derive(Debug, Clone)]
+pub struct Played {
+    /// Start of the faults phase.
+    pub faults_from: Micros,
+    /// Its end, when everything was healed.
+    pub healed_at: Micros,
+    /// What the nemesis did.
+    pub done: Done,
+    /// When a key write was first accepted after the heal.
+    pub recovered_at: Option<Micros>,
+    /// Why the region did not come back, if it did not although all was healed.
+    pub stuck: Option<String>,
+    /// Keys read back at the end.
+    pub keys_read: u64,
+    /// The domain of each client.
+    pub domains: BTreeMap<u32, String>,
+}
+
+fn us(span: Micros) -> Duration {
+    Duration::from_micros(span)
+}
+
+/// Plays all phases.
+///
+/// # Errors
+/// The region was never ready, or a client's task died: a harness error.
+pub async fn play(cast: Cast<'_>) -> Result<Played, String> {
+    let Cast { plan, world, env, recorder, clients, mut prober } = cast;
+    if !writable(&mut prober, READY_LIMIT).await {
+        return Err(format!(
+            "the region accepted no writes within {} s of its first start",
+            READY_LIMIT.as_secs()
+        ));
+    }
+    let domains =
+        clients.iter().chain([&prober]).map(|client| (client.number, client.domain.clone())).collect();
+    let stop = Stop::default();
+    let tasks = start_load(plan, clients, &stop);
+    env.sleep(us(plan.phases.warm_us)).await;
+    let faults_from = world.now();
+    let done = nemesis::carry_out(plan, world, faults_from, |span| env.sleep(us(span))).await;
+    let healed_at = world.now();
+    recorder.set_phase(Phase::Settle);
+    let recovered_at = settle(plan, world, &mut prober).await;
+    stop.stop();
+    let mut clients = Vec::new();
+    for task in tasks {
+        clients.push(task.await.map_err(|_| "a client's task panicked".to_owned())?);
+    }
+    let mut played =
+        Played { faults_from, healed_at, done, recovered_at, stuck: None, keys_read: 0, domains };
+    if plan.phases.heal == Heal::All && recovered_at.is_none() {
+        played.stuck = Some("no key write was accepted after everything was healed".to_owned());
+        return Ok(played);
+    }
+    if plan.phases.heal != Heal::All {
+        repair(plan, world);
+    }
+    if !writable(&mut prober, REPAIR_LIMIT).await {
+        played.stuck = Some("the region accepts no writes before the end checks".to_owned());
+        return Ok(played);
+    }
+    let mut checks = EndChecks { plan, world, env, recorder, clients, prober };
+    match checks.run().await {
+        Ok(keys) => played.keys_read = keys,
+        Err(EndError::Stuck(why)) => played.stuck = Some(why),
+        Err(EndError::Harness(why)) => return Err(why),
+    }
+    Ok(played)
+}
+
+fn start_load(plan: &Plan, clients: Vec<Client>, stop: &Stop) -> Vec<Task<Client>> {
+    let mut boards: BTreeMap<String, Board> = BTreeMap::new();
+    let mut tasks = Vec::new();
+    for (client, chances) in clients.into_iter().zip(&plan.load.client) {
+        let number = boards.len();
+        let board = boards
+            .entry(client.domain.clone())
+            .or_insert_with(|| Board::new(plan.seed, number, plan.load.hot_records))
+            .clone();
+        let env = client.env.clone();
+        let work = run_client(client, plan.load.clone(), chances.clone(), board, stop.clone());
+        tasks.push(env.spawn("client", work));
+    }
+    tasks
+}
+
+/// Waits until the service says that it can serve and write.
+async fn writable(prober: &mut Client, limit: Duration) -> bool {
+    let end = prober.env.now() + limit;
+    while prober.env.now() < end {
+        if prober.health().await == Some((true, true)) {
+            return true;
+        }
+        // Perhaps another host knows more: the entry chooses one per connection.
+        prober.disconnect();
+        prober.env.sleep(PROBE_PAUSE).await;
+    }
+    false
+}
+
+/// Tries key writes until one is accepted, then now and then, until the phase is over.
+async fn settle(plan: &Plan, world: &dyn Actions, prober: &mut Client) -> Option<Micros> {
+    let end = world.now() + plan.phases.settle_us;
+    let mut dice = Dice::named(plan.seed, "settle");
+    let mut recovered = None;
+    while world.now() < end {
+        let (key, name) = (dice.uuid().to_string(), dice.word(24));
+        prober.needle("name", name.as_bytes());
+        let op = prober.send(Call::Create { key, name }).await;
+        let accepted = op.is_some_and(|op| matches!(op.outcome, Outcome::Ok(_)));
+        if accepted && recovered.is_none() {
+            recovered = Some(world.now());
+        }
+        let pause = if recovered.is_some() { PROBE_PAUSE * 20 } else { PROBE_PAUSE };
+        prober.env.sleep(pause.min(us(end.saturating_sub(world.now())))).await;
+    }
+    recovered
+}
+
+/// Ends what a plan without a full heal left broken, so that each database can be read alone.
+fn repair(plan: &Plan, world: &dyn Actions) {
+    for fault in &plan.faults {
+        match &fault.act {
+            Act::Pause { nodes } => {
+                nodes.iter().filter(|node| world.is_up(node)).for_each(|node| world.resume(node));
+            }
+            Act::SlowLink { links, .. } => links.iter().for_each(|(from, to)| world.slow(from, to, 0)),
+            Act::SlowDisk { nodes, .. } => nodes.iter().for_each(|node| world.slow_disk(node, 0)),
+            Act::FailSyncs { nodes } => nodes.iter().for_each(|node| world.fail_syncs(node, false)),
+            _ => {}
+        }
+    }
+    nemesis::heal_all(world, &plan.nodes());
+}
+
+enum EndError {
+    Stuck(String),
+    Harness(String),
+}
+
+struct EndChecks<'a> {
+    plan: &'a Plan,
+    world: &'a dyn Actions,
+    env: Env,
+    recorder: Recorder,
+    clients: Vec<Client>,
+    prober: Client,
+}
+
+impl EndChecks<'_> {
+    async fn run(&mut self) -> Result<u64, EndError> {
+        let mut shares = self.shares();
+        let keys = shares.iter().map(|share| share.len() as u64).sum();
+        for (off, phase) in [("db-b", Phase::HeadAlone), ("db-a", Phase::TailAlone)] {
+            self.world.power_cut(off);
+            self.env.sleep(ALONE_PAUSE).await;
+            self.recorder.set_phase(phase);
+            shares = self.read(shares, phase).await?;
+            self.recorder.set_phase(Phase::Settle);
+            self.world.boot(off);
+            if !writable(&mut self.prober, REPAIR_LIMIT).await {
+                return Err(EndError::Stuck(format!("no writes after {off} was off for an end check")));
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Each client's part of its domain's keys.
+    fn shares(&self) -> Vec<Vec<read::Sought>> {
+        let ops = self.recorder.ops();
+        let mut domain_of: BTreeMap<u32, &str> =
+            self.clients.iter().map(|client| (client.number, client.domain.as_str())).collect();
+        domain_of.insert(self.prober.number, self.prober.domain.as_str());
+        let mut shares = vec![Vec::new(); self.clients.len()];
+        let domains: std::collections::BTreeSet<&str> = domain_of.values().copied().collect();
+        for domain in domains {
+            let keys = read::acknowledged_keys(&ops, |op| domain_of.get(&op.client) == Some(&domain));
+            let members: Vec<usize> =
+                (0..self.clients.len()).filter(|index| self.clients[*index].domain == domain).collect();
+            for (key, member) in keys.into_iter().zip(members.iter().cycle()) {
+                shares[*member].push(key);
+            }
+        }
+        shares
+    }
+
+    async fn read(
+        &mut self,
+        shares: Vec<Vec<read::Sought>>,
+        phase: Phase,
+    ) -> Result<Vec<Vec<read::Sought>>, EndError> {
+        let mut tasks = Vec::new();
+        for (mut client, mut share) in std::mem::take(&mut self.clients).into_iter().zip(shares) {
+            let mut dice = Dice::named(self.plan.seed, &format!("{phase:?}-{}", client.number));
+            let env = client.env.clone();
+            tasks.push(env.spawn("reader", async move {
+                read::read_everything(&mut client, &mut share, &mut dice).await;
+                (client, share)
+            }));
+        }
+        let mut shares = Vec::new();
+        for task in tasks {
+            let (client, share) =
+                task.await.map_err(|_| EndError::Harness("a reader's task panicked".to_owned()))?;
+            self.clients.push(client);
+            shares.push(share);
+        }
+        Ok(shares)
+    }
+}

@@ -1,0 +1,279 @@
+//! A run in the simulated world: makes the region as `kms init` does, boots each node as `kms serve` does, and
+//! plays the plan. Wires no service of its own.
+
+use super::{
+    phases::{self, Cast, Played},
+    report::{self, Left, RunReport},
+    rows::StoredRows,
+};
+use crate::{
+    actions::Actions,
+    check::{Leak, Searched},
+    history::{History, Micros},
+    plan::Plan,
+    workload::{Client, Endpoint, Recorder},
+    world::{self, LogLayer, NodeSpec, Span, World, WorldSettings, swap::RedbSwapper},
+};
+use kms::{
+    env::{BoxFuture, Env},
+    init::{self, Addresses, Bundle, ClientIdentity, RegionSpec},
+};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tracing::{Event, Level, Metadata, Subscriber, field::Visit};
+use tracing_subscriber::{
+    Layer, filter::filter_fn, layer::Context, layer::SubscriberExt, registry::Registry,
+};
+
+/// Directory of a node on its disk.
+const NODE_DIR: &str = "/kms";
+/// Target of the service's probe events; their field `name` is what is counted.
+const PROBE_TARGET: &str = "kms::probe";
+
+/// What a run left.
+pub struct Outcome {
+    /// The JSON line.
+    pub report: RunReport,
+    /// What clients saw.
+    pub history: History,
+    /// What the world left.
+    pub left: Left,
+}
+
+/// Plays a plan in a simulated world, and judges it. `trace` gets a line for each event.
+pub fn run(plan: &Plan, trace: Option<Box<dyn io::Write + Send>>) -> Outcome {
+    let (played, history, left) = world::run_with(plan.seed, settings(plan), |world| {
+        let plan = plan.clone();
+        async move {
+            world.trace_to(trace);
+            let _logs = tracing::subscriber::set_default(subscriber(&world));
+            let recorder = recorder(&world);
+            let played = simulate(&plan, &world, recorder.clone()).await;
+            let history = history(&world, &recorder, &played);
+            let left = left(&world, &recorder);
+            (played, history, left)
+        }
+    });
+    let report = report::judge(plan, &played, &history, &left);
+    Outcome { report, history, left }
+}
+
+/// A drawn latency varies by half of itself from segment to segment.
+fn around(us: Micros) -> Span {
+    Span::new(us.max(1), us.max(1) + us / 2)
+}
+
+fn settings(plan: &Plan) -> WorldSettings {
+    WorldSettings {
+        same_zone: around(plan.network.zone_us),
+        same_region: around(plan.network.zones_us),
+        ..WorldSettings::default()
+    }
+}
+
+fn recorder(world: &World) -> Recorder {
+    let (clock, needles) = (world.clone(), world.clone());
+    Recorder::new(
+        Arc::new(move || clock.now()),
+        Arc::new(move |label, bytes| {
+            needles.needle(label, bytes);
+        }),
+    )
+}
+
+async fn simulate(plan: &Plan, world: &World, recorder: Recorder) -> Result<Played, String> {
+    let addresses = add_nodes(plan, world);
+    let harness = world.env("harness");
+    let per_domain = plan.topology.clients.div_ceil(plan.topology.domains) + 1;
+    let bundle = init::plan_region(
+        &harness,
+        &RegionSpec {
+            region: plan.topology.region.clone(),
+            hosts_per_zone: plan.topology.hosts_per_zone,
+            domains: plan.topology.domains,
+            clients: per_domain,
+            addresses: Addresses::PerNode(addresses),
+            names: vec![server_name(plan)],
+            limits: plan.limits.clone(),
+        },
+    )
+    .map_err(|error| error.to_string())?;
+    for node in &bundle.nodes {
+        let env = world.env(&node.node_id);
+        init::install(&*env.disk, Path::new(NODE_DIR), node).map_err(|error| error.to_string())?;
+        world.set_main(&node.node_id, main(world, &node.node_id));
+    }
+    let store = PathBuf::from(NODE_DIR).join(init::DATA_DIR).join(kms::store::engine::STORE_FILE);
+    world.set_swapper(Box::new(RedbSwapper::new(store, StoredRows)));
+    for node in plan.nodes() {
+        world.boot(&node);
+    }
+    let (clients, prober) = clients(plan, world, &bundle, per_domain, &recorder)?;
+    phases::play(Cast { plan, world, env: harness, recorder, clients, prober }).await
+}
+
+fn server_name(plan: &Plan) -> String {
+    format!("{}.okms.test", plan.topology.region)
+}
+
+/// The machines, with the addresses of those that serve.
+fn add_nodes(plan: &Plan, world: &World) -> BTreeMap<String, String> {
+    let mut addresses = BTreeMap::new();
+    for (number, name) in plan.nodes().into_iter().enumerate() {
+        let ip = format!("10.0.0.{}", number + 1);
+        // `db-a`, `host-b2`: the zone is the first letter after the dash; the entry has none.
+        let zone = name.split_once('-').and_then(|(_, rest)| rest.chars().next());
+        let wall_offset_us = plan.clocks.get(&name).copied().unwrap_or(0);
+        addresses.insert(name.clone(), ip.clone());
+        let region = plan.topology.region.clone();
+        world.add_node(NodeSpec { name, ip, zone, region, wall_offset_us });
+    }
+    for number in 0..=plan.topology.clients {
+        let name = client_name(number);
+        world.add_node(NodeSpec {
+            name: name.clone(),
+            ip: format!("10.0.1.{}", number + 1),
+            zone: None,
+            region: plan.topology.region.clone(),
+            wall_offset_us: 0,
+        });
+        world.slow(&name, "entry", plan.network.clients_us);
+        world.slow("entry", &name, plan.network.clients_us);
+    }
+    addresses
+}
+
+fn client_name(number: u32) -> String {
+    format!("client-{number}")
+}
+
+/// What booting a node runs: the function that `kms serve` calls, until it is asked to stop.
+fn main(world: &World, node: &str) -> world::Main {
+    let (world, node) = (world.clone(), node.to_owned());
+    Arc::new(move |env: Env| -> BoxFuture<'static, String> {
+        let stopping = world.stopping(&node);
+        Box::pin(async move {
+            let mut running = match kms::node::serve(env, &Path::new(NODE_DIR).join(init::NODE_FILE)).await {
+                Ok(running) => running,
+                Err(error) => return error.to_string(),
+            };
+            tokio::select! {
+                biased;
+                () = stopping => {}
+                why = running.stopped() => return why,
+            }
+            running.shutdown().await;
+            "stopped".to_owned()
+        })
+    })
+}
+
+/// The load's clients, dealt to the domains in turn, and the prober, of the first domain.
+fn clients(
+    plan: &Plan,
+    world: &World,
+    bundle: &Bundle,
+    per_domain: u32,
+    recorder: &Recorder,
+) -> Result<(Vec<Client>, Client), String> {
+    let client = |number: u32, identity: &ClientIdentity| {
+        let endpoint = Endpoint {
+            address: bundle.endpoint.clone(),
+            server_name: server_name(plan),
+            ca_pem: bundle.ca_pem.clone(),
+            cert_pem: identity.cert_pem.clone(),
+            key_pem: identity.key_pem.clone(),
+        };
+        let env = world.env(&client_name(number));
+        Client::new(number, env, identity.domain.to_string(), endpoint, recorder.clone())
+    };
+    let identity = |domain: u32, index: u32| {
+        let position = (domain * per_domain + index) as usize;
+        bundle.clients.get(position).ok_or_else(|| "too few client certificates".to_owned())
+    };
+    let domains = plan.topology.domains;
+    let all = (0..plan.topology.clients)
+        .map(|number| client(number, identity(number % domains, number / domains)?))
+        .collect::<Result<Vec<_>, String>>()?;
+    let prober = client(plan.topology.clients, identity(0, per_domain - 1)?)?;
+    Ok((all, prober))
+}
+
+fn history(world: &World, recorder: &Recorder, played: &Result<Played, String>) -> History {
+    let mut history = recorder.history();
+    history.events = world.events();
+    match played {
+        Ok(played) => (history.faults_from, history.healed_at) = (played.faults_from, played.healed_at),
+        Err(_) => (history.faults_from, history.healed_at) = (history.end, history.end),
+    }
+    history
+}
+
+fn left(world: &World, recorder: &Recorder) -> Left {
+    world.search_disks();
+    let (needles, bytes) = world.searched();
+    let mut probes = world.probes();
+    probes.extend(recorder.probes());
+    let leak = |leak: world::Leak| {
+        let place = match leak.place.split(' ').next() {
+            Some("disk") => "disk",
+            Some("log") => "log",
+            Some("crash") => "crash-image",
+            _ => "wire",
+        };
+        Leak {
+            label: leak.needle,
+            place: place.to_owned(),
+            context: format!("{} ({}), at {} us", leak.place, leak.encoding, leak.at_us),
+        }
+    };
+    Left {
+        leaks: world.leaks().into_iter().map(leak).collect(),
+        searched: Searched { needles, bytes: [("all".to_owned(), bytes)].into() },
+        probes,
+        trace_hash: world.trace_hash(),
+        trace_checkpoints: world.trace_checkpoints(),
+        trace_tail: world.trace_tail(),
+    }
+}
+
+fn subscriber(world: &World) -> impl Subscriber + Send + Sync + 'static {
+    let lines = filter_fn(|metadata| *metadata.level() <= Level::INFO);
+    let logs: LogLayer = world.log_layer(Level::INFO);
+    Registry::default()
+        .with(logs.with_filter(lines))
+        .with(Probes(world.clone()).with_filter(filter_fn(is_probe)))
+}
+
+fn is_probe(metadata: &Metadata<'_>) -> bool {
+    metadata.target() == PROBE_TARGET
+}
+
+/// Counts the service's probe events.
+struct Probes(World);
+
+struct Name(Option<String>);
+
+impl Visit for Name {
+    fn record_debug(&mut self, _: &tracing::field::Field, _: &dyn std::fmt::Debug) {}
+
+    fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+        if field.name() == "name" {
+            self.0 = Some(value.to_owned());
+        }
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Probes {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut name = Name(None);
+        event.record(&mut name);
+        if let Some(name) = name.0 {
+            self.0.probe(&name, &self.0.current_node());
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Targets of faults: `node:db-a`, `zone:any`, `link:zones`, ... Refuses words outside the vocabulary. A zone
+//! is its database and its hosts, never the entry or clients.
+
+use super::FaultKind;
+use crate::dice::Dice;
+use kms::config::Zone;
+use serde::{Deserialize, Deserializer, de::Error};
+
+/// What a fault is done to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// Nodes.
+    Nodes(NodeTarget),
+    /// Links.
+    Links(LinkTarget),
+}
+
+/// Nodes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NodeTarget {
+    /// `node:NAME`.
+    Named(String),
+    /// `nodes:all`: databases and hosts of both zones.
+    All,
+    /// `zone:a|b|any`.
+    Zone(Option<Zone>),
+    /// `zone:both`.
+    BothZones,
+    /// `host:any|a|b`: one host.
+    Host(Option<Zone>),
+    /// `hosts:all`.
+    Hosts,
+    /// `database:any|a|b`.
+    Database(Option<Zone>),
+    /// `database:both`.
+    Databases,
+}
+
+/// Links, as pairs of a node on zone a's side and one on zone b's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkTarget {
+    /// `link:zones`: every node of zone a with every node of zone b.
+    Zones,
+    /// `link:databases`: head and tail.
+    Databases,
+    /// `link:host-far`: one drawn host with the other zone's database.
+    HostFar,
+    /// `link:host-near`: one drawn host with its own zone's database.
+    HostNear,
+}
+
+/// The nodes of a region, by place.
+#[derive(Debug, Clone, Copy)]
+pub struct Places {
+    /// Hosts in each zone.
+    pub hosts_per_zone: u32,
+}
+
+const ZONES: [Zone; 2] = [Zone::A, Zone::B];
+
+impl Places {
+    /// The database of a zone.
+    pub fn database(zone: Zone) -> String {
+        format!("db-{}", zone.word())
+    }
+
+    /// The hosts of a zone.
+    pub fn hosts(self, zone: Zone) -> Vec<String> {
+        (1..=self.hosts_per_zone).map(|number| format!("host-{}{number}", zone.word())).collect()
+    }
+
+    /// Database and hosts of a zone.
+    pub fn zone(self, zone: Zone) -> Vec<String> {
+        let mut nodes = vec![Places::database(zone)];
+        nodes.extend(self.hosts(zone));
+        nodes
+    }
+
+    /// Every node of both zones.
+    pub fn all(self) -> Vec<String> {
+        ZONES.iter().flat_map(|zone| self.zone(*zone)).collect()
+    }
+
+    /// Every host.
+    pub fn all_hosts(self) -> Vec<String> {
+        ZONES.iter().flat_map(|zone| self.hosts(*zone)).collect()
+    }
+}
+
+impl NodeTarget {
+    /// The nodes meant, drawing where the target leaves a choice. `None` if there is no such node.
+    pub fn draw(&self, places: Places, dice: &mut Dice) -> Option<Vec<String>> {
+        let mut zone = |fixed: &Option<Zone>| fixed.or_else(|| dice.pick(&ZONES).copied());
+        match self {
+            NodeTarget::Named(name) => {
+                let known = name == "entry" || places.all().contains(name);
+                known.then(|| vec![name.clone()])
+            }
+            NodeTarget::All | NodeTarget::BothZones => Some(places.all()),
+            NodeTarget::Zone(fixed) => Some(places.zone(zone(fixed)?)),
+            NodeTarget::Host(fixed) => {
+                let zone = zone(fixed)?;
+                dice.pick(&places.hosts(zone)).map(|host| vec![host.clone()])
+            }
+            NodeTarget::Hosts => Some(places.all_hosts()),
+            NodeTarget::Database(fixed) => Some(vec![Places::database(zone(fixed)?)]),
+            NodeTarget::Databases => Some(ZONES.iter().map(|zone| Places::database(*zone)).collect()),
+        }
+    }
+}
+
+impl LinkTarget {
+    /// Pairs (node on zone a's side, node on zone b's side).
+    pub fn draw(self, places: Places, dice: &mut Dice) -> Vec<(String, String)> {
+        let [a, b] = ZONES;
+        match self {
+            LinkTarget::Zones => places
+                .zone(a)
+                .into_iter()
+                .flat_map(|from| places.zone(b).into_iter().map(move |to| (from.clone(), to)))
+                .collect(),
+            LinkTarget::Databases => vec![(Places::database(a), Places::database(b))],
+            LinkTarget::HostFar | LinkTarget::HostNear => {
+                let zone = if dice.chance(1, 2) { a } else { b };
+                let Some(host) = dice.pick(&places.hosts(zone)).cloned() else { return Vec::new() };
+                let near = self == LinkTarget::HostNear;
+                let database = Places::database(if near == (zone == a) { a } else { b });
+                vec![if zone == a { (host, database) } else { (database, host) }]
+            }
+        }
+    }
+}
+
+impl Target {
+    /// Whether a fault of this kind can be done to it.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub fn fits(&self, kind: FaultKind) -> Result<(), String> {
+        match self {
+            Target::Links(_) if !kind.of_links() => {
+                Err(format!("{} is done to nodes, not to links", kind.word()))
+            }
+            Target::Nodes(_) if kind.of_links() => {
+                Err(format!("{} is done to links, not to nodes", kind.word()))
+            }
+            Target::Nodes(nodes) if kind.of_disks() && !nodes.has_disks() => {
+                Err(format!("{} is done to databases", kind.word()))
+            }
+            Target::Nodes(NodeTarget::Databases | NodeTarget::All | NodeTarget::BothZones)
+                if kind == FaultKind::SwapRecords =>
+            {
+                Err("swap-records is done to one database: a good copy must remain".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Target> {
+        let (class, which) = text.split_once(':')?;
+        let zone = |which: &str| match which {
+            "a" => Some(Some(Zone::A)),
+            "b" => Some(Some(Zone::B)),
+            "any" => Some(None),
+            _ => None,
+        };
+        Some(match (class, which) {
+            ("node", name) if !name.is_empty() => Target::Nodes(NodeTarget::Named(name.to_owned())),
+            ("nodes", "all") => Target::Nodes(NodeTarget::All),
+            ("zone", "both") => Target::Nodes(NodeTarget::BothZones),
+            ("zone", which) => Target::Nodes(NodeTarget::Zone(zone(which)?)),
+            ("host", which) => Target::Nodes(NodeTarget::Host(zone(which)?)),
+            ("hosts", "all") => Target::Nodes(NodeTarget::Hosts),
+            ("database", "both") => Target::Nodes(NodeTarget::Databases),
+            ("database", which) => Target::Nodes(NodeTarget::Database(zone(which)?)),
+            ("link", "zones") => Target::Links(LinkTarget::Zones),
+            ("link", "databases") => Target::Links(LinkTarget::Databases),
+            ("link", "host-far") => Target::Links(LinkTarget::HostFar),
+            ("link", "host-near") => Target::Links(LinkTarget::HostNear),
+            _ => return None,
+        })
+    }
+}
+
+impl NodeTarget {
+    fn has_disks(&self) -> bool {
+        match self {
+            NodeTarget::Named(name) => name.starts_with("db-"),
+            NodeTarget::Host(_) | NodeTarget::Hosts => false,
+            _ => true,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Target, D::Error> {
+        let text = String::deserialize(from)?;
+        Target::parse(&text).ok_or_else(|| {
+            D::Error::custom(format!("`{text}` is not a target (docs/scenario.md lists them)"))
+        })
+    }
+}

@@ -1,0 +1,64 @@
+//! The vocabulary is closed, and every committed scenario is in it.
+
+use super::*;
+
+const SMALL: &str = r#"
+name = "x"
+about = "y"
+promises = ["G1"]
+[topology]
+region = "eu-west-rbx"
+[phases]
+faults = "10s"
+settle = "5s"
+"#;
+
+fn with(fault: &str) -> Result<Scenario, BadScenario> {
+    Scenario::parse(&format!("{SMALL}\n[[fault]]\n{fault}"))
+}
+
+#[test]
+fn the_smallest_scenario_reads() {
+    let scenario = Scenario::parse(SMALL).expect("reads");
+    assert_eq!(scenario.load.rate_per_s, 50);
+    assert_eq!(scenario.phases.heal, HealSpec::Word(HealWord::All));
+    assert!(!scenario.long);
+}
+
+#[test]
+fn faults_read() {
+    for good in [
+        "do = \"power-cut\"\ntarget = \"zone:any\"\nat = \"1s..2s\"\nfor = \"3s\"",
+        "do = \"power-cut\"\ntarget = \"database:a\"\nat = \"1s\"\ninside = { disk-op = 2, time = 1 }\noperations = \"1..9\"",
+        "do = { kill = 1, pause = 2 }\ntarget = { \"host:any\" = 1, \"node:db-a\" = 1 }\nat = \"1s\"",
+        "do = \"cut-link\"\ntarget = \"link:zones\"\nat = \"1s\"\nways = \"a-to-b\"\nmode = { hold = 1, reset = 1 }",
+        "do = \"restart\"\ntarget = \"nodes:all\"\nat = \"1s\"\nfor = \"1s\"\nhow = \"kill\"\ngap = \"2s\"",
+    ] {
+        with(good).unwrap_or_else(|error| panic!("{good}: {error}"));
+    }
+}
+
+#[test]
+fn what_is_not_in_the_vocabulary_is_refused() {
+    for bad in [
+        "do = \"meteor\"\ntarget = \"zone:any\"\nat = \"1s\"",
+        "do = \"kill\"\ntarget = \"zone:c\"\nat = \"1s\"",
+        "do = \"kill\"\ntarget = \"link:zones\"\nat = \"1s\"",
+        "do = \"cut-link\"\ntarget = \"zone:a\"\nat = \"1s\"",
+        "do = \"fail-syncs\"\ntarget = \"host:any\"\nat = \"1s\"",
+        "do = \"swap-records\"\ntarget = \"database:both\"\nat = \"1s\"",
+        "do = \"kill\"\ntarget = \"zone:a\"\nat = \"2s..1s\"",
+        "do = \"kill\"\ntarget = \"zone:a\"\nat = \"1.5s\"",
+        "do = \"kill\"\ntarget = \"zone:a\"\nat = \"1s\"\nmode = \"hold\"",
+        "do = \"kill\"\ntarget = \"zone:a\"\nat = \"1s\"\nsurprise = 1",
+        "do = \"kill\"\ntarget = \"zone:a\"\nat = \"1s\"\nchance = \"2/1\"",
+        "do = \"restart\"\ntarget = \"nodes:all\"\nat = \"1s\"",
+        "do = { kill = 0 }\ntarget = \"zone:a\"\nat = \"1s\"",
+    ] {
+        assert!(with(bad).is_err(), "{bad}");
+    }
+    assert!(Scenario::parse(&SMALL.replace("G1", "G15")).is_err());
+    assert!(Scenario::parse(&SMALL.replace("settle", "setle")).is_err());
+    assert!(Scenario::parse(&format!("{SMALL}\nheal = \"some\"")).is_err());
+    assert!(Scenario::parse(&format!("{SMALL}\n[limits]\nping_ms = 0")).is_err());
+}

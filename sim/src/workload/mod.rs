@@ -1,0 +1,168 @@
+//! The workload: clients of the REST API over [`kms::env::Env`], the same against simulated and real processes.
+//! Open loop at a total rate, one outstanding operation per client, no retries unless told. Judges nothing:
+//! it writes down what it saw.
+
+mod generate;
+mod http;
+mod io;
+pub mod read;
+mod record;
+pub mod wire;
+
+pub use generate::{Board, Generator};
+pub use http::{Endpoint, Http, NoReply, Reply};
+pub use record::{OnNeedle, Recorder, TrueTime};
+
+use crate::{
+    history::{Answer, Call, Micros, Op, Outcome},
+    plan::{ClientPlan, LoadPlan},
+};
+use kms::env::Env;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// Longest wait for an answer.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause before a further attempt after a refusal (what `Retry-After` asks for).
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// A client: a connection, and where its operations are written down.
+pub struct Client {
+    /// Its number in the history.
+    pub number: u32,
+    /// Its world.
+    pub env: Env,
+    /// The domain of its certificate.
+    pub domain: String,
+    http: Http,
+    recorder: Recorder,
+}
+
+impl Client {
+    /// A client that is not connected yet.
+    ///
+    /// # Errors
+    /// Its certificates cannot be read: a mistake of the harness.
+    pub fn new(
+        number: u32,
+        env: Env,
+        domain: String,
+        endpoint: Endpoint,
+        recorder: Recorder,
+    ) -> Result<Client, String> {
+        let http = Http::new(env.clone(), endpoint)?;
+        Ok(Client { number, env, domain, http, recorder })
+    }
+
+    /// Sends one call and records it. `None` if the call refers to an operation that gave no ciphertext: it
+    /// is not sent then.
+    pub async fn send(&mut self, call: Call) -> Option<Op> {
+        let earlier = |id: u64| self.recorder.op(id).map(|op| op.outcome);
+        let request = wire::request(&self.domain, &call, &earlier)?;
+        let id = self.recorder.begin(self.number, call.clone());
+        let reply = self.http.request(request.method, &request.path, request.body, REQUEST_TIMEOUT).await;
+        let outcome = match reply {
+            Err(_) => Outcome::Unknown,
+            Ok(reply) => wire::outcome(&call, &reply).unwrap_or_else(|malformed| {
+                self.recorder.probe(&format!("malformed-answer-{}", malformed.status));
+                Outcome::Rejected { status: malformed.status, code: 0 }
+            }),
+        };
+        if let Outcome::Ok(Answer::DataKey { plaintext_hex, .. }) = &outcome
+            && let Ok(bytes) = hex::decode(plaintext_hex)
+        {
+            self.recorder.needle("data key", &bytes);
+        }
+        self.recorder.end(id, outcome);
+        self.recorder.op(id)
+    }
+
+    /// What `/healthz` says: (can serve, can write). Not part of the history.
+    pub async fn health(&mut self) -> Option<(bool, bool)> {
+        let reply = self.http.request("GET", "/healthz", None, REQUEST_TIMEOUT).await.ok()?;
+        let body: serde_json::Value = serde_json::from_slice(&reply.body).ok()?;
+        Some((body.get("can_serve")?.as_bool()?, body.get("can_write")?.as_bool()?))
+    }
+
+    /// Leaves the connection; the next request makes a new one.
+    pub fn disconnect(&mut self) {
+        self.http.disconnect();
+    }
+
+    /// Registers a secret that is about to be sent.
+    pub fn needle(&self, label: &str, bytes: &[u8]) {
+        self.recorder.needle(label, bytes);
+    }
+
+    /// True time.
+    pub fn true_time(&self) -> Micros {
+        self.recorder.now()
+    }
+}
+
+/// Tells the clients of a run to stop.
+#[derive(Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// No further operation is begun.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn stopped(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Runs one client's load until told to stop; returns the client for the end checks.
+pub async fn run_client(
+    mut client: Client,
+    load: LoadPlan,
+    plan: ClientPlan,
+    board: Board,
+    stop: Stop,
+) -> Client {
+    if load.rate_per_s == 0 {
+        return client;
+    }
+    let interval = Duration::from_micros(1_000_000 * load.client.len() as u64 / u64::from(load.rate_per_s))
+        .max(Duration::from_micros(1));
+    let mut generator = Generator::new(client.number, &load, plan.stream, board);
+    let mut due = client.env.now() + Duration::from_micros(plan.first_us);
+    loop {
+        client.env.clock.sleep_until(due).await;
+        if stop.stopped() {
+            return client;
+        }
+        let recorder = client.recorder.clone();
+        let call = generator.next(&mut |label, text| recorder.needle(label, text.as_bytes()));
+        attempt(&mut client, &mut generator, call, load.retries, &stop).await;
+        due = due + interval;
+        let now = client.env.now();
+        if now > due {
+            // One operation at a time: slots missed while waiting for an answer are counted, not made up for.
+            client.recorder.probe("slots-missed");
+            due = now;
+        }
+    }
+}
+
+async fn attempt(client: &mut Client, generator: &mut Generator, call: Call, retries: u32, stop: &Stop) {
+    for _ in 0..=retries {
+        let Some(op) = client.send(call.clone()).await else { return };
+        generator.learn(&op);
+        let again = matches!(op.outcome, Outcome::Refused | Outcome::SaidUnknown | Outcome::Unknown);
+        if !again || stop.stopped() {
+            return;
+        }
+        if retries > 0 {
+            client.env.sleep(RETRY_PAUSE).await;
+        }
+    }
+}

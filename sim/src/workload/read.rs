@@ -1,0 +1,139 @@
+//! Reading everything back for the end checks: each key that was ever acknowledged, through REST, while one
+//! database alone is on. Only asks; the checkers judge the answers by their phase.
+
+use super::Client;
+use crate::{
+    dice::Dice,
+    history::{Answer, Call, Op, Outcome},
+};
+use std::collections::BTreeMap;
+
+/// A key to be read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sought {
+    /// The key.
+    pub key: String,
+    /// An encrypt on it that was answered, and its context.
+    pub ciphertext: Option<(u64, String)>,
+}
+
+/// Every key that an answered create made, with its latest answered ciphertext, in order of the ids; of the
+/// operations for which `mine` holds.
+pub fn acknowledged_keys(ops: &[Op], mine: impl Fn(&Op) -> bool) -> Vec<Sought> {
+    let mut keys: BTreeMap<String, Option<(u64, String)>> = BTreeMap::new();
+    for op in ops.iter().filter(|op| mine(op)) {
+        match (&op.call, &op.outcome) {
+            (Call::Create { .. } | Call::CreateUnnamed { .. }, Outcome::Ok(Answer::Key(view))) => {
+                keys.entry(view.id.clone()).or_default();
+            }
+            (Call::Encrypt { key, context, .. }, Outcome::Ok(Answer::Ciphertext(_))) => {
+                keys.insert(key.clone(), Some((op.id, context.clone())));
+            }
+            _ => {}
+        }
+    }
+    keys.into_iter().map(|(key, ciphertext)| Sought { key, ciphertext }).collect()
+}
+
+/// Reads every key: its attributes, a decrypt of its known ciphertext, or, without one, an encrypt whose
+/// ciphertext is noted in `keys` for the next reader. Asks again, a few times, what was not answered.
+pub async fn read_everything(client: &mut Client, keys: &mut [Sought], dice: &mut Dice) {
+    for sought in keys {
+        let Some(Answer::Key(view)) = ask(client, Call::Get { key: sought.key.clone() }).await else {
+            continue;
+        };
+        if view.state.starts_with("destroyed") {
+            continue;
+        }
+        match &sought.ciphertext {
+            Some((from, context)) => {
+                let call = Call::Decrypt { key: sought.key.clone(), from: *from, context: context.clone() };
+                ask(client, call).await;
+            }
+            None if view.state == "active" => encrypt(client, sought, dice).await,
+            None => {}
+        }
+    }
+}
+
+async fn encrypt(client: &mut Client, sought: &mut Sought, dice: &mut Dice) {
+    let (plaintext, context) = (dice.word(32), dice.word(32));
+    client.recorder.needle("plaintext", plaintext.as_bytes());
+    client.recorder.needle("context", context.as_bytes());
+    let call = Call::Encrypt { key: sought.key.clone(), plaintext, context: context.clone() };
+    let before = client.recorder.now();
+    if ask(client, call).await.is_some() {
+        // The operation just answered is the client's last one.
+        let last = client.recorder.last_of(client.number);
+        sought.ciphertext = last
+            .filter(|op| op.invoked >= before && matches!(op.outcome, Outcome::Ok(_)))
+            .map(|op| (op.id, context));
+    }
+}
+
+/// The answer, if it is a success within five attempts; a definite error ends the asking.
+async fn ask(client: &mut Client, call: Call) -> Option<Answer> {
+    for _ in 0..5 {
+        let op = client.send(call.clone()).await?;
+        match op.outcome {
+            Outcome::Ok(answer) => return Some(answer),
+            Outcome::Rejected { status, .. } if status < 500 => return None,
+            _ => client.env.sleep(std::time::Duration::from_millis(300)).await,
+        }
+    }
+    client.recorder.probe("end-check-unanswered");
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{KeyView, Phase};
+
+    #[test]
+    fn keys_come_with_their_latest_ciphertext() {
+        let key = |id: &str| {
+            Outcome::Ok(Answer::Key(KeyView {
+                id: id.to_owned(),
+                name: "n".to_owned(),
+                state: "active".to_owned(),
+                rest: String::new(),
+            }))
+        };
+        let encrypt = |key: &str, context: &str| Call::Encrypt {
+            key: key.to_owned(),
+            plaintext: "p".to_owned(),
+            context: context.to_owned(),
+        };
+        let create = |key: &str| Call::Create { key: key.to_owned(), name: "n".to_owned() };
+        let calls = [
+            (create("b"), key("b")),
+            (create("a"), key("a")),
+            (create("c"), Outcome::Unknown),
+            (encrypt("a", "1"), Outcome::Ok(Answer::Ciphertext("x".to_owned()))),
+            (encrypt("a", "2"), Outcome::Ok(Answer::Ciphertext("y".to_owned()))),
+            (encrypt("b", "3"), Outcome::Unknown),
+        ];
+        let ops: Vec<Op> = (0u64..)
+            .zip(calls)
+            .map(|(id, (call, outcome))| Op {
+                id,
+                client: 0,
+                call,
+                invoked: id,
+                done: Some(id),
+                outcome,
+                phase: Phase::Load,
+            })
+            .collect();
+        let sought = acknowledged_keys(&ops, |_| true);
+        assert_eq!(
+            sought,
+            [
+                Sought { key: "a".to_owned(), ciphertext: Some((4, "2".to_owned())) },
+                Sought { key: "b".to_owned(), ciphertext: None }
+            ]
+        );
+        assert!(acknowledged_keys(&ops, |op| op.client == 1).is_empty());
+    }
+}

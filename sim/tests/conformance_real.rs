@@ -1,0 +1,26 @@
+//! The conformance bodies on the real machine: what the simulated world is held to, the real one must do.
+
+#![cfg(not(madsim))]
+
+use kms::os;
+use kms_sim::conformance;
+use std::path::Path;
+
+#[tokio::test]
+async fn the_real_disk_conforms() {
+    let env = os::env();
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("conformance-{}", std::process::id()));
+    let done = conformance::disk::all(&*env.disk, &dir);
+    let _ = std::fs::remove_dir_all(&dir);
+    done.expect("conforms");
+}
+
+#[tokio::test]
+async fn the_real_clock_conforms() {
+    conformance::clock::all(&os::env()).await.expect("conforms");
+}
+
+#[tokio::test]
+async fn the_real_network_conforms() {
+    conformance::net::all(&os::env(), "127.0.0.1:0").await.expect("conforms");
+}
