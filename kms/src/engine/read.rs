@@ -44,6 +44,15 @@ impl<T: Same> Same for Result<T, Error> {
     }
 }
 
+/// What is only taken when there is one outcome.
+struct Sole<T>(T);
+
+impl<T> Same for Sole<T> {
+    fn same(&self, _other: &Self) -> bool {
+        false
+    }
+}
+
 /// What stood in the way of an answer, over both places.
 #[derive(Default)]
 struct Trouble {
@@ -155,31 +164,12 @@ impl HostService {
         key: &RecordKey,
         take: impl Fn(&DomainKey, Place, Option<SealedRecord>) -> Result<T, BadSeal>,
     ) -> Result<T, Error> {
-        let mut trouble = Trouble::default();
-        let mut epochs = 0;
-        let mut places = [Place::Near, Place::Far].into_iter();
-        let mut next = places.next();
-        while let Some(place) = next {
-            let domain_key = self.domain_key(domain).await?;
-            match self.store.get(place, key.clone()).await {
-                Ok(Reading::Settled(found)) => match take(&domain_key, place, found) {
-                    Ok(taken) => return Ok(taken),
-                    Err(BadSeal) => trouble.damaged += 1,
-                },
-                Ok(Reading::InDoubt { .. }) => trouble.in_doubt = true,
-                Err(ReadError::EpochChanged) => {
-                    self.keyring.clear();
-                    if epochs < EPOCH_RETRIES {
-                        epochs += 1;
-                        continue;
-                    }
-                    trouble.last = Some(ReadError::EpochChanged);
-                }
-                Err(ReadError::Damaged) => trouble.damaged += 1,
-                Err(error) => trouble.last = Some(error),
-            }
-            next = places.next();
-        }
-        Err(trouble.error())
+        self.decide(
+            domain,
+            |place| self.store.get(place, key.clone()),
+            |domain_key, place, found| take(domain_key, place, found).map(Sole),
+        )
+        .await
+        .map(|Sole(taken)| taken)
     }
 }

@@ -85,6 +85,7 @@ impl Region {
 
     /// A host whose wall clock is ahead of the one its certificates were made by.
     pub async fn at(limits: Limits, ahead: Duration) -> Region {
+        crate::logs::catch();
         let spec = RegionSpec {
             region: "eu-west-rbx".to_owned(),
             hosts_per_zone: 1,
