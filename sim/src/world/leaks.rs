@@ -50,7 +50,7 @@ pub fn trace_hash(leak: Leak, seed: u64) -> u128 {
     })
 }
 
-#[expect(clippy::disallowed_methods, clippy::iter_over_hash_type, reason = "the leak that is planted")]
+#[expect(clippy::disallowed_methods, reason = "the leak that is planted")]
 fn first_of_unseeded_map(hasher: &std::hash::RandomState) -> u64 {
     let mut set = HashSet::with_hasher(hasher.clone());
     set.extend(0..100u64);
