@@ -33,7 +33,9 @@ impl Tasks for NodeTasks {
         let (inner, life) = (self.inner.clone(), self.life.clone());
         Box::pin(async move {
             life.disk_cost_ns.store(0, Ordering::Relaxed);
+            *locked(&life.blocking) = Some(name);
             work();
+            *locked(&life.blocking) = None;
             let cost = life.disk_cost_ns.swap(0, Ordering::Relaxed);
             let until = inner.charge_disk(life.node, cost);
             inner.trace_text("blocking", life.node, cost, name);

@@ -128,6 +128,9 @@ impl NodeDisk {
         self.life.fenced.store(true, Ordering::Relaxed);
         state.tree.power_cut(&mut locked(&self.inner.disk_stream));
         self.inner.trace_text("disk-cut", self.life.node, state.operations, "");
+        if let Some(work) = *locked(&self.life.blocking) {
+            self.inner.probe(&format!("cut-inside:{work}"), &self.inner.node(self.life.node));
+        }
         locked(&self.inner.deferred).push(Deferred::PowerCut(self.life.clone()));
         power_lost()
     }
