@@ -27,8 +27,6 @@ use std::{
 const TEXT_BYTES: usize = 1 << 10;
 /// Bytes in a message between nodes: a commit of one key record, about.
 const MESSAGE_BYTES: usize = 500;
-/// Round trips a create makes one after another: client and host; host and head, head and tail.
-const NODE_ROUND_TRIPS_OF_CREATE: f64 = 2.0;
 /// Connections of the throughput figures.
 const LANES: usize = 8;
 /// Creates in flight at a time.
@@ -36,17 +34,30 @@ const CREATES_IN_FLIGHT: usize = 32;
 
 /// How much is measured.
 struct Size {
+    /// Turns of encrypt, and requests in each: short, so that a busy moment of the machine spoils few.
     encrypt_rounds: u32,
     encrypts: u32,
+    /// Turns of create: one create each.
     create_rounds: u32,
-    creates: u32,
+    /// Turns of the throughput figures, and the span of each.
+    load_rounds: u32,
     span: Duration,
 }
 
-const FULL: Size =
-    Size { encrypt_rounds: 60, encrypts: 40, create_rounds: 40, creates: 8, span: Duration::from_secs(2) };
-const ONCE: Size =
-    Size { encrypt_rounds: 1, encrypts: 2, create_rounds: 1, creates: 2, span: Duration::from_millis(50) };
+const FULL: Size = Size {
+    encrypt_rounds: 400,
+    encrypts: 8,
+    create_rounds: 400,
+    load_rounds: 6,
+    span: Duration::from_millis(400),
+};
+const ONCE: Size = Size {
+    encrypt_rounds: 1,
+    encrypts: 2,
+    create_rounds: 2,
+    load_rounds: 1,
+    span: Duration::from_millis(50),
+};
 
 /// A directory that is removed at the end.
 struct Scratch(PathBuf);
@@ -64,6 +75,13 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// The parts of a bare create: each the sum of its kind.
+struct Parts {
+    client: Duration,
+    node: Duration,
+    sync: Duration,
 }
 
 /// What everything below works on.
@@ -148,6 +166,27 @@ impl Stage {
         mean_of(&self.env, count, async || drop(region.create(kept).await)).await
     }
 
+    /// A bare sync, and the way to a thread that may block, as any server has it.
+    async fn sync(&mut self, count: u32) -> Duration {
+        mean_of(&self.env, count, async || {
+            self.bare.sync().await;
+        })
+        .await
+    }
+
+    /// What a create cannot do without, in its order: a client's round trip, the host's to the head, a sync,
+    /// the head's round trip to the tail, and the other syncs.
+    async fn skeleton(&mut self, syncs: u64) -> Parts {
+        let client = self.echo_create(1).await;
+        let mut node = self.node_round_trip(1).await;
+        let mut sync = self.bare.sync().await;
+        node += self.node_round_trip(1).await;
+        for _ in 1..syncs {
+            sync += self.bare.sync().await;
+        }
+        Parts { client, node, sync }
+    }
+
     fn disks(&self) -> [Counts; 2] {
         ["db-a", "db-b"].map(|node| self.region.disk(node).now())
     }
@@ -170,7 +209,7 @@ fn groups(criterion: &mut Criterion, runtime: &tokio::runtime::Runtime, stage: &
     let mut group = criterion.benchmark_group("create");
     group.sample_size(10);
     group.bench_function("bare sync of 4 KiB", |b| {
-        b.iter_custom(|n| times(runtime.block_on(stage.bare.syncs(few(n))), n));
+        b.iter_custom(|n| times(runtime.block_on(stage.sync(few(n))), n));
     });
     group.bench_function("through a host", |b| {
         b.iter_custom(|n| times(runtime.block_on(stage.create(few(n))), n));
@@ -199,14 +238,20 @@ async fn compare_encrypt(stage: &mut Stage, size: &Size) {
 
 async fn throughput(stage: &Stage, size: &Size) {
     let (path, body) = (&stage.encrypt_path, &stage.encrypt_body);
-    let mut rates = Vec::new();
-    for address in [stage.echo.address(), stage.region.host(), stage.region.entry()] {
-        let mut lanes = stage.region.connect_many(address, LANES).await;
-        let work = async |kept: &mut Kept| encrypt(kept, path, body).await;
-        rates.push(per_second(&stage.env, size.span, &mut lanes, work).await);
+    let addresses = [stage.echo.address(), stage.region.host(), stage.region.entry()];
+    let mut lanes = Vec::new();
+    for address in addresses {
+        lanes.push(stage.region.connect_many(address, LANES).await);
     }
+    let mut rates = [0.0; 3];
+    for _ in 0..size.load_rounds {
+        for (rate, lanes) in rates.iter_mut().zip(&mut lanes) {
+            let work = async |kept: &mut Kept| encrypt(kept, path, body).await;
+            *rate += per_second(&stage.env, size.span, lanes, work).await / f64::from(size.load_rounds);
+        }
+    }
+    let [echo, host, entry] = rates;
     report::line(format_args!("encrypt 1 KiB, {LANES} kept mTLS connections, client in the same process:"));
-    let [echo, host, entry] = rates[..] else { return };
     report::line(format_args!(
         "  bare echo {echo:.0}/s, through a host {host:.0}/s, through the entry {entry:.0}/s"
     ));
@@ -214,7 +259,7 @@ async fn throughput(stage: &Stage, size: &Size) {
     report::line(format_args!("ratio: throughput of a bare echo / through the entry = {:.2}", echo / entry));
 }
 
-fn disk_line(node: &str, counts: Counts, creates: f64) -> f64 {
+fn disk_line(node: &str, counts: Counts, creates: f64) {
     let each = |total: u64| total as f64 / creates;
     report::line(format_args!(
         "  {node}: {:.2} syncs ({:.2} ms), {:.1} writes ({:.2} ms) of {:.1} KiB, {:.2} resizes per create",
@@ -225,32 +270,76 @@ fn disk_line(node: &str, counts: Counts, creates: f64) -> f64 {
         each(counts.written_bytes) / 1024.0,
         each(counts.resizes),
     ));
-    each(counts.syncs)
+}
+
+/// Where the time of a create goes, between the moments its syncs begin and end.
+const STEPS: [&str; 7] = [
+    "client, host, head: until the append is written",
+    "  sync at the head (append)",
+    "until the tail has written it",
+    "  sync at the tail",
+    "until the head has written the confirmation",
+    "  sync at the head (confirmation)",
+    "until the client has its answer",
+];
+
+/// The steps of one create, if it made the syncs that [`STEPS`] names and no others.
+async fn stepped_create(stage: &mut Stage, steps: &mut [Series; STEPS.len()]) -> Duration {
+    let take = |stage: &Stage| ["db-a", "db-b"].map(|node| stage.region.disk(node).take_syncs());
+    take(stage);
+    let before = stage.env.now();
+    let spent = stage.create(1).await;
+    let after = stage.env.now();
+    let syncs = take(stage);
+    if let [[append, confirm], [tail]] = syncs.each_ref().map(Vec::as_slice) {
+        let moments = [before, append.0, append.1, tail.0, tail.1, confirm.0, confirm.1, after];
+        for (step, pair) in steps.iter_mut().zip(moments.windows(2)) {
+            step.add(pair[1].since(pair[0]));
+        }
+    }
+    spent
+}
+
+/// Syncs of one create, over both databases: asked of the disks, not assumed.
+async fn syncs_of_create(stage: &mut Stage) -> u64 {
+    let before = stage.disks();
+    stage.create(8).await;
+    let syncs = |index: usize| stage.disks()[index].syncs - before[index].syncs;
+    ((syncs(0) + syncs(1)) as f64 / 8.0).round() as u64
 }
 
 async fn compare_create(stage: &mut Stage, size: &Size) {
-    let [mut create, mut sync, mut client, mut node] = [const { Series::NONE }; 4];
+    let [mut create, mut bare, mut sync, mut client, mut node] = [const { Series::NONE }; 5];
     let mut added = [Counts::default(); 2];
+    let mut steps = [const { Series::NONE }; STEPS.len()];
+    let syncs = syncs_of_create(stage).await;
     for _ in 0..size.create_rounds {
         let before = stage.disks();
-        create.add(stage.create(size.creates).await);
+        create.add(stepped_create(stage, &mut steps).await);
         for ((total, now), before) in added.iter_mut().zip(stage.disks()).zip(before) {
             *total += now - before;
         }
-        sync.add(stage.bare.syncs(3 * size.creates).await);
-        client.add(stage.echo_create(size.creates).await);
-        node.add(stage.node_round_trip(2 * size.creates).await);
+        let started = stage.env.now();
+        let parts = stage.skeleton(syncs).await;
+        bare.add(stage.env.now().since(started));
+        (client.add(parts.client), node.add(parts.node), sync.add(parts.sync));
     }
-    let creates = f64::from(size.create_rounds * size.creates);
+    let creates = f64::from(size.create_rounds);
     report::line("create, one at a time, one kept mTLS connection, turn by turn:");
     report::time("create through a host", &create);
-    report::time("bare 4 KiB write and sync, the same file system", &sync);
-    report::time("bare round trip of a client", &client);
-    report::time("bare round trip between nodes", &node);
-    let syncs = disk_line("head", added[0], creates) + disk_line("tail", added[1], creates);
-    let parts = Figure::NONE.and(syncs, &sync).and(1.0, &client).and(NODE_ROUND_TRIPS_OF_CREATE, &node);
-    report::time(&format!("{syncs:.2} bare syncs + 3 round trips"), parts);
-    report::ratio("create / (its bare syncs + round trips)", &create, parts, Some(1.5));
+    report::time(&format!("bare: {syncs} syncs and 3 round trips, one after another"), &bare);
+    report::time(&format!("  of it {syncs} times a 4 KiB write and sync"), &sync);
+    report::time("  of it a client's round trip", &client);
+    report::time("  of it two round trips between nodes", &node);
+    disk_line("head", added[0], creates);
+    disk_line("tail", added[1], creates);
+    let parts = Figure::from(&sync).and(1.0, &client).and(1.0, &node);
+    report::ratio("create / (its syncs and round trips, bare)", &create, &bare, Some(1.5));
+    report::ratio("create / (the sum of these alone, no threads changed)", &create, parts, None);
+    report::line("  steps of a create, in their order:");
+    for (what, step) in STEPS.iter().zip(&steps) {
+        report::time(&format!("  {what}"), step);
+    }
     let in_disk: u64 = added.iter().map(|counts| counts.sync_ns + counts.write_ns).sum();
     let share = in_disk as f64 / 1e9 / (create.mean() * creates);
     report::line(format_args!("  share of a create spent inside the disk's calls: {:.0} %", share * 100.0));
@@ -264,7 +353,7 @@ async fn concurrent_creates(stage: &Stage, size: &Size) {
         let mut lanes = region.connect_many(region.host(), in_flight).await;
         let (batches, before, started) = (region.batches().await, stage.disks(), stage.env.now());
         let work = async |kept: &mut Kept| drop(region.create(kept).await);
-        let rate = per_second(&stage.env, size.span, &mut lanes, work).await;
+        let rate = per_second(&stage.env, size.span * size.load_rounds, &mut lanes, work).await;
         let made = rate * stage.env.now().since(started).as_secs_f64();
         let batches = (region.batches().await - batches) as f64;
         let [head, tail] = [0, 1].map(|disk| stage.disks()[disk].syncs - before[disk].syncs);

@@ -1,12 +1,12 @@
 //! A disk that counts and times what passes through it, and bare syncs to compare with. Changes nothing of
 //! what it passes on.
 
-use kms::env::{BlockFile, Clock, Disk, Env, OpenMode};
+use kms::env::{BlockFile, Clock, Disk, Env, Mono, OpenMode};
 use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -21,6 +21,7 @@ pub struct Counters {
     written_bytes: AtomicU64,
     write_ns: AtomicU64,
     resizes: AtomicU64,
+    spans: Mutex<Vec<(Mono, Mono)>>,
 }
 
 /// The counters at one moment, or what was added between two.
@@ -52,6 +53,11 @@ impl Counters {
             write_ns: load(&self.write_ns),
             resizes: load(&self.resizes),
         }
+    }
+
+    /// Takes out when each `sync_data` since the last call began and ended.
+    pub fn take_syncs(&self) -> Vec<(Mono, Mono)> {
+        std::mem::take(&mut *self.spans.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -132,12 +138,13 @@ struct CountingFile {
 }
 
 impl CountingFile {
-    fn timed<T>(&self, total_ns: &AtomicU64, work: impl FnOnce() -> T) -> T {
+    fn timed<T>(&self, total_ns: &AtomicU64, work: impl FnOnce() -> T) -> (T, (Mono, Mono)) {
         let before = self.clock.now();
         let done = work();
-        let spent = self.clock.now().since(before).as_nanos();
+        let after = self.clock.now();
+        let spent = after.since(before).as_nanos();
         total_ns.fetch_add(u64::try_from(spent).unwrap_or(u64::MAX), Ordering::Relaxed);
-        done
+        (done, (before, after))
     }
 }
 
@@ -154,12 +161,14 @@ impl BlockFile for CountingFile {
     }
     fn sync_data(&self) -> io::Result<()> {
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
-        self.timed(&self.counters.sync_ns, || self.file.sync_data())
+        let (done, span) = self.timed(&self.counters.sync_ns, || self.file.sync_data());
+        self.counters.spans.lock().unwrap_or_else(PoisonError::into_inner).push(span);
+        done
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.counters.writes.fetch_add(1, Ordering::Relaxed);
         self.counters.written_bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
-        self.timed(&self.counters.write_ns, || self.file.write(offset, data))
+        self.timed(&self.counters.write_ns, || self.file.write(offset, data)).0
     }
 }
 
@@ -191,21 +200,22 @@ impl BareFile {
         Ok(BareFile { env: env.clone(), file: file.into(), next: 0 })
     }
 
-    /// Mean time of `count` times: write one block, sync.
-    pub async fn syncs(&mut self, count: u32) -> Duration {
-        let (file, first, clock) = (self.file.clone(), self.next, self.env.clock.clone());
-        self.next += u64::from(count);
+    /// Writes one block, syncs; returns the time of that alone, without the way to the blocking thread.
+    ///
+    /// # Panics
+    /// If the disk fails.
+    pub async fn sync(&mut self) -> Duration {
+        let (file, clock) = (self.file.clone(), self.env.clock.clone());
+        // A stride, so that no two neighbours are written in a row.
+        let (block, fill) = (self.next * 37 % BLOCKS, self.next as u8);
+        self.next += 1;
         let work = move || {
             let before = clock.now();
-            for number in first..first + u64::from(count) {
-                // A stride, so that no two neighbours are written in a row.
-                let block = number * 37 % BLOCKS;
-                file.write(block * BLOCK_BYTES as u64, &[number as u8; BLOCK_BYTES])?;
-                file.sync_data()?;
-            }
-            Ok::<_, io::Error>(clock.now().since(before) / count.max(1))
+            file.write(block * BLOCK_BYTES as u64, &[fill; BLOCK_BYTES])?;
+            file.sync_data()?;
+            Ok::<_, io::Error>(clock.now().since(before))
         };
-        let done = self.env.blocking("bare syncs", work).await.expect("bare syncs do not panic");
-        done.expect("the disk takes bare syncs")
+        let done = self.env.blocking("bare sync", work).await.expect("a bare sync does not panic");
+        done.expect("the disk takes a bare sync")
     }
 }
