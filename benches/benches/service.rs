@@ -322,7 +322,9 @@ async fn compare_create(stage: &mut Stage, size: &Size) {
         let started = stage.env.now();
         let parts = stage.skeleton(syncs).await;
         bare.add(stage.env.now().since(started));
-        (client.add(parts.client), node.add(parts.node), sync.add(parts.sync));
+        client.add(parts.client);
+        node.add(parts.node);
+        sync.add(parts.sync);
     }
     let creates = f64::from(size.create_rounds);
     report::line("create, one at a time, one kept mTLS connection, turn by turn:");
