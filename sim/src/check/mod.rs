@@ -8,6 +8,7 @@ pub mod doubt;
 pub mod g10_integrity;
 pub mod g11_one_history;
 pub mod g13_recovery;
+pub mod g1_crash_images;
 pub mod g1_two_zone_durability;
 pub mod g2_write_refusal;
 pub mod g3_existing_keys_available;
@@ -179,6 +180,7 @@ pub fn check_all(input: &CheckInput<'_>) -> Vec<Verdict> {
     let analysis = linear::analyse(input.history, input.domains, linear::SEARCH_MAX);
     vec![
         g1_two_zone_durability::check(input, &timeline, &analysis),
+        g1_crash_images::check(input),
         g2_write_refusal::check(input, &timeline),
         g3_existing_keys_available::check(input, &timeline),
         g8_sealed_at_rest::check(input),

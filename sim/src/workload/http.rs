@@ -1,7 +1,6 @@
 //! One HTTPS connection through the entry, with a client certificate, kept alive and made anew after any
 //! failure. Sends a request once: what becomes of it is the caller's to say. Refuses answers over 1 MiB.
 
-use super::io::HyperIo;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
