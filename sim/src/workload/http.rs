@@ -4,7 +4,10 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
-use kms::env::{Env, Task};
+use kms::{
+    env::{Env, Task},
+    wire::hyper_io::HyperIo,
+};
 use rustls::{ClientConfig, RootCertStore, client::Resumption, time_provider::TimeProvider};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use std::{fmt, sync::Arc, time::Duration};
