@@ -492,7 +492,7 @@ mod tests {
         }
         build.cut("entry", "host-b2", 2 * S).joined("entry", "host-b2", 3 * S).down("entry", 4 * S);
         let living = timeline(&build).living_host().clone();
-        assert_eq!(living, Spans::of([(0, 2 * S), (3 * S, 4 * S)]));
+        assert_eq!(living, Spans::of([(0, 2 * S), (3 * S + S / 2, 4 * S)]));
     }
 
     #[test]
