@@ -2,7 +2,7 @@
 
 use super::{
     Failure,
-    output::{complain, say},
+    output::{complain, program, say},
     region::{self, read_text},
     serve::EndSignals,
 };
@@ -200,11 +200,12 @@ fn guide(dir: &Path, region_dir: &Path, operator: &OperatorConfig, domain: &str,
          TEXT=$(keys /$KEY/encrypt '{{\"plaintext\":\"aGVsbG8=\"}}' | field ciphertext); echo $TEXT\n\
          keys /$KEY/decrypt '{{\"ciphertext\":\"'$TEXT'\"}}'; echo\n\
          \n\
-         How it is: kms status --dir {dir}\n\
+         How it is: {kms} status --dir {dir}\n\
          Ctrl-C stops it.\n",
         region = operator.region,
         entry = operator.entry,
         okms = dir.join("okms.yaml").display(),
         dir = quoted(dir.into()),
+        kms = program(),
     )
 }
