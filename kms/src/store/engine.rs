@@ -148,6 +148,37 @@ fn open_redb(file: Box<dyn BlockFile>) -> Result<Database, EngineError> {
         .map_err(redb_error)
 }
 
+/// Bytes that [`write_again`] moves at a time.
+const AGAIN_BYTES: usize = 1 << 20;
+/// redb's header, which names the newest commit, lies in the first block.
+const HEADER_BYTES: u64 = 4096;
+
+/// Writes the whole file as it reads, and syncs it. After a sync that failed, an operating system may show
+/// blocks that never reached the disk and that no later sync writes, because it takes them for clean; a store
+/// opened on them would be lost at the next power cut, although all its own syncs had succeeded. Written
+/// again, they are dirty again. The header goes last, so that what it names is there first.
+fn write_again(file: &dyn BlockFile) -> io::Result<()> {
+    let end = file.len()?;
+    let header = end.min(HEADER_BYTES);
+    copy_onto_itself(file, header, end)?;
+    file.sync_data()?;
+    copy_onto_itself(file, 0, header)?;
+    file.sync_data()
+}
+
+fn copy_onto_itself(file: &dyn BlockFile, from: u64, until: u64) -> io::Result<()> {
+    let mut buffer = vec![0; AGAIN_BYTES];
+    let mut at = from;
+    while at < until {
+        let count = usize::try_from(until - at).map_or(AGAIN_BYTES, |left| left.min(AGAIN_BYTES));
+        let part = &mut buffer[..count];
+        file.read(at, part)?;
+        file.write(at, part)?;
+        at += count as u64;
+    }
+    Ok(())
+}
+
 /// Makes a new store in `dir`. Only `kms init` calls this (PROTOCOL F7).
 ///
 /// # Errors
@@ -204,6 +235,8 @@ impl Engine {
         if file.is_empty()? {
             return Err(EngineError::Corrupt { path, what: "the file is empty".to_owned() });
         }
+        // Nobody can tell whether the process before this one, or this one's last attempt, met a failed sync.
+        write_again(&*file)?;
         let engine = Engine { database: open_redb(file)?, path };
         let loaded = engine.load()?;
         Ok(Some((engine, loaded)))
