@@ -142,9 +142,9 @@ proptest! {
 
     #[test]
     fn a_walk_shows_once_whatever_stays_while_keys_come_and_go(
-        first in 0usize..30,
-        max in 1usize..9,
-        changes in prop::collection::vec(prop::collection::vec(change(), 0..6), 0..20),
+        first in 0usize..70,
+        max in 10usize..20,
+        changes in prop::collection::vec(prop::collection::vec(change(), 0..15), 0..8),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let (before, living, seen) = runtime.block_on(async {

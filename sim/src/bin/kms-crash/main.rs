@@ -104,7 +104,14 @@ fn run(args: Args) -> Result<u8, Stopped> {
     if args.rounds == 0 {
         return Err(Stopped::Usage("--rounds 0 kills nothing: ask for one at least".to_owned()));
     }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| harness("no runtime", error))?;
+    // The seam belongs to a runtime.
+    let entered = runtime.enter();
     let env = kms::os::env();
+    drop(entered);
     let drawn = || env.random::<4>(Purpose::Public).map(|bytes| u64::from(u32::from_be_bytes(bytes)));
     let seed = args.seed.map_or_else(drawn, Ok).map_err(|error| harness("no randomness", error))?;
     let dir = args.out.join(format!("crash-{seed}"));
@@ -116,10 +123,6 @@ fn run(args: Args) -> Result<u8, Stopped> {
         job.rounds,
         (plan.phases.warm_us + plan.phases.faults_us + plan.phases.settle_us) / 1_000_000 + 15
     ));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| harness("no runtime", error))?;
     let (report, history, left) = runtime.block_on(play(&job, &plan)).map_err(Stopped::Harness)?;
     if report.exit == HELD {
         gone(&job.dir).map_err(|error| harness(job.dir.display(), error))?;
