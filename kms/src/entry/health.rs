@@ -7,7 +7,7 @@ use crate::{
     limits::{Limits, ms},
     wire::tls::NodeTls,
 };
-use std::{future::Future, io, sync::Arc};
+use std::{future::Future, io, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// All hosts as the entry sees them.
@@ -59,18 +59,35 @@ impl Hosts {
         (0..states.len()).filter(|host| states[*host].standing == best).collect()
     }
 
-    /// Done when, after this call, the host is given up, or cannot serve while another can: its clients are
-    /// better off elsewhere then.
-    pub(super) fn left(&self, host: usize) -> impl Future<Output = ()> + Send + use<> {
+    /// Done when, after this call, the host is given up, or cannot serve for all of `grace` in which another
+    /// can: its clients are better off elsewhere then. Hosts that lose and find a database together do so
+    /// within the grace, and keep their clients.
+    pub(super) fn left(
+        &self,
+        env: &Env,
+        host: usize,
+        grace: Duration,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let mut states = self.states.subscribe();
         let losses = states.borrow()[host].losses;
+        let env = env.clone();
         async move {
-            let left = |states: &Vec<State>| {
-                let of = states[host];
-                let elsewhere = || states.iter().any(|state| state.standing == Standing::Serves);
-                of.losses != losses || of.standing != Standing::Serves && elsewhere()
+            let lost = move |states: &Vec<State>| states[host].losses != losses;
+            let better = move |states: &Vec<State>| {
+                let elsewhere = states.iter().any(|state| state.standing == Standing::Serves);
+                states[host].standing != Standing::Serves && elsewhere
             };
-            let _ = states.wait_for(left).await;
+            loop {
+                let changed = states.wait_for(|states| lost(states) || better(states)).await;
+                if changed.is_ok_and(|states| lost(&states)) {
+                    return;
+                }
+                let changed = states.wait_for(|states| lost(states) || !better(states));
+                match env.timeout(grace, changed).await {
+                    Ok(Ok(states)) if !lost(&states) => {}
+                    _ => return,
+                }
+            }
         }
     }
 

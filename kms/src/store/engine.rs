@@ -474,3 +474,56 @@ impl Engine {
         read.open_table(RECORDS).map_err(redb_error)?.len().map_err(redb_error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// Remembers what is written and synced.
+    struct Watched {
+        bytes: Vec<u8>,
+        done: Mutex<Vec<String>>,
+    }
+
+    impl BlockFile for Watched {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.bytes.len() as u64)
+        }
+        fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+            let at = usize::try_from(offset).map_err(io::Error::other)?;
+            buffer.copy_from_slice(&self.bytes[at..at + buffer.len()]);
+            Ok(())
+        }
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            Err(io::Error::other("its length must stay"))
+        }
+        fn sync_data(&self) -> io::Result<()> {
+            self.done.lock().map_err(|_| io::Error::other("poisoned"))?.push("sync".to_owned());
+            Ok(())
+        }
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            let at = usize::try_from(offset).map_err(io::Error::other)?;
+            assert_eq!(data, &self.bytes[at..at + data.len()], "the same bytes");
+            let line = format!("{at}..{}", at + data.len());
+            self.done.lock().map_err(|_| io::Error::other("poisoned"))?.push(line);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn everything_is_written_again_and_the_header_last() -> io::Result<()> {
+        let cases: [(usize, &[&str]); 3] = [
+            (4096 + AGAIN_BYTES + 7, &["4096..1052672", "1052672..1052679", "sync", "0..4096", "sync"]),
+            (4096, &["sync", "0..4096", "sync"]),
+            (100, &["sync", "0..100", "sync"]),
+        ];
+        for (len, expected) in cases {
+            let bytes = (0..len).map(|at| at as u8).collect();
+            let file = Watched { bytes, done: Mutex::default() };
+            write_again(&file)?;
+            assert_eq!(file.done.into_inner().map_err(|_| io::Error::other("poisoned"))?, expected);
+        }
+        Ok(())
+    }
+}

@@ -142,11 +142,11 @@ fn excuse(
     if in_doubt && op.outcome == Outcome::Refused {
         return Some("failed_in_doubt");
     }
-    if last_before(starts, op.invoked).is_some_and(|at| op.invoked - at < input.bounds.redirect_us) {
-        return Some("failed_in_window");
+    if op.call.key().map_or(listing && swaps.any(), |key| swaps.touched(key, end)) {
+        return Some("failed_damaged");
     }
-    let damaged = op.call.key().map_or(listing && swaps.any(), |key| swaps.touched(key, end));
-    damaged.then_some("failed_damaged")
+    let window = |at| op.invoked - at < input.bounds.redirect_us;
+    last_before(starts, op.invoked).is_some_and(window).then_some("failed_in_window")
 }
 
 #[cfg(test)]
