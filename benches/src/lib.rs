@@ -1,1 +1,42 @@
-//! Shared pieces of the benchmarks.
+//! What the benchmarks are made of: a whole region in this process, kept client connections, bare peers to
+//! compare with, a disk that counts. Compares within one run only, never with a number of another day.
+
+pub mod client;
+pub mod disk;
+pub mod peers;
+pub mod region;
+pub mod report;
+
+use kms::env::Env;
+use std::time::Duration;
+
+/// Time one operation took, as the mean over `count` of them in a row.
+pub async fn mean_of(env: &Env, count: u32, mut operation: impl AsyncFnMut()) -> Duration {
+    let before = env.now();
+    for _ in 0..count {
+        operation().await;
+    }
+    env.now().since(before) / count.max(1)
+}
+
+/// Operations per second of `lanes` doing `operation` one after another for `span`, side by side.
+pub async fn per_second<L>(
+    env: &Env,
+    span: Duration,
+    lanes: &mut [L],
+    operation: impl AsyncFn(&mut L),
+) -> f64 {
+    let before = env.now();
+    let until = before + span;
+    let operation = &operation;
+    let lanes = lanes.iter_mut().map(|lane| async move {
+        let mut done = 0_u32;
+        while env.now() < until {
+            operation(lane).await;
+            done += 1;
+        }
+        done
+    });
+    let done: u32 = futures_util::future::join_all(lanes).await.into_iter().sum();
+    f64::from(done) / env.now().since(before).as_secs_f64()
+}

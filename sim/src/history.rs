@@ -4,6 +4,7 @@
 //! against real processes they are microseconds of the harness's monotonic clock.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Microseconds since the start of the run.
 pub type Micros = u64;
@@ -15,12 +16,30 @@ pub struct History {
     pub ops: Vec<Op>,
     /// What happened to nodes and links, in order.
     pub events: Vec<WorldEvent>,
+    /// What was durable on the databases' disks whenever one of them went down.
+    #[serde(default)]
+    pub images: Vec<DiskImage>,
     /// When the faults phase began.
     pub faults_from: Micros,
     /// When everything was healed (end of the faults phase).
     pub healed_at: Micros,
     /// End of the run.
     pub end: Micros,
+}
+
+/// The durable contents of one database's disk at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskImage {
+    /// Whose disk.
+    pub node: String,
+    /// The database that had gone down.
+    pub down: String,
+    /// What was acknowledged by then must be in it.
+    pub acknowledged_before: Micros,
+    /// The version counter of each record, by the id at the end of its key.
+    pub records: BTreeMap<String, u64>,
+    /// Why the store in the image cannot be read, if so.
+    pub unreadable: Option<String>,
 }
 
 /// One client operation.

@@ -1,5 +1,6 @@
-//! How fast the world is, without the service: prints simulated seconds per CPU second. Not a verdict; run with
-//! `--ignored --nocapture` and the `sim` profile.
+//! How fast the world is, without the service: simulated seconds per CPU second, printed (`--nocapture`), and
+//! against a floor far below what is usual, so that only a mistake of another order fails. The figures that the
+//! project promises are measured by `cargo xtask bench`.
 #![expect(clippy::print_stdout, reason = "a measurement is printed")]
 
 use kms::env::{Env, Stream};
@@ -88,11 +89,13 @@ fn speed(pause_ms: u64, bytes: usize, seconds: u64) -> f64 {
     seconds as f64 / cpu
 }
 
+/// A debug build on a busy machine reaches several times as much.
+const FLOOR: f64 = 20.0;
+
 #[test]
-#[ignore = "a measurement"]
-fn simulated_seconds_per_cpu_second() {
+fn simulated_time_passes_much_faster_than_time() {
     println!("idle:");
-    speed(87, 64, 2_000);
+    assert!(speed(87, 64, 200) > FLOOR);
     println!("50 requests/s, each with 4 writes and syncs:");
-    speed(260, 1_500, 1_000);
+    assert!(speed(260, 1_500, 100) > FLOOR);
 }

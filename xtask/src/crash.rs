@@ -13,9 +13,9 @@ pub struct Args {
     /// Seed of what is killed when [default: drawn by the driver and printed]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Kill a release build instead of a debug one
+    /// Kill a debug build, with its assertions, instead of a release build
     #[arg(long)]
-    release: bool,
+    debug: bool,
 }
 
 /// Runs the command and answers its exit status.
@@ -25,16 +25,17 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let root = shell::root();
     let target = shell::target(&root)?;
-    let (profile, folder) = if args.release { ("release", "release") } else { ("dev", "debug") };
-    for package in [["-p", "kms", "--bin", "kms"], ["-p", "kms-sim", "--bin", "kms-crash"]] {
-        let mut command = shell::cargo(&root, World::Real, &["build", "--profile", profile]);
-        if !shell::run(command.args(package))? {
-            return Err(harness(format!("{} does not build", package[1])));
+    let (profile, folder) = if args.debug { ("dev", "debug") } else { ("release", "release") };
+    // The driver is not what is measured: it is built as the tests are.
+    for (profile, package, binary) in [(profile, "kms", "kms"), ("dev", "kms-sim", "kms-crash")] {
+        let arguments = ["build", "--profile", profile, "-p", package, "--bin", binary];
+        if !shell::run(&mut shell::cargo(&root, World::Real, &arguments))? {
+            return Err(harness(format!("{package} does not build")));
         }
     }
     let commit = shell::commit(&root);
     say::out(format_args!("crash {} rounds, commit {commit}", args.rounds));
-    let mut command = std::process::Command::new(target.join(folder).join("kms-crash"));
+    let mut command = std::process::Command::new(target.join("debug/kms-crash"));
     command.arg("--kms").arg(target.join(folder).join("kms"));
     command.arg("--rounds").arg(args.rounds.to_string());
     command.arg("--out").arg(root.join("reports/failures"));

@@ -27,13 +27,10 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let root = shell::root();
     let mut suites: Vec<(&str, Suite)> = vec![
-        ("kms: unit, integration, conformance on the real machine", |root| {
-            cargo_test(root, World::Real, &["test", "-p", "kms"])
+        // One call: packages built apart are built with other features of what they depend on, all of it anew.
+        ("kms on the real machine; plans, checkers and reports of kms-sim; xtask", |root| {
+            cargo_test(root, World::Real, &["test", "-p", "kms", "-p", "kms-sim", "-p", "xtask"])
         }),
-        ("kms-sim: plans, checkers, reports", |root| {
-            cargo_test(root, World::Real, &["test", "-p", "kms-sim"])
-        }),
-        ("xtask", |root| cargo_test(root, World::Real, &["test", "-p", "xtask"])),
     ];
     if cfg!(target_os = "linux") && !args.no_sim {
         suites.push(("kms-sim in the simulated world: conformance, world, runs", |root| {

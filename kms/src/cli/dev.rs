@@ -2,7 +2,7 @@
 
 use super::{
     Failure,
-    output::{complain, say},
+    output::{complain, program, say},
     region::{self, read_text},
     serve::EndSignals,
 };
@@ -18,6 +18,7 @@ use kms::{
     operator::OperatorConfig,
 };
 use std::{
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -50,7 +51,7 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     let dir = std::path::absolute(&options.dir).map_err(Failure::usage)?;
     let region_dir = dir.join("region");
     let operator_file = region_dir.join("operator").join("operator.toml");
-    let made = env.disk.read(&operator_file).map_err(Failure::runtime)?.is_none();
+    let made = env.disk.read(&operator_file).map_err(|error| unusable(&dir, &error))?.is_none();
     if made {
         make(&env, &dir, &region_dir, &options)?;
     }
@@ -92,6 +93,10 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     ended.map_or(Ok(()), |reason| Err(Failure::Runtime(reason)))
 }
 
+fn unusable(dir: &Path, error: &io::Error) -> Failure {
+    Failure::Usage(format!("{}: {error}; choose a directory that can be made with --dir", dir.display()))
+}
+
 fn make(env: &Env, dir: &Path, region_dir: &Path, options: &Options) -> Result<(), Failure> {
     let rest_port = options.port.unwrap_or(REST_PORT);
     let spec = RegionSpec {
@@ -104,7 +109,7 @@ fn make(env: &Env, dir: &Path, region_dir: &Path, options: &Options) -> Result<(
         limits: Limits::default(),
     };
     let bundle = plan_region(env, &spec)?;
-    env.disk.create_dir(dir).map_err(|error| Failure::runtime(format!("{}: {error}", dir.display())))?;
+    env.disk.create_dir(dir).map_err(|error| unusable(dir, &error))?;
     region::write(env, region_dir, &bundle)
 }
 
@@ -147,7 +152,8 @@ async fn start(env: &Env, region_dir: &Path) -> Result<Vec<(String, Running)>, F
     for (_, name, file) in found {
         let node = node::serve(env.clone(), &file).await.map_err(|error| {
             Failure::Runtime(format!(
-                "{name}: {error}\nIs another `kms dev` running? Then choose other --dir and --port."
+                "{name}: {error}\nIs another `kms dev` running? A second one needs a new --dir and a --port of its own; \
+                 a region keeps the ports it was made with."
             ))
         })?;
         nodes.push((name, node));
@@ -200,11 +206,12 @@ fn guide(dir: &Path, region_dir: &Path, operator: &OperatorConfig, domain: &str,
          TEXT=$(keys /$KEY/encrypt '{{\"plaintext\":\"aGVsbG8=\"}}' | field ciphertext); echo $TEXT\n\
          keys /$KEY/decrypt '{{\"ciphertext\":\"'$TEXT'\"}}'; echo\n\
          \n\
-         How it is: kms status --dir {dir}\n\
+         How it is: {kms} status --dir {dir}\n\
          Ctrl-C stops it.\n",
         region = operator.region,
         entry = operator.entry,
         okms = dir.join("okms.yaml").display(),
         dir = quoted(dir.into()),
+        kms = program(),
     )
 }

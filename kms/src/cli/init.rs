@@ -1,6 +1,10 @@
 //! `kms init`.
 
-use super::{Failure, output::say, region};
+use super::{
+    Failure,
+    output::{program, say},
+    region,
+};
 use clap::Args;
 use kms::{
     env::Env,
@@ -55,8 +59,9 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     let mut text = format!("Made region {} in {}:\n", spec.region, out.display());
     for node in &bundle.nodes {
         text += &format!(
-            "  {:10} kms serve --config {}\n",
+            "  {:10} {} serve --config {}\n",
             node.node_id,
+            program(),
             out.join(&node.node_id).join("node.toml").display()
         );
     }
@@ -70,7 +75,7 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     for domain in &bundle.domains {
         text += &format!("Domain {domain}: https://{}/api/{domain}\n", bundle.endpoint);
     }
-    text += &format!("Ask how it is with: kms status --dir {}\n", out.display());
+    text += &format!("Ask how it is with: {} status --dir {}\n", program(), out.display());
     say(text);
     Ok(())
 }

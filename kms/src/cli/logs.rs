@@ -3,7 +3,9 @@
 use super::Failure;
 use clap::{Args, ValueEnum};
 use std::io;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    Layer, filter::Targets, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -24,13 +26,15 @@ enum Format {
 /// Starts logging: from `warn` upwards if `quiet`, from `info` otherwise, unless told.
 pub(super) fn start(options: &Options, quiet: bool) -> Result<(), Failure> {
     let filter = options.filter.as_deref().unwrap_or(if quiet { "warn" } else { "info" });
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|error| Failure::usage(format!("--log {filter}: {error}; try --log debug")))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    let started = match options.format {
-        Format::Text => lines.with_ansi(false).try_init(),
-        Format::Json => lines.json().flatten_event(true).try_init(),
+    let filter: Targets = filter.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
+        Failure::usage(format!("--log {filter}: {error}; try --log debug"))
+    })?;
+    let lines = fmt::layer().with_writer(io::stderr);
+    let lines = match options.format {
+        Format::Text => lines.with_ansi(false).boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
     };
+    let started = registry().with(lines.with_filter(filter)).try_init();
     started.map_err(Failure::runtime)?;
     std::panic::set_hook(Box::new(|panic| {
         // A literal holds no secret; a formatted message might, so its text is left out.

@@ -5,6 +5,11 @@ use std::{
     io::{self, Write},
 };
 
+/// The program as it was called, for commands that are printed to be copied.
+pub(super) fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "kms".to_owned())
+}
+
 /// To stdout.
 pub(super) fn say(text: impl Display) {
     let mut out = io::stdout().lock();

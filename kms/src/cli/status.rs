@@ -4,7 +4,7 @@ use super::{
     Failure,
     output::{say, table},
 };
-use clap::Args;
+use clap::{ArgGroup, Args};
 use kms::{
     entry::probe::{Health, Probe},
     env::Env,
@@ -20,9 +20,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]
 #[command(after_help = "Exit code 0 if the region takes key writes, 2 if it does not.")]
+#[command(group(ArgGroup::new("which region").required(true).args(["config", "dir"])))]
 pub(super) struct Options {
     /// The operator's configuration, as `kms init` writes it to DIR/operator/operator.toml
-    #[arg(long, value_name = "FILE", conflicts_with = "dir", required_unless_present = "dir")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Directory of `kms init --out` or `kms dev --dir`, instead of --config
     #[arg(long, value_name = "DIR")]

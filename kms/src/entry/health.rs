@@ -1,5 +1,5 @@
-//! Whether a host can serve, by asking it again and again. Misses in a row make it lost; one success brings
-//! it back.
+//! Whether hosts can serve, or at least answer, by asking each again and again. Misses in a row make a host
+//! lose its standing; one success brings it back.
 
 use super::probe::Probe;
 use crate::{
@@ -7,78 +7,201 @@ use crate::{
     limits::{Limits, ms},
     wire::tls::NodeTls,
 };
-use std::{future::Future, sync::Arc};
+use std::{future::Future, io, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
-/// A host as the entry sees it.
-pub(super) struct Host {
-    address: String,
-    state: watch::Sender<State>,
+/// All hosts as the entry sees them.
+pub(super) struct Hosts {
+    addresses: Vec<String>,
+    states: watch::Sender<Vec<State>>,
 }
 
 #[derive(Clone, Copy)]
 struct State {
-    healthy: bool,
+    standing: Standing,
     /// How often it was given up: a loss is noticed even if the host is back at once.
     losses: u64,
 }
 
-impl Host {
-    /// Not healthy until it has said so.
-    pub(super) fn new(address: &str) -> Host {
-        Host { address: address.to_owned(), state: watch::Sender::new(State { healthy: false, losses: 0 }) }
+/// What a host is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// Does not answer.
+    Lost,
+    /// Answers, and says that it cannot serve: clients hear a refusal from it, which is more than silence.
+    Answers,
+    /// Serves.
+    Serves,
+}
+
+impl Hosts {
+    /// All are lost until they have answered.
+    pub(super) fn new(addresses: &[String]) -> Hosts {
+        let states = vec![State { standing: Standing::Lost, losses: 0 }; addresses.len()];
+        Hosts { addresses: addresses.to_vec(), states: watch::Sender::new(states) }
     }
 
-    pub(super) fn address(&self) -> &str {
-        &self.address
+    pub(super) fn len(&self) -> usize {
+        self.addresses.len()
     }
 
-    pub(super) fn healthy(&self) -> bool {
-        self.state.borrow().healthy
+    pub(super) fn address(&self, host: usize) -> &str {
+        &self.addresses[host]
     }
 
-    /// Done when the host is given up, counted from this call.
-    pub(super) fn lost(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut state = self.state.subscribe();
-        let losses = state.borrow().losses;
-        async move {
-            let _ = state.wait_for(|state| state.losses != losses).await;
+    /// Those that serve; if there is none, those that answer.
+    pub(super) fn best(&self) -> Vec<usize> {
+        let states = self.states.borrow();
+        let best = states.iter().map(|state| state.standing).max().unwrap_or(Standing::Lost);
+        if best == Standing::Lost {
+            return Vec::new();
         }
+        (0..states.len()).filter(|host| states[*host].standing == best).collect()
+    }
+
+    /// Done when, after this call, the host is given up, or cannot serve for all of `grace` in which another
+    /// can: its clients are better off elsewhere then. Hosts that lose and find a database together do so
+    /// within the grace, and keep their clients.
+    pub(super) fn left(
+        &self,
+        env: &Env,
+        host: usize,
+        grace: Duration,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let mut states = self.states.subscribe();
+        let losses = states.borrow()[host].losses;
+        let env = env.clone();
+        async move {
+            let lost = move |states: &Vec<State>| states[host].losses != losses;
+            let better = move |states: &Vec<State>| {
+                let elsewhere = states.iter().any(|state| state.standing == Standing::Serves);
+                states[host].standing != Standing::Serves && elsewhere
+            };
+            loop {
+                let changed = states.wait_for(|states| lost(states) || better(states)).await;
+                if changed.is_ok_and(|states| lost(&states)) {
+                    return;
+                }
+                let changed = states.wait_for(|states| lost(states) || !better(states));
+                match env.timeout(grace, changed).await {
+                    Ok(Ok(states)) if !lost(&states) => {}
+                    _ => return,
+                }
+            }
+        }
+    }
+
+    fn set(&self, host: usize, standing: Standing) {
+        self.states.send_modify(|states| {
+            let state = &mut states[host];
+            state.losses += u64::from(standing == Standing::Lost);
+            state.standing = standing;
+        });
+    }
+}
+
+/// The rule by which answers and misses make a standing.
+struct Judge {
+    standing: Standing,
+    /// In a row, without one that serves.
+    not_serving: u32,
+    /// In a row, without any answer.
+    silent: u32,
+    /// How many in a row are believed.
+    misses: u32,
+}
+
+impl Judge {
+    fn new(misses: u32) -> Judge {
+        Judge { standing: Standing::Lost, not_serving: 0, silent: 0, misses }
+    }
+
+    /// Takes the result of one question; the new standing if it changed.
+    fn heard(&mut self, heard: Standing) -> Option<Standing> {
+        self.not_serving = if heard == Standing::Serves { 0 } else { self.not_serving.saturating_add(1) };
+        self.silent = if heard == Standing::Lost { self.silent.saturating_add(1) } else { 0 };
+        let standing = if self.silent >= self.misses {
+            Standing::Lost
+        } else if self.not_serving >= self.misses {
+            self.standing.min(Standing::Answers).max(heard)
+        } else {
+            self.standing.max(heard)
+        };
+        let changed = standing != self.standing;
+        self.standing = standing;
+        changed.then_some(standing)
     }
 }
 
 /// Checks a host for ever.
-pub(super) async fn watch(env: Env, host: Arc<Host>, tls: Arc<NodeTls>, limits: Limits) {
+pub(super) async fn watch(env: Env, hosts: Arc<Hosts>, host: usize, tls: Arc<NodeTls>, limits: Limits) {
     let span = ms(limits.entry_check_ms);
-    let mut probe = Probe::new(env.clone(), tls, host.address().to_owned());
-    let mut misses = 0;
+    let address = hosts.address(host).to_owned();
+    let mut probe = Probe::new(env.clone(), tls, address.clone());
+    let mut judge = Judge::new(limits.entry_misses);
     loop {
         let begin = env.now();
-        let reason = match env.timeout(span, probe.ask()).await {
-            Ok(Ok(health)) if health.can_serve => None,
-            Ok(Ok(_)) => Some("it says it cannot serve".to_owned()),
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("no answer in time".to_owned()),
+        let answer = env.timeout(span, probe.ask()).await;
+        let answer = answer.unwrap_or_else(|_| Err(io::Error::other("no answer in time")));
+        let (heard, reason) = match answer {
+            Ok(health) if health.can_serve => (Standing::Serves, "it serves".to_owned()),
+            Ok(_) => (Standing::Answers, "it says it cannot serve".to_owned()),
+            Err(error) => (Standing::Lost, error.to_string()),
         };
-        match reason {
-            None => {
-                misses = 0;
-                if !host.healthy() {
-                    tracing::info!(host = host.address(), "host is healthy");
-                    host.state.send_modify(|state| state.healthy = true);
-                }
+        match judge.heard(heard) {
+            Some(Standing::Serves) => {
+                tracing::info!(host = address, "host is healthy");
+                hosts.set(host, Standing::Serves);
             }
-            Some(reason) => {
-                misses += 1;
-                if misses >= limits.entry_misses && host.healthy() {
-                    tracing::warn!(host = host.address(), reason, misses, "host given up");
-                    host.state.send_modify(|state| {
-                        state.healthy = false;
-                        state.losses += 1;
-                    });
-                }
+            Some(standing) => {
+                tracing::warn!(host = address, reason, ?standing, "host is not healthy");
+                hosts.set(host, standing);
             }
+            None => {}
         }
         env.clock.sleep_until(begin + span).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Standing::{Answers, Lost, Serves};
+
+    #[test]
+    fn two_misses_lower_the_standing_and_one_success_raises_it() {
+        let mut judge = Judge::new(2);
+        let mut heard = |what| {
+            judge.heard(what);
+            judge.standing
+        };
+        assert_eq!(heard(Answers), Answers);
+        assert_eq!(heard(Serves), Serves);
+        assert_eq!(heard(Lost), Serves);
+        assert_eq!(heard(Serves), Serves);
+        assert_eq!(heard(Answers), Serves);
+        assert_eq!(heard(Answers), Answers);
+        assert_eq!(heard(Lost), Answers);
+        assert_eq!(heard(Lost), Lost);
+        assert_eq!(heard(Answers), Answers);
+        assert_eq!(heard(Serves), Serves);
+        // Silent once and unable once: no longer trusted to serve, still answers.
+        assert_eq!(heard(Lost), Serves);
+        assert_eq!(heard(Answers), Answers);
+        // The other way round.
+        assert_eq!(heard(Serves), Serves);
+        assert_eq!(heard(Answers), Serves);
+        assert_eq!(heard(Lost), Answers);
+    }
+
+    #[test]
+    fn the_best_are_those_that_serve_else_those_that_answer() {
+        let hosts = Hosts::new(&["one".to_owned(), "two".to_owned(), "three".to_owned()]);
+        assert_eq!(hosts.best(), Vec::<usize>::new());
+        hosts.set(0, Answers);
+        hosts.set(2, Answers);
+        assert_eq!(hosts.best(), [0, 2]);
+        hosts.set(1, Serves);
+        assert_eq!(hosts.best(), [1]);
     }
 }

@@ -1,4 +1,5 @@
-//! The entry: passes client connections on to healthy hosts of both zones, byte by byte. Ends no TLS of
+//! The entry: passes client connections on to healthy hosts of both zones, byte by byte; while no host can
+//! serve, to hosts that at least answer, so that clients hear a refusal instead of nothing. Ends no TLS of
 //! clients, holds no key, reads no request; moves no connection from one host to another.
 
 mod health;
@@ -11,7 +12,7 @@ use crate::{
     limits::{Limits, ms},
     wire::tls::NodeTls,
 };
-use health::Host;
+use health::Hosts;
 use std::{
     io,
     sync::{
@@ -47,7 +48,7 @@ pub struct Entry {
 
 struct Shared {
     env: Env,
-    hosts: Vec<Arc<Host>>,
+    hosts: Arc<Hosts>,
     next: AtomicUsize,
     /// Whether the last client had to be turned away: said once, not per client.
     deserted: AtomicBool,
@@ -64,11 +65,10 @@ pub async fn serve(env: &Env, config: &NodeConfig, tls: Arc<NodeTls>) -> Result<
     let listener =
         env.net.bind(listen).await.map_err(|error| EntryError::Listen(listen.to_owned(), error))?;
     let address = listener.local_address();
-    let hosts: Vec<_> = config.peers.hosts.iter().map(|host| Arc::new(Host::new(host))).collect();
-    let checks = hosts
-        .iter()
+    let hosts = Arc::new(Hosts::new(&config.peers.hosts));
+    let checks = (0..hosts.len())
         .map(|host| {
-            let check = health::watch(env.clone(), host.clone(), tls.clone(), config.limits.clone());
+            let check = health::watch(env.clone(), hosts.clone(), host, tls.clone(), config.limits.clone());
             env.spawn("entry health", check).abort_on_drop()
         })
         .collect();
@@ -152,34 +152,36 @@ impl Shared {
             let Some(host) = self.choose() else {
                 break;
             };
-            let lost = host.lost();
+            let grace = ms(self.limits.entry_check_ms * u64::from(self.limits.entry_misses));
+            let left = self.hosts.left(&self.env, host, grace);
+            let address = self.hosts.address(host);
             let span = ms(self.limits.entry_check_ms);
-            match self.env.timeout(span, self.env.net.connect(host.address())).await {
+            match self.env.timeout(span, self.env.net.connect(address)).await {
                 Ok(Ok(stream)) => {
                     tokio::select! {
                         biased;
-                        () = lost => {}
+                        () = left => {}
                         () = pass::pass(&self.env, client, stream, ms(self.limits.client_idle_ms)) => {}
                     }
                     return;
                 }
-                Ok(Err(error)) => tracing::debug!(host = host.address(), %error, "host not reached"),
-                Err(_) => tracing::debug!(host = host.address(), "host does not answer"),
+                Ok(Err(error)) => tracing::debug!(host = address, %error, "host not reached"),
+                Err(_) => tracing::debug!(host = address, "host does not answer"),
             }
         }
         if self.choose().is_none() && !self.deserted.swap(true, Ordering::Relaxed) {
-            tracing::error!("no healthy host: clients are turned away");
+            tracing::error!("no host answers: clients are turned away");
         }
     }
 
-    /// The next healthy host in turn. The list alternates between the zones, so the connections do.
-    fn choose(&self) -> Option<Arc<Host>> {
-        let healthy: Vec<_> = self.hosts.iter().filter(|host| host.healthy()).collect();
-        if healthy.is_empty() {
+    /// The next of the best hosts in turn. The list alternates between the zones, so the connections do.
+    fn choose(&self) -> Option<usize> {
+        let best = self.hosts.best();
+        if best.is_empty() {
             return None;
         }
         self.deserted.store(false, Ordering::Relaxed);
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        Some(healthy[turn % healthy.len()].clone())
+        Some(best[turn % best.len()])
     }
 }

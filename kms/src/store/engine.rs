@@ -148,6 +148,37 @@ fn open_redb(file: Box<dyn BlockFile>) -> Result<Database, EngineError> {
         .map_err(redb_error)
 }
 
+/// Bytes that [`write_again`] moves at a time.
+const AGAIN_BYTES: usize = 1 << 20;
+/// redb's header, which names the newest commit, lies in the first block.
+const HEADER_BYTES: u64 = 4096;
+
+/// Writes the whole file as it reads, and syncs it. After a sync that failed, an operating system may show
+/// blocks that never reached the disk and that no later sync writes, because it takes them for clean; a store
+/// opened on them would be lost at the next power cut, although all its own syncs had succeeded. Written
+/// again, they are dirty again. The header goes last, so that what it names is there first.
+fn write_again(file: &dyn BlockFile) -> io::Result<()> {
+    let end = file.len()?;
+    let header = end.min(HEADER_BYTES);
+    copy_onto_itself(file, header, end)?;
+    file.sync_data()?;
+    copy_onto_itself(file, 0, header)?;
+    file.sync_data()
+}
+
+fn copy_onto_itself(file: &dyn BlockFile, from: u64, until: u64) -> io::Result<()> {
+    let mut buffer = vec![0; AGAIN_BYTES];
+    let mut at = from;
+    while at < until {
+        let count = usize::try_from(until - at).map_or(AGAIN_BYTES, |left| left.min(AGAIN_BYTES));
+        let part = &mut buffer[..count];
+        file.read(at, part)?;
+        file.write(at, part)?;
+        at += count as u64;
+    }
+    Ok(())
+}
+
 /// Makes a new store in `dir`. Only `kms init` calls this (PROTOCOL F7).
 ///
 /// # Errors
@@ -204,6 +235,8 @@ impl Engine {
         if file.is_empty()? {
             return Err(EngineError::Corrupt { path, what: "the file is empty".to_owned() });
         }
+        // Nobody can tell whether the process before this one, or this one's last attempt, met a failed sync.
+        write_again(&*file)?;
         let engine = Engine { database: open_redb(file)?, path };
         let loaded = engine.load()?;
         Ok(Some((engine, loaded)))
@@ -439,5 +472,58 @@ impl Engine {
         use redb::ReadableTableMetadata;
         let read = self.database.begin_read().map_err(redb_error)?;
         read.open_table(RECORDS).map_err(redb_error)?.len().map_err(redb_error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// Remembers what is written and synced.
+    struct Watched {
+        bytes: Vec<u8>,
+        done: Mutex<Vec<String>>,
+    }
+
+    impl BlockFile for Watched {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.bytes.len() as u64)
+        }
+        fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+            let at = usize::try_from(offset).map_err(io::Error::other)?;
+            buffer.copy_from_slice(&self.bytes[at..at + buffer.len()]);
+            Ok(())
+        }
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            Err(io::Error::other("its length must stay"))
+        }
+        fn sync_data(&self) -> io::Result<()> {
+            self.done.lock().map_err(|_| io::Error::other("poisoned"))?.push("sync".to_owned());
+            Ok(())
+        }
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            let at = usize::try_from(offset).map_err(io::Error::other)?;
+            assert_eq!(data, &self.bytes[at..at + data.len()], "the same bytes");
+            let line = format!("{at}..{}", at + data.len());
+            self.done.lock().map_err(|_| io::Error::other("poisoned"))?.push(line);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn everything_is_written_again_and_the_header_last() -> io::Result<()> {
+        let cases: [(usize, &[&str]); 3] = [
+            (4096 + AGAIN_BYTES + 7, &["4096..1052672", "1052672..1052679", "sync", "0..4096", "sync"]),
+            (4096, &["sync", "0..4096", "sync"]),
+            (100, &["sync", "0..100", "sync"]),
+        ];
+        for (len, expected) in cases {
+            let bytes = (0..len).map(|at| at as u8).collect();
+            let file = Watched { bytes, done: Mutex::default() };
+            write_again(&file)?;
+            assert_eq!(file.done.into_inner().map_err(|_| io::Error::other("poisoned"))?, expected);
+        }
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //! commit is the commit. The rules (R1, R2, ...) are those of `docs/protocol.md`.
 
 pub mod api;
+mod backoff;
 pub mod client;
 mod codec;
 pub mod engine;

@@ -25,18 +25,31 @@ impl<S> HyperIo<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> HyperIo<S> {
+    /// Reads once; how many bytes went into `target`, 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// The stream's own.
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        target: &mut ReadBufCursor<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let len = target.remaining().min(self.buffer.len());
+        let mut part = ReadBuf::new(&mut self.buffer[..len]);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut part))?;
+        target.put_slice(part.filled());
+        Poll::Ready(Ok(part.filled().len()))
+    }
+}
+
 impl<S: AsyncRead + Unpin> hyper::rt::Read for HyperIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         mut target: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let len = target.remaining().min(this.buffer.len());
-        let mut part = ReadBuf::new(&mut this.buffer[..len]);
-        ready!(Pin::new(&mut this.stream).poll_read(cx, &mut part))?;
-        target.put_slice(part.filled());
-        Poll::Ready(Ok(()))
+        self.poll_fill(cx, &mut target).map_ok(|_| ())
     }
 }
 

@@ -134,6 +134,7 @@ async fn without_the_tail_writes_are_refused_and_reads_go_on() {
     let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
     let (a, b) = (region.client("host-a1"), region.client("host-b1"));
     region.until_writable(&a).await;
+    region.until_writable(&b).await;
     let id = region.attempt();
     let (transaction, version) = put(id, "k", None, b"one");
     a.commit(id, transaction).await.expect("committed");
@@ -148,6 +149,7 @@ async fn without_the_tail_writes_are_refused_and_reads_go_on() {
     assert!(b.get(Place::Near, key("k")).await.is_err());
     let tail = region.database("db-b").await;
     region.until_writable(&a).await;
+    region.until_writable(&b).await;
     let id = region.attempt();
     let (transaction, _) = put(id, "k", Some(version), b"three");
     b.commit(id, transaction).await.expect("committed again");

@@ -48,6 +48,8 @@ fn errors_say_what_to_do() {
     fails(&[], 1, &["Usage"]);
     fails(&["serve"], 1, &["--config"]);
     fails(&["serve", "--config", "/nowhere/node.toml"], 1, &["/nowhere/node.toml", "kms init"]);
+    fails(&["status"], 1, &["--config", "--dir"]);
+    fails(&["dev", "--dir", "/dev/null"], 1, &["/dev/null", "--dir"]);
     fails(&["status", "--dir", "/nowhere"], 1, &["/nowhere", "kms init"]);
     fails(&["status", "--dir", "/nowhere", "--log", "=="], 1, &["--log"]);
     let scratch = Scratch::new("cli-errors");

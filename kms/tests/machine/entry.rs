@@ -206,13 +206,50 @@ async fn a_lost_host_has_its_connections_closed_and_comes_back() {
     for _ in 0..4 {
         assert_eq!(greet(&env, &entry).await.expect("served").0, "host-b1");
     }
-    // The other process ends too: nobody is left.
+    // The other process ends too: nobody can serve, but one still answers, and its clients stay there.
     drop(two);
     env.sleep(Duration::from_millis(500)).await;
-    assert!(greet(&env, &entry).await.is_none());
+    let (name, mut stream) = greet(&env, &entry).await.expect("passed on");
+    assert_eq!(name, "host-a1");
+    env.sleep(Duration::from_millis(500)).await;
+    stream.write_all(b"y").await.expect("still there");
+    assert_eq!(stream.read_u8().await.expect("still there"), b'y');
     one.can_serve.store(true, Ordering::SeqCst);
     until_served(&env, &entry).await;
     assert_eq!(greet(&env, &entry).await.expect("served").0, "host-a1");
+    entry.shutdown().await;
+}
+
+#[tokio::test]
+async fn clients_of_a_host_that_only_answers_are_let_go_when_another_serves() {
+    let env = os::env();
+    let bundle = bundle(&env, &spec());
+    let one = FakeHost::start(&env, bundle.node("host-a1").expect("a host")).await;
+    let two = FakeHost::start(&env, bundle.node("host-b1").expect("a host")).await;
+    for host in [&one, &two] {
+        host.can_serve.store(false, Ordering::SeqCst);
+    }
+    let entry = start(&env, &bundle, vec![one.address.clone(), two.address.clone()], quick()).await;
+    until_served(&env, &entry).await;
+    env.sleep(Duration::from_millis(300)).await;
+    let mut kept = vec![greet(&env, &entry).await.expect("passed on")];
+    kept.push(greet(&env, &entry).await.expect("passed on"));
+    two.can_serve.store(true, Ordering::SeqCst);
+    for (name, mut stream) in kept {
+        if name == "host-a1" {
+            let end = env.timeout(Duration::from_secs(2), stream.read_u8()).await.expect("closed in time");
+            assert!(end.is_err());
+        } else {
+            env.sleep(Duration::from_millis(300)).await;
+            stream.write_all(b"y").await.expect("still there");
+            assert_eq!(stream.read_u8().await.expect("still there"), b'y');
+        }
+    }
+    assert_eq!(greet(&env, &entry).await.expect("served").0, "host-b1");
+    // Nobody answers: closed at once.
+    drop((one, two));
+    env.sleep(Duration::from_millis(500)).await;
+    assert!(greet(&env, &entry).await.is_none());
     entry.shutdown().await;
 }
 

@@ -7,7 +7,14 @@ use std::{
     io,
     sync::{Arc, LazyLock, Mutex, Once},
 };
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, Targets},
+    fmt::{self, MakeWriter},
+    layer::SubscriberExt,
+    registry,
+    util::SubscriberInitExt,
+};
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -36,11 +43,9 @@ static LINES: LazyLock<Lines> = LazyLock::new(Lines::default);
 pub fn catch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        tracing_subscriber::fmt()
-            .with_env_filter("kms=trace")
-            .with_ansi(false)
-            .with_writer(LINES.clone())
-            .init();
+        let lines = fmt::layer().with_ansi(false).with_writer(LINES.clone());
+        let kms = Targets::new().with_target("kms", LevelFilter::TRACE);
+        registry().with(lines.with_filter(kms)).init();
     });
 }
 

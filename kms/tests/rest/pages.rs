@@ -1,10 +1,11 @@
 //! Lists in pages, also while keys come and go.
 
-use crate::region::Region;
+use crate::{client::Client, region::Region};
+use proptest::prelude::*;
 use serde_json::json;
 use std::collections::BTreeSet;
 
-async fn page(client: &mut crate::client::Client, query: &str) -> (Vec<String>, String, bool) {
+async fn page(client: &mut Client, query: &str) -> (Vec<String>, String, bool) {
     let answer = client.get(&format!("/servicekey?{query}")).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     let list = answer.body["objects_list"].as_array().expect("a list");
@@ -81,5 +82,86 @@ async fn tokens_of_others_are_refused() {
     for (client, token) in [(&mut stranger, token), (&mut client, flipped)] {
         let answer = client.get(&format!("/servicekey?continuation-token={token}")).await;
         assert_eq!((answer.status, answer.text("error_id")), (400, "bad_argument"));
+    }
+}
+
+/// What happens between two pages.
+#[derive(Debug, Clone)]
+enum Change {
+    Create,
+    /// Destroys the key at this place of those that are left.
+    Destroy(prop::sample::Index),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        2 => Just(Change::Create),
+        3 => any::<prop::sample::Index>().prop_map(Change::Destroy),
+    ]
+}
+
+async fn destroy(client: &mut Client, key: &str) {
+    let body = json!({"reason": "unspecified"});
+    assert_eq!(client.post(&format!("/servicekey/{key}/deactivate"), body).await.status, 204);
+    assert_eq!(client.call("DELETE", &format!("/servicekey/{key}"), None).await.status, 204);
+}
+
+/// Walks through the list from its start to its end; answers what it showed.
+async fn walk(
+    client: &mut Client,
+    max: usize,
+    changes: &[Vec<Change>],
+    living: &mut Vec<String>,
+) -> Vec<String> {
+    let (mut seen, mut token) = (Vec::new(), String::new());
+    for turn in 0.. {
+        let (ids, next, truncated) = page(client, &format!("max={max}&continuation-token={token}")).await;
+        assert!(ids.len() <= max);
+        assert!(ids.len() == max || !truncated, "only the last page may be short");
+        seen.extend(ids);
+        token = next;
+        if !truncated {
+            break;
+        }
+        for change in changes.get(turn).into_iter().flatten() {
+            match change {
+                Change::Create => living.push(client.create("late").await.to_string()),
+                Change::Destroy(_) if living.is_empty() => {}
+                Change::Destroy(which) => {
+                    let key = living.swap_remove(which.index(living.len()));
+                    destroy(client, &key).await;
+                }
+            }
+        }
+    }
+    seen
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn a_walk_shows_once_whatever_stays_while_keys_come_and_go(
+        first in 0usize..70,
+        max in 10usize..20,
+        changes in prop::collection::vec(prop::collection::vec(change(), 0..15), 0..8),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let (before, living, seen) = runtime.block_on(async {
+            let region = Region::new().await;
+            let mut client = region.client().await;
+            let mut living = Vec::new();
+            for _ in 0..first {
+                living.push(client.create("early").await.to_string());
+            }
+            let before = living.clone();
+            let seen = walk(&mut client, max, &changes, &mut living).await;
+            (before, living, seen)
+        });
+        // Strictly increasing: in order, and none twice.
+        prop_assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "{seen:?}");
+        for key in before.iter().filter(|key| living.contains(key)) {
+            prop_assert!(seen.contains(key), "{key} was there all the time and is not shown");
+        }
     }
 }

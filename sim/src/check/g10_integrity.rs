@@ -15,6 +15,11 @@ use crate::{
 pub fn check(input: &CheckInput<'_>) -> Verdict {
     let mut verdict = Verdict::new("G10", "g10_integrity");
     let swaps = Swaps::new(input.history);
+    for (probe, measure) in [("swap-pair", "swapped_pairs"), ("swap-older-version", "older_versions")] {
+        if let Some(count) = input.probes.get(probe) {
+            verdict.count(measure, *count);
+        }
+    }
     for op in &input.history.ops {
         if let Some(key) = op.call.key()
             && swaps.any()

@@ -7,7 +7,9 @@
 //! a state is not applied (G11 never applies a refused write).
 
 use super::{
-    CheckInput, Topology, end_of,
+    CheckInput, Topology,
+    already::Already,
+    end_of,
     linear::attributes::views,
     spans::Spans,
     timeline::{Timeline, last_before},
@@ -42,6 +44,7 @@ struct Judge<'a> {
     hosts_lost: Spans,
     /// Moments at which anything was wrong, recovery included.
     disturbed: Spans,
+    already: Already<'a>,
     refusals: Vec<Micros>,
 }
 
@@ -63,6 +66,7 @@ impl<'a> Judge<'a> {
             excused: excused.extended(input.bounds.recovery_us),
             hosts_lost: Spans::union(&lost),
             disturbed: timeline.disturbed().extended(input.bounds.recovery_us),
+            already: Already::new(input.history),
             refusals: Vec::new(),
         }
     }
@@ -82,8 +86,9 @@ impl<'a> Judge<'a> {
     fn while_broken(&mut self, verdict: &mut Verdict, op: &Op, broke: Micros, end: Micros) {
         if let Outcome::Ok(_) = op.outcome {
             // Activating what is active, or deactivating what is deactivated, changes nothing: it is answered from
-            // what is stored, by either database. Whether the state was so is for the checker of one history.
-            if matches!(op.call, Call::Activate { .. } | Call::Deactivate { .. }) {
+            // what is stored, by either database.
+            let setting = matches!(op.call, Call::Activate { .. } | Call::Deactivate { .. });
+            if setting && self.already.possibly(op, end) {
                 return verdict.count("state_already_so", 1);
             }
             verdict.exercised += 1;
@@ -94,7 +99,7 @@ impl<'a> Judge<'a> {
             );
             return verdict.broken("acknowledged", &[op.id], text);
         }
-        let detection = self.input.limits.detection_ms * 1000 + self.input.bounds.in_flight_us;
+        let detection = self.input.limits.detection_ms * 1000;
         let lost = last_before(self.timeline.write_loss_starts(), op.invoked).unwrap_or(broke).max(broke);
         if op.invoked <= lost.saturating_add(detection) {
             return verdict.count("before_detection", 1);
@@ -298,6 +303,36 @@ mod tests {
             let mut build = broken();
             write(&mut build, at, took, outcome);
             assert_eq!(kinds(&judged(&build)), [kind]);
+        }
+    }
+
+    #[test]
+    fn an_acknowledged_change_of_state_needs_a_key_that_may_have_been_so() {
+        let activate = || Call::Activate { key: "k".into() };
+        let off = Call::Deactivate { key: "k".into(), reason: "superseded".into() };
+        let done = || Outcome::Ok(crate::history::Answer::Done);
+        let mut build = broken();
+        build.created("k", "n", S);
+        build.op(activate(), 20 * S, 20 * S + MS, done());
+        let verdict = judged(&build);
+        assert_eq!((kinds(&verdict), verdict.measures["state_already_so_count"]), (vec![], 1.0));
+        let mut build = broken();
+        build.created("k", "n", S);
+        build.op(off, 2 * S, 3 * S, done());
+        build.op(activate(), 20 * S, 20 * S + MS, done());
+        assert_eq!(kinds(&judged(&build)), ["acknowledged"]);
+    }
+
+    #[test]
+    fn a_host_that_is_back_is_within_reach_once_the_entry_has_asked_it() {
+        for (at, found) in [(25 * S + 400 * MS, vec![]), (25 * S + 600 * MS, vec!["no-answer"])] {
+            let mut build = broken();
+            for host in ["host-a1", "host-a2", "host-b1", "host-b2"] {
+                build.down(host, 15 * S);
+            }
+            build.up("host-b2", 25 * S);
+            write(&mut build, at, 5 * MS, Outcome::Unknown);
+            assert_eq!(kinds(&judged(&build)), found);
         }
     }
 

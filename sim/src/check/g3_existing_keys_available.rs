@@ -133,19 +133,20 @@ fn excuse(
     if starts.iter().any(|at| op.invoked < *at && *at <= end) {
         return Some("failed_in_flight");
     }
-    if last_before(starts, op.invoked).is_some_and(|at| op.invoked - at < input.bounds.redirect_us) {
-        return Some("failed_in_window");
-    }
     let listing = matches!(op.call, Call::List { .. });
     let in_doubt = match op.call.key() {
         Some(key) => doubts.touches(Some(key), op.invoked, end),
         None => listing && doubts.touches(None, op.invoked, end),
     };
-    if in_doubt {
+    // It is answered at once that the answer is in doubt; that nobody answers is no consequence of a doubt.
+    if in_doubt && op.outcome == Outcome::Refused {
         return Some("failed_in_doubt");
     }
-    let damaged = op.call.key().map_or(listing && swaps.any(), |key| swaps.touched(key, end));
-    damaged.then_some("failed_damaged")
+    if op.call.key().map_or(listing && swaps.any(), |key| swaps.touched(key, end)) {
+        return Some("failed_damaged");
+    }
+    let window = |at| op.invoked - at < input.bounds.redirect_us;
+    last_before(starts, op.invoked).is_some_and(window).then_some("failed_in_window")
 }
 
 #[cfg(test)]
@@ -208,11 +209,15 @@ mod tests {
         let mut build = lost(&["db-b"]);
         build.op(encrypt("k"), 10 * S - MS, 12 * S, Outcome::Unknown);
         build.op(rename("k", "m"), 10 * S - MS, 12 * S, Outcome::Unknown);
+        build.read("k", 11 * S, Outcome::Refused);
         build.read("k", 20 * S, Outcome::Refused);
         let verdict = judged(&build);
         assert_eq!(kinds(&verdict), Vec::<&str>::new());
+        assert_eq!(verdict.measures["redirect_window_ms_max"], 0.0);
         assert_eq!(verdict.measures["failed_in_flight_count"], 1.0);
-        assert_eq!(verdict.measures["failed_in_doubt_count"], 1.0);
+        assert_eq!(verdict.measures["failed_in_doubt_count"], 2.0);
+        build.read("k", 21 * S, Outcome::Unknown);
+        assert_eq!(kinds(&judged(&build)), ["failed"]);
         let mut build = lost(&["db-b"]);
         build.event(9 * S, What::Swapped { node: "db-a".into(), keys: vec![hex::encode("k")] });
         build.read("k", 20 * S, rejected(500));

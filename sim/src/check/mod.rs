@@ -3,10 +3,12 @@
 //!
 //! Independent of the simulator: the same checkers judge runs against real processes.
 
+pub mod already;
 pub mod doubt;
 pub mod g10_integrity;
 pub mod g11_one_history;
 pub mod g13_recovery;
+pub mod g1_crash_images;
 pub mod g1_two_zone_durability;
 pub mod g2_write_refusal;
 pub mod g3_existing_keys_available;
@@ -66,14 +68,11 @@ pub struct Bounds {
     pub redirect_us: Micros,
     /// Writes are accepted again at most this long after the last repair.
     pub recovery_us: Micros,
-    /// Longest time that bytes sent before a loss still arrive after it: to the other side the loss is that
-    /// much later. Added to the detection bound.
-    pub in_flight_us: Micros,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Bounds { refusal_us: 1_000_000, redirect_us: 3_000_000, recovery_us: 5_000_000, in_flight_us: 20_000 }
+        Bounds { refusal_us: 1_000_000, redirect_us: 3_000_000, recovery_us: 5_000_000 }
     }
 }
 
@@ -181,6 +180,7 @@ pub fn check_all(input: &CheckInput<'_>) -> Vec<Verdict> {
     let analysis = linear::analyse(input.history, input.domains, linear::SEARCH_MAX);
     vec![
         g1_two_zone_durability::check(input, &timeline, &analysis),
+        g1_crash_images::check(input),
         g2_write_refusal::check(input, &timeline),
         g3_existing_keys_available::check(input, &timeline),
         g8_sealed_at_rest::check(input),

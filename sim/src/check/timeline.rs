@@ -80,7 +80,8 @@ impl Timeline {
         let mut timeline = Timeline::read(input.history);
         timeline.other =
             Spans::of(input.other_faults.iter().map(|fault| (fault.from, fault.until.unwrap_or(FOREVER))));
-        timeline.derive(input.topology, input.bounds.recovery_us);
+        let learns = 2 * 1000 * input.limits.entry_check_ms;
+        timeline.derive(input.topology, input.bounds.recovery_us, learns);
         timeline
     }
 
@@ -128,7 +129,7 @@ impl Timeline {
         }
     }
 
-    fn derive(&mut self, topology: &Topology, recovery: Micros) {
+    fn derive(&mut self, topology: &Topology, recovery: Micros, entry_learns: Micros) {
         // Clients come and go; that is no loss.
         for nodes in [&mut self.unavailable, &mut self.out, &mut self.leaving] {
             nodes.retain(|name, _| topology.nodes.contains_key(name));
@@ -144,7 +145,7 @@ impl Timeline {
         self.chain_broken = Spans::union(lost.chain(broken_links));
         self.disturbed =
             Spans::union(self.unavailable.values().chain(self.cuts.values()).chain([&self.other]));
-        self.living_host = self.living_hosts(topology);
+        self.living_host = self.living_hosts(topology, entry_learns);
         self.starts(topology);
         self.losses = self.segments(topology, recovery);
     }
@@ -178,20 +179,21 @@ impl Timeline {
         self.loss_starts = all.into_iter().collect();
     }
 
-    fn living_hosts(&self, topology: &Topology) -> Spans {
+    /// A host that is back is within reach once the entry has asked it: a question that was on its way to the
+    /// dead host, and the next one.
+    fn living_hosts(&self, topology: &Topology, entry_learns: Micros) -> Spans {
         let entries: Vec<&str> = topology.of_kind(NodeKind::Entry).collect();
+        let lost_entries: Vec<&Spans> =
+            entries.iter().filter_map(|entry| self.unavailable.get(*entry)).collect();
         let living: Vec<Spans> = topology
             .of_kind(NodeKind::Host)
             .map(|host| {
                 let cut = entries.iter().flat_map(|entry| self.cut_between(host, entry));
-                Spans::union(self.unavailable.get(host).into_iter().chain(cut)).complement()
+                let lost = self.unavailable.get(host).into_iter().chain(cut);
+                Spans::union(lost.chain(lost_entries.iter().copied())).extended(entry_learns).complement()
             })
             .collect();
-        let any = Spans::union(&living);
-        entries
-            .iter()
-            .filter_map(|entry| self.unavailable.get(*entry))
-            .fold(any, |living, lost| living.intersect(&lost.complement()))
+        Spans::union(&living)
     }
 
     fn cut_between(&self, one: &str, other: &str) -> Vec<&Spans> {
@@ -490,7 +492,7 @@ mod tests {
         }
         build.cut("entry", "host-b2", 2 * S).joined("entry", "host-b2", 3 * S).down("entry", 4 * S);
         let living = timeline(&build).living_host().clone();
-        assert_eq!(living, Spans::of([(0, 2 * S), (3 * S, 4 * S)]));
+        assert_eq!(living, Spans::of([(0, 2 * S), (3 * S + S / 2, 4 * S)]));
     }
 
     #[test]

@@ -150,12 +150,26 @@ fn draw_fault(
             if kind == FaultKind::Restart {
                 restart(spec, nodes, at_us, dice, faults);
             } else {
-                let act = node_act(spec, kind, nodes, dice);
+                let mut act = node_act(spec, kind, nodes, dice);
+                if matches!(target, NodeTarget::Database(None)) {
+                    at_the_same_database(&mut act, faults);
+                }
                 faults.push(Fault { at_us, until_us: lasting.map(|span| at_us + span), act });
             }
         }
     }
     Ok(())
+}
+
+/// All swaps at `database:any` are at one database: at both, no good copy might remain.
+fn at_the_same_database(act: &mut Act, faults: &[Fault]) {
+    let earlier = faults.iter().find_map(|fault| match &fault.act {
+        Act::SwapRecords { node, .. } => Some(node),
+        _ => None,
+    });
+    if let (Act::SwapRecords { node, .. }, Some(earlier)) = (act, earlier) {
+        node.clone_from(earlier);
+    }
 }
 
 fn draw_nodes(target: &NodeTarget, places: Places, dice: &mut Dice) -> Result<Vec<String>, BadPlan> {

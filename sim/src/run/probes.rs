@@ -77,9 +77,9 @@ mod tests {
         let history = History {
             ops: vec![create(0, 35), create(1, 65), create(2, 700), create(3, 950)],
             events: whats.into_iter().map(|(at, what)| WorldEvent { at, what }).collect(),
-            faults_from: 0,
             healed_at: 1000,
             end: 1000,
+            ..History::default()
         };
         let mut counts = BTreeMap::new();
         coverage(&history, 500, &mut counts);

@@ -136,8 +136,8 @@ pub fn judge(plan: &Plan, played: &Result<Played, String>, history: &History, le
             for (name, count) in &played.done.counts {
                 *report.probes.entry(format!("nemesis:{name}")).or_insert(0) += count;
             }
-            // The world counts only operations that change a disk, and a database makes those in redb commits alone.
-            if let Some(count) = played.done.counts.get("power-cut-inside-disk-op") {
+            // What the databases call their blocking work that commits: append, confirm, append and apply.
+            if let Some(count) = left.probes.get("cut-inside:commit") {
                 report.probes.insert("cut-inside-redb-commit".to_owned(), *count);
             }
             report.probes.insert("end-check-keys".to_owned(), played.keys_read);

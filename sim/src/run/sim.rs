@@ -2,6 +2,7 @@
 //! plays the plan. Wires no service of its own.
 
 use super::{
+    images::{self, Images},
     phases::{self, Cast, Played},
     report::{self, Left, RunReport},
     rows::StoredRows,
@@ -22,7 +23,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError},
 };
 use tracing::{Event, Level, Metadata, Subscriber, field::Visit};
 use tracing_subscriber::{
@@ -52,8 +53,14 @@ pub fn run(plan: &Plan, trace: Option<Box<dyn io::Write + Send>>) -> Outcome {
             world.trace_to(trace);
             let _logs = tracing::subscriber::set_default(subscriber(&world));
             let recorder = recorder(&world);
+            let images = Images::default();
+            let harness = world.env("harness");
+            let watching = images::watch(world.clone(), harness.clone(), images.clone());
+            let watching = harness.spawn("images", watching).abort_on_drop();
             let played = simulate(&plan, &world, recorder.clone()).await;
-            let history = history(&world, &recorder, &played);
+            drop(watching);
+            let mut history = history(&world, &recorder, &played);
+            history.images = std::mem::take(&mut images.lock().unwrap_or_else(PoisonError::into_inner));
             let left = left(&world, &recorder);
             (played, history, left)
         }

@@ -84,6 +84,8 @@ pub struct Generator {
     board: Board,
     own: VecDeque<Known>,
     page: Option<String>,
+    /// A create whose outcome nobody told, to be sent once more.
+    again: Option<Call>,
     serial: u64,
     client: u32,
 }
@@ -98,6 +100,7 @@ impl Generator {
             board,
             own: VecDeque::new(),
             page: None,
+            again: None,
             serial: 0,
             client,
         }
@@ -105,6 +108,9 @@ impl Generator {
 
     /// The next operation; `secret` is told of each new name, context and plaintext in it.
     pub fn next(&mut self, secret: &mut dyn FnMut(&str, &str)) -> Call {
+        if let Some(call) = self.again.take() {
+            return call;
+        }
         let kind = self
             .dice
             .weighted(self.mix.iter().map(|(kind, weight)| (kind, *weight)))
@@ -217,6 +223,13 @@ impl Generator {
             (&op.call, &op.outcome)
         {
             self.page = (state == "all").then(|| token.clone());
+        }
+        // What a client does that does not know: a create with an id may be repeated, a conflict then says that
+        // the key exists. It had better.
+        if let (Call::Create { .. }, Outcome::SaidUnknown | Outcome::Unknown) = (&op.call, &op.outcome)
+            && self.dice.chance(1, 2)
+        {
+            self.again = Some(op.call.clone());
         }
         let created = match (&op.call, &op.outcome) {
             (Call::CreateUnnamed { .. }, Outcome::Ok(Answer::Key(view))) => Some(view.id.clone()),

@@ -1,11 +1,13 @@
 //! One HTTPS connection through the entry, with a client certificate, kept alive and made anew after any
 //! failure. Sends a request once: what becomes of it is the caller's to say. Refuses answers over 1 MiB.
 
-use super::io::HyperIo;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
-use kms::env::{Env, Task};
+use kms::{
+    env::{Env, Task},
+    wire::hyper_io::HyperIo,
+};
 use rustls::{ClientConfig, RootCertStore, client::Resumption, time_provider::TimeProvider};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use std::{fmt, sync::Arc, time::Duration};

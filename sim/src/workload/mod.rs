@@ -4,7 +4,6 @@
 
 mod generate;
 mod http;
-mod io;
 pub mod read;
 mod record;
 pub mod wire;

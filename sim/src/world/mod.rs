@@ -26,7 +26,7 @@ pub use disk::{DiskFaults, ImageFile};
 pub use entropy::Stream;
 pub use log::LogLayer;
 pub use run::{run, run_with};
-pub use secrecy::Leak;
+pub use secrecy::{Leak, Secrecy};
 pub use trace::{CHECKPOINT_EVENTS, TAIL_EVENTS, first_difference};
 
 use crate::history::{What, WorldEvent};

@@ -37,6 +37,10 @@ pub(super) struct Life {
     pub(super) tasks: Mutex<BTreeMap<u64, Arc<Task>>>,
     /// Cost of the disk operations of the blocking work that runs now, ns.
     pub(super) disk_cost_ns: AtomicU64,
+    /// Its disk operations on a disk that a fault makes slow.
+    pub(super) disk_slow: AtomicU64,
+    /// The blocking work that runs now.
+    pub(super) blocking: Mutex<Option<&'static str>>,
     stop: Mutex<Stopping>,
 }
 
@@ -56,6 +60,8 @@ impl Life {
             fenced: AtomicBool::new(false),
             tasks: Mutex::default(),
             disk_cost_ns: AtomicU64::new(0),
+            disk_slow: AtomicU64::new(0),
+            blocking: Mutex::new(None),
             stop: Mutex::default(),
         })
     }

@@ -49,8 +49,8 @@ struct Entry {
 
 const NONE: u32 = u32::MAX;
 
-/// See the module.
-pub(super) struct Secrecy {
+/// A search: needles, and what was found of them. See the head of this file.
+pub struct Secrecy {
     needles: Vec<(u32, Box<[u8]>)>,
     labels: Vec<String>,
     known: BTreeMap<Box<[u8]>, u32>,
@@ -118,8 +118,15 @@ fn variant(bytes: &[u8], number: u8) -> Option<(&'static str, Vec<u8>)> {
     })
 }
 
+impl Default for Secrecy {
+    fn default() -> Self {
+        Secrecy::new()
+    }
+}
+
 impl Secrecy {
-    pub(super) fn new() -> Secrecy {
+    /// Knows no needle.
+    pub fn new() -> Secrecy {
         Secrecy {
             needles: Vec::new(),
             labels: Vec::new(),
@@ -134,7 +141,7 @@ impl Secrecy {
     }
 
     /// Registers a needle; false if it is too short or known.
-    pub(super) fn add(&mut self, label: &str, bytes: &[u8]) -> bool {
+    pub fn add(&mut self, label: &str, bytes: &[u8]) -> bool {
         let bytes = &bytes[..bytes.len().min(VARIANT_MAX_BYTES)];
         if bytes.len() < NEEDLE_MIN_BYTES || self.known.contains_key(bytes) {
             return false;
@@ -173,7 +180,7 @@ impl Secrecy {
     }
 
     /// Searches `text`; `place` is asked for only when something is found.
-    pub(super) fn scan(&mut self, at_us: u64, text: &[u8], place: impl Fn() -> String) {
+    pub fn scan(&mut self, at_us: u64, text: &[u8], place: impl Fn() -> String) {
         self.scanned += text.len() as u64;
         if self.needles.is_empty() || text.len() < WINDOW {
             return;
@@ -253,11 +260,13 @@ impl Secrecy {
         }
     }
 
-    pub(super) fn leaks(&self) -> Vec<Leak> {
+    /// What was found: each needle once in each place.
+    pub fn leaks(&self) -> Vec<Leak> {
         self.leaks.clone()
     }
 
-    pub(super) fn counts(&self) -> (u64, u64) {
+    /// Needles known, bytes searched.
+    pub fn counts(&self) -> (u64, u64) {
         (self.needles.len() as u64, self.scanned)
     }
 }

@@ -6,15 +6,46 @@ use kms::env::{BlockFile, Disk, OpenMode};
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use std::{collections::BTreeMap, fmt, io, path::PathBuf};
 
-/// What swaps records in a store file. `draw` picks which; returns the record keys touched, in hex.
+/// What swaps records in a store file. `draw` picks which.
 pub trait Swapper: Send {
     /// Path of the store file on the node's disk.
     fn store_path(&self) -> PathBuf;
-    /// Swaps. Older blobs of `node` may be remembered from call to call.
+    /// Swaps. Blobs seen at one call, at whichever node, may be put into newer rows at a later one.
     ///
     /// # Errors
     /// A store that cannot be opened or changed; a harness error.
-    fn swap(&mut self, node: &str, store: Box<dyn BlockFile>, draw: u64) -> Result<Vec<String>, SwapError>;
+    fn swap(&mut self, store: Box<dyn BlockFile>, draw: u64) -> Result<Swapped, SwapError>;
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Swapped {
+    /// Too few records.
+    Nothing,
+    /// Two records hold each other's blob: their record keys.
+    Pair(Vec<u8>, Vec<u8>),
+    /// A record holds an older version's blob in its newer row.
+    Older(Vec<u8>),
+}
+
+impl Swapped {
+    /// Record keys touched, in hex.
+    pub fn keys(&self) -> Vec<String> {
+        match self {
+            Swapped::Nothing => Vec::new(),
+            Swapped::Pair(one, two) => vec![hex::encode(one), hex::encode(two)],
+            Swapped::Older(key) => vec![hex::encode(key)],
+        }
+    }
+
+    /// The probe that counts it.
+    pub fn probe(&self) -> &'static str {
+        match self {
+            Swapped::Nothing => "swap-nothing",
+            Swapped::Pair(..) => "swap-pair",
+            Swapped::Older(_) => "swap-older-version",
+        }
+    }
 }
 
 /// The store could not be changed.
@@ -43,8 +74,8 @@ pub trait RowCodec: Send {
 pub struct RedbSwapper<C> {
     codec: C,
     path: PathBuf,
-    /// Blobs seen at earlier calls, by node and record key.
-    older: BTreeMap<String, BTreeMap<Vec<u8>, Vec<Vec<u8>>>>,
+    /// Blobs seen at earlier calls, by record key. Both databases hold the same blobs.
+    older: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
 }
 
 /// Older blobs remembered of one record.
@@ -62,46 +93,56 @@ impl<C: RowCodec> Swapper for RedbSwapper<C> {
         self.path.clone()
     }
 
-    fn swap(&mut self, node: &str, store: Box<dyn BlockFile>, draw: u64) -> Result<Vec<String>, SwapError> {
+    fn swap(&mut self, store: Box<dyn BlockFile>, draw: u64) -> Result<Swapped, SwapError> {
         let database = Database::builder().create_with_backend(Backend(store)).map_err(SwapError::new)?;
         let table: TableDefinition<&[u8], &[u8]> = TableDefinition::new(self.codec.table());
         let rows = records(&database, table, &self.codec)?;
-        let older = self.older.entry(node.to_owned()).or_default();
-        let mut choices = Vec::new();
-        for (key, (_, blob)) in &rows {
-            // An older version's blob under the newer version's row.
-            let stale = older.get(key).into_iter().flatten().filter(|old| *old != blob);
-            choices.extend(stale.map(|old| vec![(key.clone(), old.clone())]));
-        }
-        let keys: Vec<&Vec<u8>> = rows.keys().collect();
-        if keys.len() > 1 {
-            let first = draw as usize % keys.len();
-            let second = (first + 1 + (draw >> 32) as usize % (keys.len() - 1)) % keys.len();
-            let (one, two) = (keys[first].clone(), keys[second].clone());
-            let pair = vec![(one.clone(), rows[&two].1.clone()), (two, rows[&one].1.clone())];
-            // As likely as all stale ones together.
-            choices.extend(std::iter::repeat_n(pair, choices.len().max(1)));
-        }
-        for (key, (_, blob)) in &rows {
-            let seen = older.entry(key.clone()).or_default();
-            if !seen.contains(blob) {
-                seen.insert(0, blob.clone());
-                seen.truncate(OLDER_MAX);
-            }
-        }
-        let Some(chosen) = choices.get((draw >> 16) as usize % choices.len().max(1)) else {
-            return Ok(Vec::new());
-        };
+        let (swapped, changes) = self.choose(&rows, draw);
+        self.remember(&rows);
         let writing = database.begin_write().map_err(SwapError::new)?;
         {
             let mut open = writing.open_table(table).map_err(SwapError::new)?;
-            for (key, blob) in chosen {
+            for (key, blob) in &changes {
                 let row = self.codec.with_blob(key, &rows[key].0, blob);
                 open.insert(key.as_slice(), row.as_slice()).map_err(SwapError::new)?;
             }
         }
         writing.commit().map_err(SwapError::new)?;
-        Ok(chosen.iter().map(|(key, _)| hex::encode(key)).collect())
+        Ok(swapped)
+    }
+}
+
+impl<C: RowCodec> RedbSwapper<C> {
+    /// An older version if one is known, in half of the draws; else two records.
+    fn choose(&self, rows: &Rows, draw: u64) -> (Swapped, Vec<(Vec<u8>, Vec<u8>)>) {
+        let mut stale = Vec::new();
+        for (key, (_, blob)) in rows {
+            let older = self.older.get(key).into_iter().flatten().filter(|old| *old != blob);
+            stale.extend(older.map(|old| (key.clone(), old.clone())));
+        }
+        let keys: Vec<&Vec<u8>> = rows.keys().collect();
+        if !stale.is_empty() && (keys.len() < 2 || draw.is_multiple_of(2)) {
+            let (key, blob) = stale.swap_remove((draw >> 16) as usize % stale.len());
+            return (Swapped::Older(key.clone()), vec![(key, blob)]);
+        }
+        if keys.len() < 2 {
+            return (Swapped::Nothing, Vec::new());
+        }
+        let first = (draw >> 1) as usize % keys.len();
+        let second = (first + 1 + (draw >> 32) as usize % (keys.len() - 1)) % keys.len();
+        let (one, two) = (keys[first].clone(), keys[second].clone());
+        let changes = vec![(one.clone(), rows[&two].1.clone()), (two.clone(), rows[&one].1.clone())];
+        (Swapped::Pair(one, two), changes)
+    }
+
+    fn remember(&mut self, rows: &Rows) {
+        for (key, (_, blob)) in rows {
+            let seen = self.older.entry(key.clone()).or_default();
+            if !seen.contains(blob) {
+                seen.insert(0, blob.clone());
+                seen.truncate(OLDER_MAX);
+            }
+        }
     }
 }
 
@@ -169,14 +210,17 @@ impl World {
         let disk =
             NodeDisk { inner: self.0.clone(), cell: machine.disk.clone(), life: machine.outside.clone() };
         let swapped = match disk.open(&swapper.store_path(), OpenMode::Existing) {
-            Ok(file) => swapper.swap(node, file, draw),
+            Ok(file) => swapper.swap(file, draw),
             // No store yet: nothing to swap.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Swapped::Nothing),
             Err(error) => Err(SwapError::new(error)),
         };
         self.set_swapper(swapper);
         match swapped {
-            Ok(keys) => keys,
+            Ok(swapped) => {
+                self.probe(swapped.probe(), node);
+                swapped.keys()
+            }
             Err(error) => panic!("{error} on {node}"),
         }
     }

@@ -33,11 +33,20 @@ impl Tasks for NodeTasks {
         let (inner, life) = (self.inner.clone(), self.life.clone());
         Box::pin(async move {
             life.disk_cost_ns.store(0, Ordering::Relaxed);
+            life.disk_slow.store(0, Ordering::Relaxed);
+            *locked(&life.blocking) = Some(name);
             work();
+            *locked(&life.blocking) = None;
             let cost = life.disk_cost_ns.swap(0, Ordering::Relaxed);
             let until = inner.charge_disk(life.node, cost);
             inner.trace_text("blocking", life.node, cost, name);
-            Until { inner, at_ns: until, ordered: None }.await;
+            let slow = life.disk_slow.swap(0, Ordering::Relaxed);
+            Until { inner: inner.clone(), at_ns: until, ordered: None }.await;
+            // One by one: what is left is fast again when the fault ends.
+            for _ in 0..slow {
+                let Some(until) = inner.charge_slow(life.node) else { break };
+                Until { inner: inner.clone(), at_ns: until, ordered: None }.await;
+            }
         })
     }
 }

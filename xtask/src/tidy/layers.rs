@@ -13,7 +13,7 @@ struct Layer {
 }
 
 /// Paths of `kms` that the simulator may name, and why.
-const DOORS: [(&str, &str); 9] = [
+const DOORS: [(&str, &str); 10] = [
     ("node", "what `kms serve` calls"),
     ("init", "what `kms init` calls"),
     ("env", "the seam it implements"),
@@ -23,6 +23,7 @@ const DOORS: [(&str, &str); 9] = [
     ("wire", "types on the wire"),
     ("store::engine", "where a row's blob lies, for the step that swaps records at rest"),
     ("store::api", "types on the wire"),
+    ("store::row", "the layout of a stored row, for the same step"),
 ];
 
 /// Files of the simulator that stand beside the real world instead of a simulated one.

@@ -1,10 +1,11 @@
-//! Between hyper's io traits and tokio's, with the patience of a server: a head that does not come to its
+//! A stream for hyper with the patience of a server: a head that does not come to its
 //! end, a connection at rest for too long and a peer that does not read end with an error. Time comes from
 //! the node's clock. Knows nothing of HTTP beyond "a request is being served".
 
 use crate::{
     env::{BoxFuture, Env, Mono},
     limits::{KEEP_ALIVE_MS, ms},
+    wire::hyper_io::HyperIo,
 };
 use std::{
     future::Future,
@@ -17,10 +18,7 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// Most bytes of one read.
-const SCRATCH_BYTES: usize = 8 << 10;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Between requests.
 const RESTING: u8 = 0;
@@ -57,7 +55,7 @@ struct Alarm {
 
 /// A stream for hyper that runs out of patience.
 pub(super) struct Patient<S> {
-    inner: S,
+    inner: HyperIo<S>,
     env: Env,
     activity: Activity,
     /// Several requests share the connection (HTTP/2): only rest is limited here, bodies elsewhere.
@@ -67,15 +65,14 @@ pub(super) struct Patient<S> {
     since: Mono,
     reading: Option<Alarm>,
     writing: Option<Alarm>,
-    scratch: Box<[u8]>,
 }
 
 impl<S> Patient<S> {
     /// Wraps a stream. `idle` is the time a head, or an unread answer, may take.
     pub(super) fn new(inner: S, env: Env, activity: Activity, shared: bool, idle: Duration) -> Self {
         let since = env.now();
-        let scratch = vec![0; SCRATCH_BYTES].into_boxed_slice();
-        Patient { inner, env, activity, shared, idle, since, reading: None, writing: None, scratch }
+        let inner = HyperIo::new(inner);
+        Patient { inner, env, activity, shared, idle, since, reading: None, writing: None }
     }
 
     /// What follows from having read something: the first bytes after a rest begin a head, and a head's time
@@ -143,14 +140,9 @@ impl<S: AsyncRead + Unpin> hyper::rt::Read for Patient<S> {
         mut cursor: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        // hyper's cursor cannot be advanced without unsafe code: one copy instead.
-        let room = cursor.remaining().min(SCRATCH_BYTES);
-        let mut buffer = ReadBuf::new(&mut this.scratch[..room]);
-        match Pin::new(&mut this.inner).poll_read(cx, &mut buffer) {
-            Poll::Ready(result) => {
-                result?;
-                cursor.put_slice(buffer.filled());
-                if !buffer.filled().is_empty() {
+        match this.inner.poll_fill(cx, &mut cursor) {
+            Poll::Ready(count) => {
+                if count? > 0 {
                     this.has_read();
                 }
                 Poll::Ready(Ok(()))
@@ -165,17 +157,17 @@ impl<S: AsyncRead + Unpin> hyper::rt::Read for Patient<S> {
 
 impl<S: AsyncWrite + Unpin> hyper::rt::Write for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.inner).poll_write(cx, data);
+        let written = hyper::rt::Write::poll_write(Pin::new(&mut self.inner), cx, data);
         self.patiently(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        let flushed = hyper::rt::Write::poll_flush(Pin::new(&mut self.inner), cx);
         self.patiently(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.inner).poll_shutdown(cx);
+        let shut = hyper::rt::Write::poll_shutdown(Pin::new(&mut self.inner), cx);
         self.patiently(cx, shut)
     }
 }

@@ -4,8 +4,9 @@
 use super::Knowledge;
 use crate::{
     config::Zone,
-    env::{Env, Mono, Purpose, Task},
+    env::{Env, Mono, Task},
     limits::{HOST_REQUESTS_MAX, ms},
+    store::backoff::Backoff,
     wire::{
         frame::{self, FrameReader},
         message::{Body, ENVELOPE_VERSION, Envelope},
@@ -122,21 +123,13 @@ struct Keeper {
 
 impl Keeper {
     async fn run(self) {
-        let limits = self.knowledge.limits.clone();
-        let mut backoff_ms = limits.ping_ms;
+        let mut backoff = Backoff::new(&self.knowledge.limits);
         loop {
             let before = self.env.now();
             let why = self.connection().await;
             *lock(&self.line) = Line::default();
             tracing::info!(database = %self.address, %why, "connection to a database ended");
-            let lived = self.env.now().since(before);
-            backoff_ms = if lived > ms(limits.backoff_max_ms * 2) {
-                limits.ping_ms
-            } else {
-                (backoff_ms * 2).min(limits.backoff_max_ms)
-            };
-            let jitter = self.env.random::<1>(Purpose::Public).map_or(0, |[byte]| u64::from(byte));
-            self.env.sleep(ms(backoff_ms / 2 + backoff_ms * jitter / 512)).await;
+            backoff.pause(&self.env, before).await;
         }
     }
 

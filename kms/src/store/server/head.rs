@@ -68,7 +68,10 @@ struct InFlight {
 /// What evaluating a batch found out.
 #[derive(Default)]
 struct Formed {
-    batch: Vec<Waiting>,
+    /// The batch, durably appended; none if nothing can be done.
+    entry: Option<Entry>,
+    /// Those who wait for its confirmation.
+    waiters: Vec<oneshot::Sender<Body>>,
     conflicts: Vec<oneshot::Sender<Body>>,
     known: Vec<oneshot::Sender<Body>>,
     damaged: Vec<oneshot::Sender<Body>>,
@@ -348,7 +351,9 @@ impl Head {
     async fn append(&mut self) -> Result<(), EngineError> {
         let queue = std::mem::take(&mut self.queue);
         let (last, epoch) = (self.shared.view().last, self.shared.epoch());
-        let formed = self.shared.engine("evaluate", move |engine| form(engine, queue)).await?;
+        // From here on a batch is unknown, never refused (F20): dropping its waiters says so.
+        let formed =
+            self.shared.engine("commit", move |engine| form_and_append(engine, queue, last, epoch)).await?;
         self.queue = formed.later;
         for answer in formed.conflicts {
             let _ = answer.send(Body::Conflict(Empty {}));
@@ -359,18 +364,9 @@ impl Head {
         for answer in formed.known {
             let _ = answer.send(Body::Unknown(Empty {}));
         }
-        if formed.batch.is_empty() {
+        let Some(entry) = formed.entry else {
             return Ok(());
-        }
-        let (mut attempts, mut waiters) = (Vec::new(), Vec::new());
-        for waiting in formed.batch {
-            attempts.push(waiting.attempt);
-            waiters.push(waiting.answer);
-        }
-        let entry = Entry::new(last, epoch, attempts);
-        let stored = entry.clone();
-        // From here on the batch is unknown, never refused (F20): dropping the waiters says so.
-        self.shared.engine("commit", move |engine| engine.append(&stored)).await?;
+        };
         let pending = Arc::new(Pending { changes: entry.changes(), entry });
         {
             let mut view = self.shared.view();
@@ -381,7 +377,7 @@ impl Head {
         }
         tracing::debug!(target: "kms::probe", name = "append", node = %self.shared.config.node_id);
         let since = self.env().now();
-        self.in_flight = Some(InFlight { pending: pending.clone(), since, waiters });
+        self.in_flight = Some(InFlight { pending: pending.clone(), since, waiters: formed.waiters });
         if let Some(link) = &self.link {
             let message = append_message(&link.nonce, &pending.entry);
             self.send(message);
@@ -399,17 +395,22 @@ fn append_message(nonce: &[u8], entry: &Entry) -> Body {
     })
 }
 
-/// Forms the next batch. No batch is in flight, so the stored state is the only outcome there is; a
+/// Forms the next batch and makes it durable (R1). No batch is in flight, so the stored state is the only outcome there is; a
 /// transaction that meets records of an earlier member of the batch waits for the next one (F20).
-fn form(engine: &Engine, queue: VecDeque<Waiting>) -> Result<Formed, EngineError> {
+fn form_and_append(
+    engine: &Engine,
+    queue: VecDeque<Waiting>,
+    last: Position,
+    epoch: (u64, [u8; 16]),
+) -> Result<Formed, EngineError> {
     let mut formed = Formed::default();
     let mut touched: BTreeSet<RecordKey> = BTreeSet::new();
     let mut ids = BTreeSet::new();
-    let mut bytes = 0;
+    let (mut bytes, mut batch) = (0, Vec::new());
     for waiting in queue {
         let transaction = &waiting.attempt.transaction;
         let meets = transaction.expect.iter().any(|expect| touched.contains(&expect.key));
-        let full = formed.batch.len() == BATCH_MAX_TRANSACTIONS || bytes + waiting.size > BATCH_MAX_BYTES;
+        let full = batch.len() == BATCH_MAX_TRANSACTIONS || bytes + waiting.size > BATCH_MAX_BYTES;
         if meets || full || !formed.later.is_empty() && overlaps(&formed.later, &waiting) {
             formed.later.push_back(waiting);
             continue;
@@ -429,10 +430,16 @@ fn form(engine: &Engine, queue: VecDeque<Waiting>) -> Result<Formed, EngineError
         if holds {
             touched.extend(transaction.expect.iter().map(|expect| expect.key.clone()));
             bytes += waiting.size;
-            formed.batch.push(waiting);
+            batch.push(waiting.attempt);
+            formed.waiters.push(waiting.answer);
         } else {
             formed.conflicts.push(waiting.answer);
         }
+    }
+    if !batch.is_empty() {
+        let entry = Entry::new(last, epoch, batch);
+        engine.append(&entry)?;
+        formed.entry = Some(entry);
     }
     Ok(formed)
 }

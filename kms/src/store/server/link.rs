@@ -4,9 +4,9 @@
 use super::{head::Event, view::Shared};
 use crate::{
     config::Zone,
-    env::{Mono, Purpose},
+    env::Mono,
     limits::ms,
-    store::log::Position,
+    store::{backoff::Backoff, log::Position},
     wire::{
         frame::{self, FrameError, FrameReader},
         message::{Body, Envelope, Hello, Welcome},
@@ -40,8 +40,7 @@ enum LinkEnd {
 
 /// Keeps a link to the tail for as long as the incarnation lives.
 pub(super) async fn run(shared: Arc<Shared>, tls: Arc<NodeTls>, events: mpsc::UnboundedSender<Event>) {
-    let limits = shared.config.limits.clone();
-    let mut backoff_ms = limits.ping_ms;
+    let mut backoff = Backoff::new(&shared.config.limits);
     let mut id = 0;
     loop {
         id += 1;
@@ -51,15 +50,7 @@ pub(super) async fn run(shared: Arc<Shared>, tls: Arc<NodeTls>, events: mpsc::Un
             return;
         }
         tracing::info!(link = id, %end, "chain link ended");
-        let lived = shared.env.now().since(before);
-        backoff_ms = if lived > ms(limits.backoff_max_ms * 2) {
-            limits.ping_ms
-        } else {
-            (backoff_ms * 2).min(limits.backoff_max_ms)
-        };
-        // Jitter keeps two ends from meeting in step for ever.
-        let jitter = shared.env.random::<1>(Purpose::Public).map_or(0, |[byte]| u64::from(byte));
-        shared.env.sleep(ms(backoff_ms / 2 + backoff_ms * jitter / 512)).await;
+        backoff.pause(&shared.env, before).await;
     }
 }
 

@@ -104,7 +104,10 @@ impl NodeDisk {
             self.inner.settings.disk_access
         };
         let cost = locked(&self.inner.disk_stream).range(span.low_us * 1_000, span.high_us * 1_000);
-        self.charge(cost + state.faults.extra_us * 1_000);
+        self.charge(cost);
+        if state.faults.extra_us > 0 {
+            self.life.disk_slow.fetch_add(1, Ordering::Relaxed);
+        }
         if !changes {
             return if state.faults.fail_reads { Err(errno(libc::EIO)) } else { Ok(false) };
         }
@@ -128,6 +131,9 @@ impl NodeDisk {
         self.life.fenced.store(true, Ordering::Relaxed);
         state.tree.power_cut(&mut locked(&self.inner.disk_stream));
         self.inner.trace_text("disk-cut", self.life.node, state.operations, "");
+        if let Some(work) = *locked(&self.life.blocking) {
+            self.inner.probe(&format!("cut-inside:{work}"), &self.inner.node(self.life.node));
+        }
         locked(&self.inner.deferred).push(Deferred::PowerCut(self.life.clone()));
         power_lost()
     }
@@ -356,6 +362,18 @@ impl Inner {
         let mut state = locked(&node.disk.0);
         state.busy_until_ns = state.busy_until_ns.max(now_ns) + cost_ns;
         state.busy_until_ns + hand_over
+    }
+
+    /// Queues what a slow disk needs more for one operation; `None` once it is not slow any more.
+    pub(super) fn charge_slow(&self, node: usize) -> Option<u64> {
+        let node = self.node(node);
+        let mut state = locked(&node.disk.0);
+        let extra_ns = state.faults.extra_us * 1_000;
+        if extra_ns == 0 {
+            return None;
+        }
+        state.busy_until_ns = state.busy_until_ns.max(self.now_ns()) + extra_ns;
+        Some(state.busy_until_ns)
     }
 
     pub(super) fn order_power_cut(&self, node: &Node, operations: Option<u64>) {

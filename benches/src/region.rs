@@ -1,0 +1,248 @@
+//! A whole region in this process, on real disks below one directory and loopback ports: what `kms dev` runs,
+//! with disks that count. Serves one domain and one client.
+
+use crate::{
+    client::{Kept, client_tls},
+    disk::{Counters, counted},
+};
+use bytes::Bytes;
+use hyper::StatusCode;
+use kms::{
+    config::{NodeConfig, Role},
+    env::Env,
+    init::{Addresses, Bundle, NODE_FILE, RegionSpec, install, plan_region, write_files},
+    limits::Limits,
+    node::{self, Running},
+    operator::OperatorConfig,
+    store::client::admin_status,
+    wire::tls::NodeTls,
+};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    crypto::ring,
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use uuid::Uuid;
+
+/// Hosts in each zone.
+const HOSTS_PER_ZONE: u32 = 2;
+/// Ports a region takes: the entry, two databases, the hosts.
+const PORTS: u16 = 3 + 2 * HOSTS_PER_ZONE as u16;
+/// Times `/healthz` is asked, 20 ms apart, before the region counts as broken.
+const READY_TRIES: u32 = 1_000;
+
+/// The running region.
+pub struct Region {
+    env: Env,
+    dir: PathBuf,
+    nodes: Vec<Running>,
+    tls: Arc<ClientConfig>,
+    domain: Uuid,
+    disks: BTreeMap<String, Arc<Counters>>,
+    operator: OperatorConfig,
+}
+
+impl Region {
+    /// Makes and starts a region below `dir`, which must be empty, and waits until it takes key writes.
+    ///
+    /// # Panics
+    /// If anything of it fails.
+    pub async fn start(env: &Env, dir: &Path) -> Region {
+        let rest_port = free_ports(env).await;
+        let spec = RegionSpec {
+            region: "eu-west-rbx".to_owned(),
+            hosts_per_zone: HOSTS_PER_ZONE,
+            domains: 1,
+            clients: 1,
+            addresses: Addresses::Loopback { rest_port, node_port: rest_port + 1 },
+            names: Vec::new(),
+            limits: Limits::default(),
+        };
+        let bundle = plan_region(env, &spec).expect("a region");
+        let operator_dir = dir.join("operator");
+        write_files(&*env.disk, &operator_dir, &bundle.operator).expect("the operator's files");
+        let (mut nodes, mut disks) = (Vec::new(), BTreeMap::new());
+        // In the order planned: databases, hosts, the entry.
+        for planned in &bundle.nodes {
+            let home = dir.join(&planned.node_id);
+            install(&*env.disk, &home, planned).expect("a node's files");
+            let (own, counters) = counted(env);
+            disks.insert(planned.node_id.clone(), counters);
+            nodes.push(node::serve(own, &home.join(NODE_FILE)).await.expect("a node"));
+        }
+        let operator =
+            OperatorConfig::load(&*env.disk, &operator_dir.join("operator.toml")).expect("operator.toml");
+        let region = Region {
+            env: env.clone(),
+            dir: dir.into(),
+            nodes,
+            tls: client_tls(&bundle.ca_pem, &bundle.clients[0]),
+            domain: bundle.domains[0],
+            disks,
+            operator,
+        };
+        region.ready(&bundle).await;
+        region
+    }
+
+    async fn ready(&self, bundle: &Bundle) {
+        let hosts = bundle.nodes.iter().filter(|node| node.role == Role::Host).count();
+        assert_eq!(self.operator.hosts.len(), hosts, "operator.toml names every host");
+        for address in self.operator.hosts.iter().chain([&self.operator.entry]) {
+            let mut tries = 0;
+            while !self.asked(address).await {
+                tries += 1;
+                assert!(tries < READY_TRIES, "{address} does not take key writes");
+                self.env.sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    /// An entry that knows no host yet closes connections.
+    async fn asked(&self, address: &str) -> bool {
+        match Kept::open(&self.env, &self.tls, address).await {
+            Ok(mut kept) => kept.can_write().await.unwrap_or(false),
+            Err(_) => false,
+        }
+    }
+
+    /// Stops the nodes, clients' side first.
+    pub async fn stop(self) {
+        for node in self.nodes.into_iter().rev() {
+            node.shutdown().await;
+        }
+    }
+
+    /// The first host of zone a: its near database is the head.
+    pub fn host(&self) -> &str {
+        &self.operator.hosts[0]
+    }
+
+    /// The entry.
+    pub fn entry(&self) -> &str {
+        &self.operator.entry
+    }
+
+    /// A kept connection of the client.
+    ///
+    /// # Panics
+    /// If nobody listens there, or TLS fails.
+    pub async fn connect(&self, address: &str) -> Kept {
+        Kept::open(&self.env, &self.tls, address).await.expect("a connection")
+    }
+
+    /// Several.
+    ///
+    /// # Panics
+    /// As [`Region::connect`].
+    pub async fn connect_many(&self, address: &str, count: usize) -> Vec<Kept> {
+        let mut all = Vec::new();
+        for _ in 0..count {
+            all.push(self.connect(address).await);
+        }
+        all
+    }
+
+    /// Path of the collection of service keys.
+    pub fn keys_path(&self) -> String {
+        format!("/api/{}/v1/servicekey", self.domain)
+    }
+
+    /// Body of a create.
+    pub fn create_body() -> Bytes {
+        Bytes::from_static(br#"{"name":"bench","type":"oct","size":256,"operations":["encrypt","decrypt"]}"#)
+    }
+
+    /// Makes a key; returns its id.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn create(&self, client: &mut Kept) -> String {
+        let body = client.post(&self.keys_path(), Region::create_body(), StatusCode::CREATED).await;
+        let view: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        view["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// What went through a node's disk.
+    pub fn disk(&self, node_id: &str) -> &Counters {
+        &self.disks[node_id]
+    }
+
+    /// Entries in the head's log: one per batch.
+    ///
+    /// # Panics
+    /// If the head does not answer.
+    pub async fn batches(&self) -> u64 {
+        let tls = self.operator.tls(&self.env, Duration::from_secs(5)).expect("operator's certificate");
+        let status = admin_status(&self.env, &tls, &self.operator.head).await.expect("status of the head");
+        status.last
+    }
+
+    fn config(&self, node_id: &str) -> NodeConfig {
+        NodeConfig::load(&*self.env.disk, &self.dir.join(node_id).join(NODE_FILE)).expect("node.toml")
+    }
+
+    /// The identity of a node, for bare peers of its kind.
+    ///
+    /// # Panics
+    /// If its files are not there.
+    pub fn node_tls(&self, node_id: &str) -> Arc<NodeTls> {
+        NodeTls::load(&self.env, &self.config(node_id)).expect("a node's certificate")
+    }
+
+    /// A REST endpoint's side of TLS, set as a host sets it, with the first host's certificate.
+    ///
+    /// # Panics
+    /// If its files are not there.
+    pub fn rest_tls(&self) -> Arc<ServerConfig> {
+        let config = self.config("host-a1");
+        let read = |path: &Path| self.env.disk.read(path).ok().flatten().expect("a host's file");
+        let certificates = |path: &Path| {
+            CertificateDer::pem_slice_iter(&read(path)).collect::<Result<Vec<_>, _>>().expect("PEM")
+        };
+        let mut roots = RootCertStore::empty();
+        for ca in certificates(&config.access_ca.clone().expect("a host has an access CA")) {
+            roots.add(ca).expect("access CA");
+        }
+        let provider = Arc::new(ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+            .allow_unauthenticated()
+            .build()
+            .expect("a verifier");
+        let key = PrivateKeyDer::from_pem_slice(&read(&config.key)).expect("a host's key");
+        let mut tls = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("TLS versions of the provider")
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(certificates(&config.cert), key)
+            .expect("a host's certificate");
+        tls.session_storage = Arc::new(NoServerSessionStorage {});
+        tls.send_tls13_tickets = 0;
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Arc::new(tls)
+    }
+}
+
+/// The first of as many free ports in a row as a region takes.
+async fn free_ports(env: &Env) -> u16 {
+    let mut first = 21_000 + (std::process::id() % 1_000) as u16 * 10;
+    'search: for _ in 0..200 {
+        first = if first > 40_000 { 21_000 } else { first + PORTS };
+        let mut held = Vec::new();
+        for port in first..first + PORTS {
+            match env.net.bind(&format!("127.0.0.1:{port}")).await {
+                Ok(listener) => held.push(listener),
+                Err(_) => continue 'search,
+            }
+        }
+        return first;
+    }
+    panic!("no {PORTS} free ports in a row");
+}

@@ -1,0 +1,149 @@
+//! Whether a key may have been in the state that an activation or deactivation asks for before it was asked:
+//! such a request changes nothing and writes nothing. An upper bound from the writes of the history: without a
+//! clear outcome a write may happen at any time, writes at the same time in any order; reads narrow nothing.
+
+use super::{end_of, in_doubt, subject};
+use crate::history::{Call, History, Micros, Op, Outcome};
+use std::collections::BTreeMap;
+
+/// The writes that set the state of each key.
+pub struct Already<'a> {
+    by_key: BTreeMap<&'a str, Vec<Setting>>,
+}
+
+/// A write that may have set a state.
+struct Setting {
+    op: u64,
+    to: To,
+    invoked: Micros,
+    /// `None`: without a clear outcome.
+    done: Option<Micros>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum To {
+    Active,
+    /// Of a compromised key it may change nothing.
+    Deactivated,
+    Compromised,
+    Destroyed,
+}
+
+fn target(call: &Call) -> Option<To> {
+    match call {
+        Call::Create { .. } | Call::CreateUnnamed { .. } | Call::Activate { .. } => Some(To::Active),
+        Call::Deactivate { reason, .. } if matches!(reason.as_str(), "key_compromise" | "ca_compromise") => {
+            Some(To::Compromised)
+        }
+        Call::Deactivate { .. } => Some(To::Deactivated),
+        Call::Delete { .. } => Some(To::Destroyed),
+        _ => None,
+    }
+}
+
+impl<'a> Already<'a> {
+    /// Reads the writes of a run.
+    pub fn new(history: &'a History) -> Already<'a> {
+        let mut by_key: BTreeMap<&str, Vec<Setting>> = BTreeMap::new();
+        for op in &history.ops {
+            let (Some(to), Some(key)) = (target(&op.call), subject(op)) else { continue };
+            let clear = matches!(op.outcome, Outcome::Ok(_));
+            if clear || in_doubt(&op.outcome) {
+                let done = clear.then(|| end_of(op, history));
+                by_key.entry(key).or_default().push(Setting { op: op.id, to, invoked: op.invoked, done });
+            }
+        }
+        Already { by_key }
+    }
+
+    /// Whether the key may have been so before `op`, an acknowledged activation or deactivation.
+    pub fn possibly(&self, op: &Op, end: Micros) -> bool {
+        let (Some(wanted), Some(key)) = (target(&op.call), op.call.key()) else { return false };
+        let before: Vec<&Setting> = self
+            .by_key
+            .get(key)
+            .into_iter()
+            .flatten()
+            .filter(|setting| setting.op != op.id && setting.invoked <= end)
+            .collect();
+        // The last word may be of any write that no other certainly followed, and that was not over too early.
+        let last = before.iter().filter(|setting| {
+            let over = |done: Micros| {
+                before
+                    .iter()
+                    .any(|later| later.done.is_some_and(|later| later < op.invoked) && later.invoked > done)
+            };
+            !setting.done.is_some_and(over)
+        });
+        let compromised = before.iter().any(|setting| setting.to == To::Compromised);
+        last.map(|setting| setting.to).any(|to| match wanted {
+            To::Active => to == To::Active,
+            To::Deactivated => matches!(to, To::Deactivated | To::Compromised),
+            To::Compromised => to == To::Compromised || to == To::Deactivated && compromised,
+            To::Destroyed => false,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        check::testing::{Build, MS, S},
+        history::Answer,
+    };
+
+    fn activate() -> Call {
+        Call::Activate { key: "k".into() }
+    }
+
+    fn deactivate(reason: &str) -> Call {
+        Call::Deactivate { key: "k".into(), reason: reason.into() }
+    }
+
+    fn done() -> Outcome {
+        Outcome::Ok(Answer::Done)
+    }
+
+    /// Asks at 10 s, after `writes` of (call, invoked, done, outcome).
+    fn possibly(writes: Vec<(Call, Micros, Micros, Outcome)>, asked: Call) -> bool {
+        let mut build = Build::new();
+        build.created("k", "n", S);
+        for (call, invoked, done, outcome) in writes {
+            build.op(call, invoked, done, outcome);
+        }
+        let id = build.op(asked, 10 * S, 10 * S + MS, done());
+        let op = build.history.ops[id as usize].clone();
+        Already::new(&build.history).possibly(&op, 10 * S + MS)
+    }
+
+    #[test]
+    fn what_certainly_differed_was_not_already_so() {
+        assert!(possibly(vec![], activate()));
+        assert!(!possibly(vec![], deactivate("superseded")));
+        let off = || (deactivate("superseded"), 2 * S, 3 * S, done());
+        assert!(!possibly(vec![off()], activate()));
+        assert!(possibly(vec![off()], deactivate("superseded")));
+        assert!(!possibly(vec![off()], deactivate("key_compromise")));
+        assert!(!possibly(vec![off(), (activate(), 4 * S, 5 * S, done())], deactivate("superseded")));
+        assert!(!possibly(vec![off(), (activate(), 4 * S, 5 * S, Outcome::Refused)], activate()));
+    }
+
+    #[test]
+    fn what_is_unknown_or_at_the_same_time_widens_it() {
+        let off = |invoked, done, outcome| (deactivate("superseded"), invoked, done, outcome);
+        assert!(possibly(vec![off(2 * S, 3 * S, Outcome::Unknown)], deactivate("superseded")));
+        assert!(possibly(vec![off(2 * S, 3 * S, Outcome::SaidUnknown)], activate()));
+        // Happens perhaps only after the write that followed it.
+        let on = || (activate(), 4 * S, 5 * S, done());
+        assert!(possibly(vec![off(2 * S, 3 * S, Outcome::Unknown), on()], deactivate("superseded")));
+        // Two at the same time, and one that is under way when it is asked.
+        let both = || vec![off(4 * S, 5 * S, done()), on()];
+        assert!(possibly(both(), deactivate("superseded")) && possibly(both(), activate()));
+        assert!(possibly(vec![off(9 * S, 11 * S, done())], deactivate("superseded")));
+        // A deactivation leaves a compromised key as it is.
+        let compromise = (deactivate("key_compromise"), 2 * S, 3 * S, done());
+        let again = vec![compromise, off(4 * S, 5 * S, done())];
+        assert!(possibly(again, deactivate("key_compromise")));
+    }
+}

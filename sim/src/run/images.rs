@@ -1,0 +1,125 @@
+//! Looks at the disks of both databases whenever one of them goes down: what a power cut at that very moment
+//! leaves durable, of the one that is down and of the one that is not. Reads only, from outside the nodes;
+//! judges nothing (see `check::g1_crash_images`).
+
+use crate::{
+    actions::Actions,
+    history::{DiskImage, Micros},
+    world::{World, swap::Backend},
+};
+use kms::{
+    env::{BlockFile, Env},
+    record::RecordKey,
+    store::{engine::STORE_FILE, row},
+};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use uuid::Uuid;
+
+const DATABASES: [&str; 2] = ["db-a", "db-b"];
+/// How often the world is looked at. What was acknowledged before the last look at which the database still
+/// ran is what its image must hold.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Images taken so far.
+pub(super) type Images = Arc<Mutex<Vec<DiskImage>>>;
+
+/// Takes images until it is dropped.
+pub(super) async fn watch(world: World, env: Env, images: Images) {
+    let mut was_up = DATABASES.map(|node| world.is_up(node));
+    let mut last_look = world.now();
+    loop {
+        env.sleep(LOOK).await;
+        let up = DATABASES.map(|node| world.is_up(node));
+        for (index, down) in DATABASES.iter().enumerate() {
+            if was_up[index] && !up[index] {
+                let taken = DATABASES.iter().filter_map(|node| image(&world, node, down, last_look));
+                let taken: Vec<DiskImage> = taken.collect();
+                images.lock().unwrap_or_else(PoisonError::into_inner).extend(taken);
+            }
+        }
+        was_up = up;
+        last_look = world.now();
+    }
+}
+
+fn image(world: &World, node: &str, down: &str, acknowledged_before: Micros) -> Option<DiskImage> {
+    let store =
+        world.disk_image(node).into_iter().find(|file| file.durable && file.path.ends_with(STORE_FILE))?;
+    let read = records(store.bytes);
+    let (records, unreadable) = match read {
+        Ok(records) => (records, None),
+        Err(error) => (BTreeMap::new(), Some(error.to_string())),
+    };
+    Some(DiskImage { node: node.to_owned(), down: down.to_owned(), acknowledged_before, records, unreadable })
+}
+
+/// The record counters in a store, by the id at the end of each record key.
+fn records(bytes: Vec<u8>) -> Result<BTreeMap<String, u64>, redb::Error> {
+    let database = Database::builder().create_with_backend(Backend(Box::new(Copy(Mutex::new(bytes)))))?;
+    let table: TableDefinition<&[u8], &[u8]> = TableDefinition::new(row::RECORDS_TABLE);
+    let reading = database.begin_read()?;
+    let mut records = BTreeMap::new();
+    for entry in reading.open_table(table)?.iter()? {
+        let (key, stored) = entry?;
+        let Some(id) = key.value().last_chunk::<16>() else { continue };
+        // A row that does not match its checksum is as good as missing.
+        if let Ok(record) = row::decode(&RecordKey(key.value().to_vec()), stored.value()) {
+            records.insert(Uuid::from_bytes(*id).to_string(), record.version.counter);
+        }
+    }
+    Ok(records)
+}
+
+/// A copy in memory: opening a store repairs it, which must not touch the disk looked at.
+struct Copy(Mutex<Vec<u8>>);
+
+impl Copy {
+    fn with<T>(&self, work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn range(bytes: &[u8], offset: u64, len: usize) -> io::Result<std::ops::Range<usize>> {
+    let start = usize::try_from(offset).map_err(io::Error::other)?;
+    match start.checked_add(len) {
+        Some(end) if end <= bytes.len() => Ok(start..end),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+impl BlockFile for Copy {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.with(|bytes| bytes.len() as u64))
+    }
+
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.with(|bytes| {
+            buffer.copy_from_slice(&bytes[range(bytes, offset, buffer.len())?]);
+            Ok(())
+        })
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        self.with(|bytes| bytes.resize(len, 0));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.with(|bytes| {
+            let range = range(bytes, offset, data.len())?;
+            bytes[range].copy_from_slice(data);
+            Ok(())
+        })
+    }
+}
