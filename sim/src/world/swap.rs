@@ -114,7 +114,7 @@ impl<C: RowCodec> Swapper for RedbSwapper<C> {
 
 impl<C: RowCodec> RedbSwapper<C> {
     /// An older version if one is known, in half of the draws; else two records.
-    fn choose(&self, rows: &Rows, draw: u64) -> (Swapped, Vec<(Vec<u8>, Vec<u8>)>) {
+    fn choose(&self, rows: &Rows, draw: u64) -> (Swapped, Changes) {
         let mut stale = Vec::new();
         for (key, (_, blob)) in rows {
             let older = self.older.get(key).into_iter().flatten().filter(|old| *old != blob);
@@ -146,6 +146,8 @@ impl<C: RowCodec> RedbSwapper<C> {
     }
 }
 
+/// Record keys with the blob that each gets.
+type Changes = Vec<(Vec<u8>, Vec<u8>)>;
 type Rows = BTreeMap<Vec<u8>, (Vec<u8>, Vec<u8>)>;
 
 fn records(
