@@ -6,9 +6,6 @@ use kms::env::{BlockFile, Disk, OpenMode};
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use std::{collections::BTreeMap, fmt, io, path::PathBuf};
 
-/// Rows to write: key and stored bytes.
-type Writes = Vec<(Vec<u8>, Vec<u8>)>;
-
 /// What swaps records in a store file. `draw` picks which.
 pub trait Swapper: Send {
     /// Path of the store file on the node's disk.
@@ -117,7 +114,7 @@ impl<C: RowCodec> Swapper for RedbSwapper<C> {
 
 impl<C: RowCodec> RedbSwapper<C> {
     /// An older version if one is known, in half of the draws; else two records.
-    fn choose(&self, rows: &Rows, draw: u64) -> (Swapped, Writes) {
+    fn choose(&self, rows: &Rows, draw: u64) -> (Swapped, Changes) {
         let mut stale = Vec::new();
         for (key, (_, blob)) in rows {
             let older = self.older.get(key).into_iter().flatten().filter(|old| *old != blob);
@@ -149,6 +146,8 @@ impl<C: RowCodec> RedbSwapper<C> {
     }
 }
 
+/// Record keys with the blob that each gets.
+type Changes = Vec<(Vec<u8>, Vec<u8>)>;
 type Rows = BTreeMap<Vec<u8>, (Vec<u8>, Vec<u8>)>;
 
 fn records(
