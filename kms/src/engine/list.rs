@@ -56,7 +56,7 @@ pub struct ListQuery {
     pub filter: StateFilter,
     /// Where the last page ended.
     pub token: Option<String>,
-    /// Most keys in the answer; one of [`PAGE_SIZES`].
+    /// Most keys in the answer; one of `PAGE_SIZES`.
     pub max: usize,
 }
 

@@ -1,7 +1,7 @@
 //! Makes a region: certificates, keys, configurations and empty stores. The only maker of a store; plans
 //! everything in memory first, then writes it, and refuses to write where something is already.
 //!
-//! Identifiers, serial numbers, the root key and domain keys are drawn from the [`Env`] alone; the key
+//! Identifiers, serial numbers, the root key and domain keys are drawn from the `Env` alone; the key
 //! pairs and signatures of certificates come from *ring*, which asks the operating system by itself.
 
 mod certificates;

@@ -96,7 +96,7 @@ impl Entry {
     /// Reads the entry that follows `previous`.
     ///
     /// # Errors
-    /// [`Malformed`] if it is not one, or not the next one.
+    /// `Malformed` if it is not one, or not the next one.
     pub fn decode(previous: Position, bytes: Vec<u8>) -> Result<Entry, Malformed> {
         let message =
             wire::LogEntry::decode(bytes.as_slice()).map_err(|_| Malformed("a log entry does not decode"))?;

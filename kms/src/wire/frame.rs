@@ -47,8 +47,10 @@ pub fn decode(buffer: &mut BytesMut) -> Result<Option<Envelope>, FrameError> {
         buffer.reserve(LENGTH_BYTES + len - buffer.len());
         return Ok(None);
     }
-    buffer.advance(LENGTH_BYTES);
-    Ok(Some(Envelope::decode(buffer.split_to(len))?))
+    // In place: a buffer that is not shared is used again.
+    let envelope = Envelope::decode(&buffer[LENGTH_BYTES..LENGTH_BYTES + len])?;
+    buffer.advance(LENGTH_BYTES + len);
+    Ok(Some(envelope))
 }
 
 /// Appends the frame of `envelope` to `buffer`.

@@ -4,4 +4,5 @@ pub mod frame;
 pub mod hyper_io;
 pub mod identity;
 pub mod message;
+pub mod silence;
 pub mod tls;

@@ -41,6 +41,8 @@ pub struct RunReport {
     pub cpu_seconds: f64,
     /// Largest resident size of the process.
     pub peak_rss_kib: u64,
+    /// What kept the simulation busy, per simulated second: events of the trace and polls of tasks, by name.
+    pub profile: BTreeMap<String, f64>,
     /// One per checker.
     pub verdicts: Vec<Verdict>,
     /// What was exercised, by name.
@@ -99,6 +101,8 @@ pub struct Left {
     pub trace_checkpoints: Vec<u64>,
     /// Last lines of the trace.
     pub trace_tail: Vec<String>,
+    /// See [`RunReport::profile`].
+    pub profile: BTreeMap<String, f64>,
 }
 
 /// Judges a run that was played, or says why it was not.
@@ -114,6 +118,11 @@ pub fn judge(plan: &Plan, played: &Result<Played, String>, history: &History, le
         sim_seconds: history.end as f64 / 1e6,
         cpu_seconds: 0.0,
         peak_rss_kib: 0,
+        profile: left
+            .profile
+            .iter()
+            .map(|(name, rate)| (name.clone(), (rate * 10.0).round() / 10.0))
+            .collect(),
         verdicts: Vec::new(),
         probes: probes.clone(),
         counts: Counts::of(history),

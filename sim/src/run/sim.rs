@@ -245,11 +245,12 @@ fn left(world: &World, recorder: &Recorder) -> Left {
         trace_hash: world.trace_hash(),
         trace_checkpoints: world.trace_checkpoints(),
         trace_tail: world.trace_tail(),
+        profile: world.profile(),
     }
 }
 
 fn subscriber(world: &World) -> impl Subscriber + Send + Sync + 'static {
-    let lines = filter_fn(|metadata| *metadata.level() <= Level::INFO);
+    let lines = filter_fn(|metadata| metadata.is_event() && *metadata.level() <= Level::INFO);
     let logs: LogLayer = world.log_layer(Level::INFO);
     Registry::default()
         .with(logs.with_filter(lines))

@@ -223,6 +223,7 @@ pub(super) fn drive<F: Future>(world: &World, root: F) -> F::Output {
             continue;
         };
         inner.charge_poll();
+        locked(&inner.polls).count(task.name, 0);
         if task.number == 0 {
             task.queued.store(false, Ordering::Relaxed);
             if let Poll::Ready(output) = root.as_mut().poll(&mut Context::from_waker(&root_waker)) {

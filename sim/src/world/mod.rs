@@ -17,6 +17,7 @@ mod node;
 mod run;
 mod secrecy;
 pub mod swap;
+mod tally;
 mod tasks;
 mod timer;
 mod trace;
@@ -155,6 +156,7 @@ pub(crate) struct Inner {
     nodes: Mutex<Nodes>,
     net: Mutex<net::NetState>,
     trace: Mutex<trace::Trace>,
+    polls: Mutex<tally::Tally>,
     secrecy: Mutex<secrecy::Secrecy>,
     events: Mutex<Vec<WorldEvent>>,
     probes: Mutex<BTreeMap<String, u64>>,
@@ -188,6 +190,7 @@ impl World {
             nodes: Mutex::default(),
             net: Mutex::new(net::NetState::new(seed)),
             trace: Mutex::new(trace::Trace::new()),
+            polls: Mutex::default(),
             secrecy: Mutex::new(secrecy::Secrecy::new()),
             events: Mutex::default(),
             probes: Mutex::default(),
@@ -293,6 +296,15 @@ impl World {
     /// The hash after each thousand events; see [`first_difference`].
     pub fn trace_checkpoints(&self) -> Vec<u64> {
         locked(&self.0.trace).checkpoints()
+    }
+
+    /// What the world was busy with, per simulated second: events of the trace and polls of tasks, by name.
+    pub fn profile(&self) -> BTreeMap<String, f64> {
+        let seconds = self.0.now_ns() as f64 / 1e9;
+        let mut profile = BTreeMap::new();
+        locked(&self.0.trace).tally().add_to(&mut profile, "event", seconds);
+        locked(&self.0.polls).add_to(&mut profile, "poll", seconds);
+        profile
     }
 
     /// The last events, one line each.

@@ -3,14 +3,17 @@
 //! [`NEEDLE_MIN_BYTES`] are refused (they would be found by chance); of long ones the first
 //! [`VARIANT_MAX_BYTES`] of each encoding are searched.
 //!
-//! Four 8-byte windows of each encoding, at offsets 0 to 3, go into a table behind a bitmap; text is probed
-//! at every fourth byte, so each occurrence meets exactly one of its windows.
+//! Four 8-byte windows of each encoding, at offsets 0 to 3, go into a table behind a bitmap (two bits of one
+//! word each); text is probed at every fourth byte, so each occurrence meets exactly one of its windows.
 
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    hash::{BuildHasherDefault, Hasher},
+};
 
 /// Shortest needle.
 pub const NEEDLE_MIN_BYTES: usize = 12;
@@ -18,7 +21,10 @@ pub const NEEDLE_MIN_BYTES: usize = 12;
 pub const VARIANT_MAX_BYTES: usize = 64;
 const WINDOW: usize = 8;
 const STRIDE: usize = 4;
-const BITMAP_BITS: u32 = 21;
+/// A stretch of zeros that is looked at as one, bytes.
+const ZEROS: usize = 64;
+/// Words of the bitmap, as a power of two: 512 KiB.
+const BITMAP_WORDS: u32 = 16;
 
 /// A secret found where it must not be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -49,7 +55,7 @@ pub struct Secrecy {
     labels: Vec<String>,
     known: BTreeMap<Box<[u8]>, u32>,
     bitmap: Vec<u64>,
-    windows: HashMap<u64, u32>,
+    windows: HashMap<u64, u32, BuildHasherDefault<WindowHasher>>,
     entries: Vec<Entry>,
     leaks: Vec<Leak>,
     reported: BTreeSet<(u32, String)>,
@@ -60,8 +66,35 @@ pub struct Secrecy {
 #[derive(Default, Debug)]
 pub(super) struct Carry(Vec<u8>);
 
-fn bit(window: u64) -> usize {
-    (window.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITMAP_BITS)) as usize
+fn mixed(window: u64) -> u64 {
+    let mixed = window.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ (mixed >> 29)
+}
+
+/// The word of the bitmap and the bits in it that stand for a window.
+fn place_of(window: u64) -> (usize, u64) {
+    // Eight zeros, which disks are full of, get a place like any other's.
+    let mixed = (window ^ 0x5851_f42d_4c95_7f2d).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let bits = 1 << (mixed >> 32 & 63) | 1 << (mixed >> 40 & 63);
+    ((mixed >> (64 - BITMAP_WORDS)) as usize, bits)
+}
+
+/// Windows are found by themselves: nobody chooses them to collide.
+#[derive(Default)]
+struct WindowHasher(u64);
+
+impl Hasher for WindowHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, window: u64) {
+        self.0 = mixed(self.0 ^ window);
+    }
 }
 
 /// Encodings in the order of their numbers; `None` past the last.
@@ -98,8 +131,8 @@ impl Secrecy {
             needles: Vec::new(),
             labels: Vec::new(),
             known: BTreeMap::new(),
-            bitmap: vec![0; 1 << (BITMAP_BITS - 6)],
-            windows: HashMap::new(),
+            bitmap: vec![0; 1 << BITMAP_WORDS],
+            windows: HashMap::default(),
             entries: Vec::new(),
             leaks: Vec::new(),
             reported: BTreeSet::new(),
@@ -136,10 +169,10 @@ impl Secrecy {
 
     fn index(&mut self, needle: u32, variant: u8, text: &[u8]) {
         for offset in 0..STRIDE {
-            let Some(window) = text.get(offset..offset + WINDOW) else { return };
-            let window = window_of(window);
-            let at = bit(window);
-            self.bitmap[at >> 6] |= 1 << (at & 63);
+            let Some(window) = text.get(offset..).and_then(<[u8]>::first_chunk) else { return };
+            let window = u64::from_le_bytes(*window);
+            let (word, bits) = place_of(window);
+            self.bitmap[word] |= bits;
             let head = self.windows.entry(window).or_insert(NONE);
             self.entries.push(Entry { needle, variant, offset: offset as u8, next: *head });
             *head = self.entries.len() as u32 - 1;
@@ -153,14 +186,20 @@ impl Secrecy {
             return;
         }
         let mut found = Vec::new();
-        let mut position = 0;
-        while position + WINDOW <= text.len() {
-            let window = window_of(&text[position..position + WINDOW]);
-            let at = bit(window);
-            if self.bitmap[at >> 6] & (1 << (at & 63)) != 0 {
-                self.candidates(window, position, text, &mut found);
+        // In a stretch of zeros every window is zero, and most often no needle has that one.
+        let zeros_are_dull = !self.windows.contains_key(&0);
+        let mut rest = text;
+        while let Some(window) = rest.first_chunk::<WINDOW>() {
+            let window = u64::from_le_bytes(*window);
+            if window == 0 && zeros_are_dull && rest.first_chunk() == Some(&[0; ZEROS]) {
+                rest = &rest[ZEROS - WINDOW + STRIDE..];
+                continue;
             }
-            position += STRIDE;
+            let (word, bits) = place_of(window);
+            if self.bitmap[word] & bits == bits {
+                self.candidates(window, text.len() - rest.len(), text, &mut found);
+            }
+            rest = &rest[STRIDE..];
         }
         for (needle, encoding) in found {
             let place = place();
@@ -232,12 +271,6 @@ impl Secrecy {
     }
 }
 
-fn window_of(bytes: &[u8]) -> u64 {
-    let mut window = [0; WINDOW];
-    window.copy_from_slice(bytes);
-    u64::from_le_bytes(window)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,6 +299,19 @@ mod tests {
             assert_eq!(found(hex::encode_upper(&plain).as_bytes()).as_deref(), Some("HEX"));
         }
         assert_eq!(found(&[7; 4096]), None);
+    }
+
+    #[test]
+    fn zeros_hide_nothing() {
+        for needle in [secret(), [&[0; 11][..], b"!"].concat(), vec![0; 12]] {
+            for (before, after) in (0..140).map(|lead| (lead, 140 - lead)) {
+                let mut secrecy = Secrecy::new();
+                secrecy.add("key", &needle);
+                let text = [&vec![0; before][..], &needle, &vec![0; after]].concat();
+                secrecy.scan(0, &text, || "here".to_owned());
+                assert_eq!(secrecy.leaks().len(), 1, "{before} zeros before");
+            }
+        }
     }
 
     #[test]

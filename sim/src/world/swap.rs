@@ -6,6 +6,9 @@ use kms::env::{BlockFile, Disk, OpenMode};
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use std::{collections::BTreeMap, fmt, io, path::PathBuf};
 
+/// Rows to write: key and stored bytes.
+type Writes = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// What swaps records in a store file. `draw` picks which.
 pub trait Swapper: Send {
     /// Path of the store file on the node's disk.
@@ -114,7 +117,7 @@ impl<C: RowCodec> Swapper for RedbSwapper<C> {
 
 impl<C: RowCodec> RedbSwapper<C> {
     /// An older version if one is known, in half of the draws; else two records.
-    fn choose(&self, rows: &Rows, draw: u64) -> (Swapped, Vec<(Vec<u8>, Vec<u8>)>) {
+    fn choose(&self, rows: &Rows, draw: u64) -> (Swapped, Writes) {
         let mut stale = Vec::new();
         for (key, (_, blob)) in rows {
             let older = self.older.get(key).into_iter().flatten().filter(|old| *old != blob);

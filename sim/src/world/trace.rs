@@ -2,6 +2,7 @@
 //! checkpoint of the hash every thousand events, and one line per event when somebody asked for lines.
 //! It is a fingerprint against accidents, not a cryptographic commitment.
 
+use super::tally::Tally;
 use std::{collections::VecDeque, fmt::Write as _, io};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -28,6 +29,7 @@ struct Event {
 pub(super) struct Trace {
     hash: Xxh3,
     events: u64,
+    tally: Tally,
     tail: VecDeque<Event>,
     checkpoints: Vec<u64>,
     sink: Option<Box<dyn io::Write + Send>>,
@@ -40,6 +42,7 @@ impl Trace {
         Trace {
             hash: Xxh3::new(),
             events: 0,
+            tally: Tally::default(),
             tail: VecDeque::with_capacity(TAIL_EVENTS),
             checkpoints: Vec::new(),
             sink: None,
@@ -71,14 +74,16 @@ impl Trace {
         bytes: &[u8],
         text: Option<&str>,
     ) {
+        let size = bytes.len() + text.map_or(0, str::len);
+        let kind_hash = self.tally.count(kind, size).hash;
         let mut head = [0; 48];
         head[0..8].copy_from_slice(&at_ns.to_le_bytes());
-        head[8..16].copy_from_slice(&xxh3_64(kind.as_bytes()).to_le_bytes());
+        head[8..16].copy_from_slice(&kind_hash.to_le_bytes());
         head[16..20].copy_from_slice(&(from as u32).to_le_bytes());
         head[20..24].copy_from_slice(&(to as u32).to_le_bytes());
         head[24..32].copy_from_slice(&a.to_le_bytes());
         head[32..40].copy_from_slice(&b.to_le_bytes());
-        head[40..48].copy_from_slice(&((bytes.len() + text.map_or(0, str::len)) as u64).to_le_bytes());
+        head[40..48].copy_from_slice(&(size as u64).to_le_bytes());
         self.hash.update(&head);
         self.hash.update(bytes);
         self.hash.update(text.unwrap_or_default().as_bytes());
@@ -135,6 +140,10 @@ impl Trace {
 
     pub(super) fn events(&self) -> u64 {
         self.events
+    }
+
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     pub(super) fn checkpoints(&self) -> Vec<u64> {

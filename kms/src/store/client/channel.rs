@@ -201,6 +201,7 @@ impl Talk<'_> {
         let limits = &self.keeper.knowledge.limits;
         let (ping, detection) = (ms(limits.ping_ms), ms(limits.detection_ms));
         let mut next_ping = env.now();
+        let mut alarm = env.clock.sleep_until(next_ping);
         loop {
             let now = env.now();
             if now.since(self.heard) > detection {
@@ -208,6 +209,7 @@ impl Talk<'_> {
             }
             let outgoing = if now >= next_ping {
                 next_ping = now + ping;
+                alarm = env.clock.sleep_until(next_ping);
                 self.call += 1;
                 self.pings.push_back((self.call, now));
                 Some(Body::Ping(self.call))
@@ -237,7 +239,10 @@ impl Talk<'_> {
                         }
                         None => return "the host is stopping".to_owned(),
                     },
-                    () = env.clock.sleep_until(next_ping) => None,
+                    () = alarm.as_mut() => {
+                        alarm = env.clock.sleep_until(next_ping);
+                        None
+                    }
                 }
             };
             if let Some(body) = outgoing {

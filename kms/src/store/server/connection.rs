@@ -18,6 +18,7 @@ use crate::{
         message::{
             Body, Commit, ENVELOPE_VERSION, Empty, Envelope, Fate, KeyringObject, NotDone, NotRead, Pong,
         },
+        silence::Silence,
         tls::{Peer, PeerRole},
     },
 };
@@ -48,17 +49,17 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let (read, mut write) = tokio::io::split(stream);
     let mut reader = FrameReader::new(read);
     let mut answers = FuturesUnordered::new();
-    let idle = ms(CONNECTION_IDLE_MS);
+    let mut silence = Silence::new(behind.env.clone(), ms(CONNECTION_IDLE_MS));
     loop {
+        silence.restart();
         let outgoing = tokio::select! {
             biased;
             Some(answer) = answers.next(), if !answers.is_empty() => answer,
-            frame = behind.env.timeout(idle, reader.next()), if answers.len() < HOST_REQUESTS_MAX => {
+            frame = reader.next(), if answers.len() < HOST_REQUESTS_MAX => {
                 let envelope = match frame {
-                    Ok(Ok(Some(envelope))) => envelope,
-                    Ok(Ok(None)) => return "closed by the peer".to_owned(),
-                    Ok(Err(error)) => return error.to_string(),
-                    Err(_) => return "the peer is silent".to_owned(),
+                    Ok(Some(envelope)) => envelope,
+                    Ok(None) => return "closed by the peer".to_owned(),
+                    Err(error) => return error.to_string(),
                 };
                 if envelope.version != ENVELOPE_VERSION || envelope.region != behind.region {
                     return "another version or region".to_owned();
@@ -76,6 +77,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     continue;
                 }
             }
+            () = silence.lasted(), if answers.len() < HOST_REQUESTS_MAX => return "the peer is silent".to_owned(),
         };
         if let Err(error) = send(&behind.env, &mut write, &outgoing).await {
             return error;

@@ -134,6 +134,7 @@ async fn carry<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     let mut number = 0;
     let mut heard = env.now();
     let mut next_ping = env.now();
+    let mut alarm = env.clock.sleep_until(next_ping);
     loop {
         let now = env.now();
         if now.since(heard) > detection {
@@ -143,6 +144,7 @@ async fn carry<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             number += 1;
             sent.push_back((number, now));
             next_ping = now + ping;
+            alarm = env.clock.sleep_until(next_ping);
             if let Err(end) = say(shared, write, Body::Ping(number)).await {
                 return end;
             }
@@ -171,7 +173,7 @@ async fn carry<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
                     return LinkEnd::Dropped;
                 }
             }
-            () = env.clock.sleep_until(next_ping) => {}
+            () = alarm.as_mut() => alarm = env.clock.sleep_until(next_ping),
         }
     }
 }

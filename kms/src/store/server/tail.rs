@@ -12,6 +12,7 @@ use crate::{
     wire::{
         frame::{self, FrameReader},
         message::{Append, Body, Entries, Envelope, Hello, Pong, Welcome},
+        silence::Silence,
     },
 };
 use std::{collections::VecDeque, convert::Infallible, sync::Arc};
@@ -83,10 +84,12 @@ impl Tail {
         write: &mut W,
         mut fence: watch::Receiver<u64>,
     ) -> Result<Infallible, String> {
-        let silence = ms(self.shared.config.limits.detection_ms * 2);
+        let mut silence =
+            Silence::new(self.shared.env.clone(), ms(self.shared.config.limits.detection_ms * 2));
         let mut queue: VecDeque<Append> = VecDeque::new();
         let mut working: Option<BoxFuture<'static, Result<Body, String>>> = None;
         loop {
+            silence.restart();
             if working.is_none()
                 && let Some(next) = queue.pop_front()
             {
@@ -104,15 +107,15 @@ impl Tail {
                     working = None;
                     Some(done?)
                 }
-                frame = self.shared.env.timeout(silence, reader.next()) => {
+                frame = reader.next() => {
                     let envelope = match frame {
-                        Ok(Ok(Some(envelope))) => envelope,
-                        Ok(Ok(None)) => return Err("closed by the head".to_owned()),
-                        Ok(Err(error)) => return Err(error.to_string()),
-                        Err(_) => return Err("the head is silent".to_owned()),
+                        Ok(Some(envelope)) => envelope,
+                        Ok(None) => return Err("closed by the head".to_owned()),
+                        Err(error) => return Err(error.to_string()),
                     };
                     self.handle(envelope, &mut queue).await?
                 }
+                () = silence.lasted() => return Err("the head is silent".to_owned()),
             };
             if let Some(body) = answer {
                 self.say(write, body).await?;

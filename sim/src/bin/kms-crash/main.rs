@@ -52,7 +52,7 @@ struct Args {
     /// Seed of who is killed when, and of the load [default: drawn, and printed]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// The region is made in DIR/crash-<seed>, which is left behind only if something is found
+    /// The region is made in `DIR/crash-SEED`, which is left behind only if something is found
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }

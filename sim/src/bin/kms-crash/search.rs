@@ -19,7 +19,10 @@ const PRIVATE: [&str; 2] = ["root.key", "node.key"];
 
 /// The secrets of a run, collected while it runs. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Needles(Arc<Mutex<Vec<(String, Vec<u8>)>>>);
+pub struct Needles(Arc<Mutex<Labelled>>);
+
+/// Secrets, each after its label.
+type Labelled = Vec<(String, Vec<u8>)>;
 
 impl Needles {
     /// Remembers a secret.

@@ -45,6 +45,10 @@ impl Pages {
             if self.pages.len() <= page {
                 self.pages.resize(page + 1, None);
             }
+            if let Ok(whole) = Page::try_from(&data[range.clone()]) {
+                self.pages[page] = Some(Arc::new(whole));
+                return;
+            }
             let slot = self.pages[page].get_or_insert_with(|| Arc::new([0; PAGE_BYTES]));
             let length = range.len();
             Arc::make_mut(slot)[within..within + length].copy_from_slice(&data[range]);
