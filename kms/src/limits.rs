@@ -71,6 +71,8 @@ pub struct Limits {
     pub read_attempt_ms: u64,
     /// Largest pause between attempts to reconnect.
     pub backoff_max_ms: u64,
+    /// Longest attempt to connect to another node, handshake included.
+    pub connect_ms: u64,
     /// Pongs in a row for a link to count as up.
     pub pongs_for_up: u32,
     /// Interval of the entry's health checks.
@@ -95,7 +97,8 @@ impl Default for Limits {
             queue_ms: 250,
             write_deadline_ms: 2_000,
             read_attempt_ms: 500,
-            backoff_max_ms: 1_000,
+            backoff_max_ms: 500,
+            connect_ms: 1_000,
             pongs_for_up: 3,
             entry_check_ms: 250,
             entry_misses: 2,
@@ -129,12 +132,21 @@ impl Limits {
             (self.pongs_for_up > 0, "pongs_for_up must be positive"),
             (self.entry_misses > 0, "entry_misses must be positive"),
             (self.entry_check_ms > 0, "entry_check_ms must be positive"),
+            (self.connect_ms > 0, "connect_ms must be positive"),
             (self.connections_max > 0, "connections_max must be positive"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
             Some((_, rule)) => Err(BadLimits(rule)),
             None => Ok(()),
         }
+    }
+}
+
+impl Limits {
+    /// Longest time in which a node finds another that has come back, and the entry hears of it: one attempt
+    /// to connect, one pause, one health check, and one more of each small thing.
+    pub const fn reunion(&self) -> Duration {
+        ms(self.connect_ms + self.backoff_max_ms + 2 * self.entry_check_ms)
     }
 }
 

@@ -152,8 +152,7 @@ impl Shared {
             let Some(host) = self.choose() else {
                 break;
             };
-            let grace = ms(self.limits.entry_check_ms * u64::from(self.limits.entry_misses));
-            let left = self.hosts.left(&self.env, host, grace);
+            let left = self.hosts.left(&self.env, host, self.limits.reunion());
             let address = self.hosts.address(host);
             let span = ms(self.limits.entry_check_ms);
             match self.env.timeout(span, self.env.net.connect(address)).await {

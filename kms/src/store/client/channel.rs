@@ -134,7 +134,7 @@ impl Keeper {
     }
 
     async fn connection(&self) -> String {
-        let limit = ms(self.knowledge.limits.backoff_max_ms);
+        let limit = ms(self.knowledge.limits.connect_ms);
         let connect = async {
             let stream = self.env.net.connect(&self.address).await?;
             let expected = Expected { role: PeerRole::Database, zone: Some(self.zone) };

@@ -69,7 +69,7 @@ async fn link(
         let stream = env.net.connect(address).await?;
         tls.connect(stream, &Expected { role: PeerRole::Database, zone: Some(Zone::B) }).await
     };
-    let (stream, _peer) = match env.timeout(ms(limits.backoff_max_ms), connect).await {
+    let (stream, _peer) = match env.timeout(ms(limits.connect_ms), connect).await {
         Ok(Ok(connected)) => connected,
         Ok(Err(error)) => return LinkEnd::Connect(error),
         Err(_) => return LinkEnd::Deadline,
@@ -77,7 +77,7 @@ async fn link(
     let (read, mut write) = tokio::io::split(stream);
     let mut reader = FrameReader::new(read);
     let greet = greet(shared, &mut reader, &mut write);
-    let (nonce, tail) = match env.timeout(ms(limits.backoff_max_ms), greet).await {
+    let (nonce, tail) = match env.timeout(ms(limits.connect_ms), greet).await {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(end)) => return end,
         Err(_) => return LinkEnd::Deadline,
