@@ -19,7 +19,7 @@ pub trait Actions {
     fn now(&self) -> Micros;
     /// All node names, sorted.
     fn nodes(&self) -> Vec<String>;
-    /// Whether the node's process runs.
+    /// Whether the node's process runs, and was not asked to stop.
     fn is_up(&self, node: &str) -> bool;
     /// Ends the process; the disk keeps all writes; peers see the connections end.
     fn kill(&self, node: &str);
@@ -30,7 +30,8 @@ pub trait Actions {
     fn power_cut_after(&self, node: &str, operations: u64);
     /// Withdraws [`Actions::power_cut_after`] if it has not struck yet.
     fn cancel_power_cut(&self, node: &str);
-    /// Starts the process (a new incarnation) if it is down.
+    /// Starts the process (a new incarnation) if it is down; one that was asked to stop and has not is killed
+    /// first.
     fn boot(&self, node: &str);
     /// Asks the process to stop cleanly; it is down afterwards.
     fn shutdown(&self, node: &str);

@@ -23,6 +23,15 @@ struct State {
     losses: u64,
 }
 
+/// Why a client leaves its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// The host is given up.
+    Lost,
+    /// It lives and cannot serve, and another can.
+    ForBetter,
+}
+
 /// What a host is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Standing {
@@ -67,7 +76,7 @@ impl Hosts {
         env: &Env,
         host: usize,
         grace: Duration,
-    ) -> impl Future<Output = ()> + Send + use<> {
+    ) -> impl Future<Output = Left> + Send + use<> {
         let mut states = self.states.subscribe();
         let losses = states.borrow()[host].losses;
         let env = env.clone();
@@ -80,12 +89,13 @@ impl Hosts {
             loop {
                 let changed = states.wait_for(|states| lost(states) || better(states)).await;
                 if changed.is_ok_and(|states| lost(&states)) {
-                    return;
+                    return Left::Lost;
                 }
                 let changed = states.wait_for(|states| lost(states) || !better(states));
                 match env.timeout(grace, changed).await {
-                    Ok(Ok(states)) if !lost(&states) => {}
-                    _ => return,
+                    Ok(Ok(states)) if lost(&states) => return Left::Lost,
+                    Ok(Ok(_)) => {}
+                    Ok(Err(_)) | Err(_) => return Left::ForBetter,
                 }
             }
         }

@@ -12,7 +12,8 @@ use crate::{
     limits::{Limits, ms},
     wire::tls::NodeTls,
 };
-use health::Hosts;
+use health::{Hosts, Left};
+use pass::Traffic;
 use std::{
     io,
     sync::{
@@ -157,10 +158,19 @@ impl Shared {
             let span = ms(self.limits.entry_check_ms);
             match self.env.timeout(span, self.env.net.connect(address)).await {
                 Ok(Ok(stream)) => {
+                    let traffic = Traffic::new();
+                    let leave = async {
+                        if left.await == Left::ForBetter {
+                            // Nobody hurries: what was asked is answered first, if it is answered at all.
+                            let patience = ms(self.limits.entry_check_ms);
+                            let _ = self.env.timeout(patience, traffic.rests(&self.env)).await;
+                        }
+                    };
+                    let idle = ms(self.limits.client_idle_ms);
                     tokio::select! {
                         biased;
-                        () = left => {}
-                        () = pass::pass(&self.env, client, stream, ms(self.limits.client_idle_ms)) => {}
+                        () = leave => {}
+                        () = pass::pass(&self.env, client, stream, idle, &traffic) => {}
                     }
                     return;
                 }

@@ -17,7 +17,7 @@ impl Actions for World {
     }
 
     fn is_up(&self, node: &str) -> bool {
-        self.0.find(node).life().is_some()
+        self.0.find(node).life().is_some_and(|life| !life.was_asked_to_stop())
     }
 
     fn kill(&self, node: &str) {

@@ -51,6 +51,11 @@ struct Stopping {
 }
 
 impl Life {
+    /// Whether somebody wants it to end.
+    pub(super) fn was_asked_to_stop(&self) -> bool {
+        locked(&self.stop).asked
+    }
+
     fn new(node: usize, number: u64) -> Arc<Life> {
         Arc::new(Life {
             node,
@@ -182,11 +187,16 @@ impl Inner {
 
     /// Starts the process.
     pub(super) fn boot(self: &Arc<Self>, node: &Arc<Node>) {
-        let (life, main, was_off) = {
-            let mut state = locked(&node.state);
-            if state.life.is_some() {
+        if let Some(life) = node.life() {
+            if !life.was_asked_to_stop() {
                 return;
             }
+            // Asked to stop and not done yet (perhaps it is paused): whoever starts it again does not wait.
+            self.end(&life, Stop::Kill);
+        }
+        let (life, main, was_off) = {
+            let mut state = locked(&node.state);
+            assert!(state.life.is_none(), "a node has one life at a time");
             let Some(main) = state.main.clone() else {
                 panic!("node {} has no main to boot", node.spec.name)
             };
