@@ -3,7 +3,7 @@
 use kms::env::{Env, OpenMode};
 use kms_sim::{
     actions::{Actions, CutMode},
-    history::{Stop, What},
+    history::{Stop, What, WorldEvent},
     world::{NodeSpec, World, run},
 };
 use std::{
@@ -218,15 +218,21 @@ fn shutdown_is_asked_for() {
         world.boot("db");
         world.sleep_us(1_000).await;
         world.shutdown("db");
-        assert!(world.is_up("db"));
+        assert!(!world.is_up("db"), "asked to stop is not up");
+        let down = What::Down { node: "db".to_owned(), how: Stop::Shutdown };
+        let is_down = |event: &WorldEvent| event.what == down;
+        assert!(!world.events().iter().any(is_down), "but it has its time");
         world.sleep_us(40_000).await;
         assert!(!world.is_up("db"));
-        assert!(
-            world
-                .events()
-                .iter()
-                .any(|event| { event.what == What::Down { node: "db".to_owned(), how: Stop::Shutdown } })
-        );
+        assert!(world.events().iter().any(is_down));
+        // One that is started again before it has stopped does not stop the new one.
+        world.boot("db");
+        world.sleep_us(1_000).await;
+        world.shutdown("db");
+        world.boot("db");
+        assert!(world.is_up("db"));
+        world.sleep_us(40_000).await;
+        assert!(world.is_up("db"));
     });
 }
 
