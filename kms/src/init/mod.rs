@@ -9,6 +9,7 @@ mod install;
 mod layout;
 mod region;
 
+pub use crate::store::engine::KEYRING_DIR;
 pub use install::{install, write_files};
 pub use region::plan_region;
 
@@ -28,8 +29,6 @@ use uuid::Uuid;
 pub const NODE_FILE: &str = "node.toml";
 /// Name of a database's store directory.
 pub const DATA_DIR: &str = "data";
-/// Name of the directory of sealed domain keys, beside the store.
-pub const KEYRING_DIR: &str = "keyring";
 /// Default port of the REST endpoint.
 pub const REST_PORT: u16 = 8443;
 /// Default port of node-to-node traffic.
