@@ -221,6 +221,8 @@ pub enum What {
     Swapped { node: String, keys: Vec<String> },
     /// A node's process ended by itself (a panic, or an error): always a finding.
     Exited { node: String, why: String },
+    /// Blocking work of a node panicked, and the process lived on: always a finding.
+    Panicked { node: String, text: String },
     /// A probe: something a checker wants to count (see `check`).
     Probe { name: String, node: String },
 }

@@ -1,4 +1,5 @@
-//! No process ends by itself, no answer is an internal error or unreadable, and with honest disks nothing happens that the
+//! No process ends by itself, none panics (nor lives on after a panic in blocking work, as databases do by opening their
+//! store again: that would hide a broken assertion), no answer is an internal error or unreadable, and with honest disks nothing happens that the
 //! protocol calls loud. Not a promise to customers: a finding about the service in any run.
 //!
 //! Does not check: processes that hang (G2, G3 and G13 see that), memory, logs. Internal errors about keys
@@ -16,10 +17,21 @@ pub fn check(input: &CheckInput<'_>, _timeline: &Timeline) -> Verdict {
     verdict.exercised = input.topology.nodes.len() as u64;
     let swaps = Swaps::new(input.history);
     for event in &input.history.events {
-        if let What::Exited { node, why } = &event.what {
-            let kind = if why.contains("panic") { "panic" } else { "exited" };
-            let text = format!("{node} ended by itself at {} ms: {}", event.at / 1000, first_line(why));
-            verdict.broken(kind, &[], text);
+        let at = event.at / 1000;
+        match &event.what {
+            What::Exited { node, why } => {
+                let kind = if why.contains("panic") { "panic" } else { "exited" };
+                let text = format!("{node} ended by itself at {at} ms: {}", first_line(why));
+                verdict.broken(kind, &[], text);
+            }
+            What::Panicked { node, text } => {
+                verdict.broken(
+                    "panic",
+                    &[],
+                    format!("{node} lived through a panic at {at} ms: {}", first_line(text)),
+                );
+            }
+            _ => {}
         }
     }
     for (name, count) in input.probes.iter().filter(|(name, _)| name.starts_with("loud:")) {
@@ -69,11 +81,15 @@ mod tests {
         assert_held(&judged(&build));
         build.event(S, What::Exited { node: "db-a".into(), why: "thread panicked at x\nsecond line".into() });
         build.event(S, What::Exited { node: "db-b".into(), why: "cannot listen".into() });
+        build.event(S, What::Panicked { node: "db-b".into(), text: "the log has no holes".into() });
         build.probes.insert("loud:not-a-prefix".into(), 1);
         build.read("k", S, rejected(500));
         build.read("k", S, rejected(200));
         let verdict = judged(&build);
-        assert_eq!(kinds(&verdict), ["panic", "exited", "loud", "internal-error", "malformed-answer"]);
+        assert_eq!(
+            kinds(&verdict),
+            ["panic", "exited", "panic", "loud", "internal-error", "malformed-answer"]
+        );
         assert!(!verdict.violations[0].text.contains("second"));
     }
 

@@ -107,7 +107,7 @@ impl Timeline {
                 What::Cut { from, to } => cuts.on((from.clone(), to.clone()), at),
                 What::Joined { from, to } => cuts.off(&(from.clone(), to.clone()), at, false),
                 What::Probe { node, name } if name == SHUTDOWN_ASKED => leaving.on(node.clone(), at),
-                What::Swapped { .. } | What::Probe { .. } => {}
+                What::Swapped { .. } | What::Panicked { .. } | What::Probe { .. } => {}
             }
         }
         let (down, paused, cuts, leaving) = (down.spans(), paused.spans(), cuts.spans(), leaving.spans());

@@ -131,9 +131,14 @@ pub(super) struct Panic {
 
 impl Panic {
     fn new(payload: Box<dyn Any + Send>, task: &str) -> Panic {
-        let text = LAST_PANIC.take().unwrap_or_else(|| "panic".to_owned());
+        let text = last_panic().unwrap_or_else(|| "panic".to_owned());
         Panic { payload, text: format!("panic in task {task}: {text}") }
     }
+}
+
+/// Text and place of the last panic inside a node, once.
+pub(super) fn last_panic() -> Option<String> {
+    LAST_PANIC.take()
 }
 
 thread_local! {

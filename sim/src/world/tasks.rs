@@ -1,7 +1,14 @@
 //! Tasks and blocking work of one life of a node. Blocking work runs in one step, and then takes the
 //! simulated time its disk operations cost: nothing else of the world runs inside it.
 
-use super::{Inner, World, executor::Task, locked, node::Life, timer::Due};
+use super::{
+    Inner, World,
+    executor::{Task, last_panic},
+    locked,
+    node::Life,
+    timer::Due,
+};
+use crate::history::What;
 use kms::env::{Aborter, BoxFuture, Tasks};
 use std::{
     future::Future,
@@ -35,7 +42,18 @@ impl Tasks for NodeTasks {
             life.disk_cost_ns.store(0, Ordering::Relaxed);
             life.disk_slow.store(0, Ordering::Relaxed);
             *locked(&life.blocking) = Some(name);
+            // What a dying process says while its disk is fenced off is no finding.
+            let _ = last_panic();
             work();
+            if let Some(text) = last_panic()
+                && life.alive.load(Ordering::Relaxed)
+            {
+                let node = inner.node(life.node).spec.name.clone();
+                inner.record(
+                    life.node,
+                    What::Panicked { node, text: format!("panic in blocking work {name}: {text}") },
+                );
+            }
             *locked(&life.blocking) = None;
             let cost = life.disk_cost_ns.swap(0, Ordering::Relaxed);
             let until = inner.charge_disk(life.node, cost);

@@ -139,6 +139,7 @@ async fn incarnation(
     let (fatal, mut failed) = mpsc::unbounded_channel();
     let mut behind = Behind { member: None, env: env.clone(), region: config.region.clone() };
     let mut parts: FuturesUnordered<Task<()>> = FuturesUnordered::new();
+    let mut store_closed = None;
     match open(env, config).await {
         Err(why) => {
             // Until the next try: answer that nothing is served.
@@ -152,7 +153,9 @@ async fn incarnation(
         Ok(Some((engine, loaded))) => {
             tracing::info!(last = ?loaded.last, confirmed = ?loaded.confirmed, "store opened");
             let head = loaded.genesis.head;
-            let shared = Arc::new(Shared::new(env.clone(), config.clone(), engine, &loaded, fatal));
+            let (shared, closed) = Shared::new(env.clone(), config.clone(), engine, &loaded, fatal);
+            let shared = Arc::new(shared);
+            store_closed = Some(closed);
             let events = head.then(|| {
                 let (events, inbox) = mpsc::unbounded_channel();
                 parts.push(env.spawn("head", head::Head::new(shared.clone()).run(inbox)).abort_on_drop());
@@ -165,12 +168,16 @@ async fn incarnation(
         Ok(None) => tracing::error!("no store here: blank, serving nothing (`kms init` makes stores)"),
     }
     let end = accept(&behind, config, tls, listener, stopping, &mut failed, &mut parts).await;
-    // Every task holds the store: wait until all have let go, so that it can be opened again.
+    // Every task holds the store, and so does work on blocking threads whose task was aborted: wait until all have let go and
+    // the file is closed, so that it can be opened again.
     drop(behind);
     for part in parts.iter() {
         part.abort();
     }
     while parts.next().await.is_some() {}
+    if let Some(closed) = store_closed {
+        let _ = closed.await;
+    }
     end
 }
 

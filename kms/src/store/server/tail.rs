@@ -55,11 +55,18 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     if let Err(why) = tail.say(write, Body::Welcome(welcome)).await {
         return why;
     }
-    match tail.run(reader, write, fence).await {
-        Ok(never) => match never {},
-        Err(why) => why,
+    let mut working = None;
+    let Err(why) = tail.run(reader, write, fence, &mut working).await;
+    // An append that has begun ends, also when nobody waits for its confirmation any more: what is durable
+    // must show in `last` before the next link is welcomed (R6).
+    if let Some(append) = working {
+        let _ = append.await;
     }
+    why
 }
+
+/// An append under way.
+type Working = BoxFuture<'static, Result<Body, String>>;
 
 /// One link, from the tail's side.
 struct Tail {
@@ -83,17 +90,17 @@ impl Tail {
         reader: &mut FrameReader<R>,
         write: &mut W,
         mut fence: watch::Receiver<u64>,
+        working: &mut Option<Working>,
     ) -> Result<Infallible, String> {
         let mut silence =
             Silence::new(self.shared.env.clone(), ms(self.shared.config.limits.detection_ms * 2));
         let mut queue: VecDeque<Append> = VecDeque::new();
-        let mut working: Option<BoxFuture<'static, Result<Body, String>>> = None;
         loop {
             silence.restart();
             if working.is_none()
                 && let Some(next) = queue.pop_front()
             {
-                working = Some(Box::pin(append(self.shared.clone(), self.link, next)));
+                *working = Some(Box::pin(append(self.shared.clone(), self.link, next)));
             }
             let answer = tokio::select! {
                 biased;
@@ -104,7 +111,7 @@ impl Tail {
                         None => std::future::pending().await,
                     }
                 } => {
-                    working = None;
+                    *working = None;
                     Some(done?)
                 }
                 frame = reader.next() => {

@@ -14,9 +14,10 @@ use crate::{
 };
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// A batch that is in the head's log and not confirmed.
 #[derive(Debug)]
@@ -66,12 +67,19 @@ impl View {
     }
 }
 
+/// An open store. `_closed` goes after it: its receiver ends when the last holder, work on a blocking thread included, has let
+/// go and the file is closed.
+struct Open {
+    engine: Engine,
+    _closed: oneshot::Sender<Infallible>,
+}
+
 /// Everything the tasks of one incarnation of a database share.
 pub(super) struct Shared {
     pub(super) env: Env,
     pub(super) config: NodeConfig,
     pub(super) genesis: Genesis,
-    pub(super) engine: Arc<Engine>,
+    engine: Arc<Open>,
     view: Mutex<View>,
     /// Counts confirmations; readers wait on it.
     pub(super) confirmed: watch::Sender<u64>,
@@ -84,13 +92,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// The receiver ends when the store is closed: not before may it be opened again.
     pub(super) fn new(
         env: Env,
         config: NodeConfig,
         engine: Engine,
         loaded: &Loaded,
         fatal: mpsc::UnboundedSender<String>,
-    ) -> Shared {
+    ) -> (Shared, oneshot::Receiver<Infallible>) {
         let pending =
             loaded.pending.clone().map(|entry| Arc::new(Pending { changes: entry.changes(), entry }));
         // A Member counts as joined once open; an epoch not known active serves nothing (R8, R10).
@@ -104,17 +113,19 @@ impl Shared {
             loud: None,
         };
         assert!(view.confirmed.seq <= view.last.seq, "confirmed <= last");
-        Shared {
+        let (open, closed) = oneshot::channel();
+        let shared = Shared {
             env,
             config,
             genesis: loaded.genesis.clone(),
-            engine: Arc::new(engine),
+            engine: Arc::new(Open { engine, _closed: open }),
             view: Mutex::new(view),
             confirmed: watch::Sender::new(loaded.confirmed.seq),
             link: watch::Sender::new(0),
             writer: tokio::sync::Mutex::new(()),
             fatal,
-        }
+        };
+        (shared, closed)
     }
 
     pub(super) fn view(&self) -> MutexGuard<'_, View> {
@@ -160,8 +171,8 @@ impl Shared {
         name: &'static str,
         work: impl FnOnce(&Engine) -> Result<T, EngineError> + Send + 'static,
     ) -> Result<T, EngineError> {
-        let engine = self.engine.clone();
-        let done = self.env.blocking(name, move || work(&engine)).await;
+        let open = self.engine.clone();
+        let done = self.env.blocking(name, move || work(&open.engine)).await;
         let result = done.unwrap_or_else(|_| {
             Err(EngineError::Io(std::io::Error::other(format!("storage panicked in {name}"))))
         });
