@@ -174,9 +174,35 @@ impl Timeline {
             write.insert(start);
             path.insert(start);
         }
+        path.extend(self.left_by_clients(topology));
         self.write_loss_starts = write.into_iter().collect();
         self.path_loss_starts = path.into_iter().collect();
         self.loss_starts = all.into_iter().collect();
+    }
+
+    /// When a host was cut off from every database while another host that lives was not: to its clients it is lost, and they
+    /// are moved to the other.
+    fn left_by_clients(&self, topology: &Topology) -> Vec<Micros> {
+        let databases: Vec<&str> =
+            topology.nodes.keys().map(String::as_str).filter(|name| topology.is_database(name)).collect();
+        let hosts: Vec<&str> = topology.of_kind(NodeKind::Host).collect();
+        let out_of_reach = |host: &str, database: &str| {
+            Spans::union(self.unavailable.get(database).into_iter().chain(self.cut_between(host, database)))
+        };
+        let stranded = |host: &str| {
+            let each = databases.iter().map(|database| out_of_reach(host, database));
+            each.reduce(|all, next| all.intersect(&next)).unwrap_or_default()
+        };
+        let no_use: Vec<Spans> = hosts
+            .iter()
+            .map(|host| Spans::union(self.unavailable.get(*host).into_iter().chain([&stranded(host)])))
+            .collect();
+        let all_no_use = no_use.iter().cloned().reduce(|all, next| all.intersect(&next)).unwrap_or_default();
+        let better_elsewhere = all_no_use.complement();
+        hosts
+            .iter()
+            .flat_map(|host| stranded(host).intersect(&better_elsewhere).starts().collect::<Vec<_>>())
+            .collect()
     }
 
     /// A host that is back is within reach once the entry has asked it: a question that was on its way to the
@@ -276,7 +302,8 @@ impl Timeline {
         &self.write_loss_starts
     }
 
-    /// Begins of whatever hurts the way from clients to hosts: hosts, the entry, links that end outside.
+    /// Begins of whatever hurts the way from clients to hosts that can serve: hosts, the entry, links that end outside, hosts cut
+    /// off from every database while others are not.
     pub fn path_loss_starts(&self) -> &[Micros] {
         &self.path_loss_starts
     }
@@ -461,6 +488,24 @@ mod tests {
         assert_eq!(timeline.worst_loss(29 * S, 31 * S), Loss::Database);
         assert_eq!(timeline.worst_loss(41 * S, 41 * S), Loss::Zone);
         assert_eq!(timeline.worst_loss(61 * S, 61 * S), Loss::Beyond);
+    }
+
+    #[test]
+    fn a_host_cut_off_from_every_database_is_left_while_another_is_not() {
+        let mut build = Build::new();
+        build
+            .cut("host-a1", "db-b", 10 * S)
+            .joined("host-a1", "db-b", 20 * S)
+            .down("db-a", 12 * S)
+            .up("db-a", 30 * S);
+        assert_eq!(timeline(&build).path_loss_starts(), [12 * S]);
+        // Nowhere is better: nobody is moved; until another host has a database again.
+        let mut build = Build::new();
+        build.down("db-a", 10 * S).down("db-b", 11 * S).cut("host-a1", "db-b", 12 * S).up("db-b", 20 * S);
+        assert_eq!(timeline(&build).path_loss_starts(), [20 * S]);
+        let mut build = Build::new();
+        build.down("db-a", 10 * S).down("db-b", 11 * S).up("db-b", 20 * S);
+        assert_eq!(timeline(&build).path_loss_starts(), [0_u64; 0]);
     }
 
     #[test]

@@ -215,21 +215,13 @@ fn other_faults(plan: &Plan, played: &Played) -> Vec<OtherFault> {
 /// CPU seconds and peak resident KiB of this process, as the kernel says; 0 where it does not. Read from files:
 /// the simulator answers the clock functions of libc with simulated time.
 fn process_figures() -> (f64, u64) {
-    let stat = crate::library::read(Path::new("/proc/self/stat")).unwrap_or_default();
-    // The command name may hold anything but ends with the last parenthesis; utime and stime are then the
-    // 12th and 13th fields, in hundredths of a second (proc(5); USER_HZ is 100 on every Linux platform we build for).
-    let fields: Vec<u64> = stat
-        .rsplit_once(')')
-        .map(|(_, rest)| {
-            rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect()
-        })
-        .unwrap_or_default();
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     let status = crate::library::read(Path::new("/proc/self/status")).unwrap_or_default();
     let peak = status
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok())
         .unwrap_or(0);
-    (fields.iter().sum::<u64>() as f64 / 100.0, peak)
+    (used.tv_sec as f64 + used.tv_nsec as f64 / 1e9, peak)
 }
 
 /// Leaves plan, history, trace tail and verdicts of a failed run in a folder.

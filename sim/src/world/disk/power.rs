@@ -18,6 +18,7 @@ fn apply(change: FileChange, to: &mut Pages, kept: u64, stream: &mut Stream) {
             }
         }
         FileChange::Write { offset, data } => {
+            let data = data.bytes();
             let mut start = 0;
             while start < data.len() {
                 let at = offset + start as u64;

@@ -45,14 +45,18 @@ impl Pages {
             if self.pages.len() <= page {
                 self.pages.resize(page + 1, None);
             }
-            if let Ok(whole) = Page::try_from(&data[range.clone()]) {
-                self.pages[page] = Some(Arc::new(whole));
-                return;
-            }
             let slot = self.pages[page].get_or_insert_with(|| Arc::new([0; PAGE_BYTES]));
             let length = range.len();
             Arc::make_mut(slot)[within..within + length].copy_from_slice(&data[range]);
         });
+    }
+
+    /// Puts one whole page in its place, which must lie inside the length.
+    fn put(&mut self, page: usize, bytes: Arc<Page>) {
+        if self.pages.len() <= page {
+            self.pages.resize(page + 1, None);
+        }
+        self.pages[page] = Some(bytes);
     }
 
     pub(super) fn set_len(&mut self, len: u64) {
@@ -83,8 +87,23 @@ fn each_page(offset: u64, len: usize, mut visit: impl FnMut(usize, usize, std::o
 
 /// A change of a file that a power cut may lose.
 pub(super) enum FileChange {
-    Write { offset: u64, data: Vec<u8> },
+    Write { offset: u64, data: Data },
     SetLen(u64),
+}
+
+/// What was written. A database writes whole pages most of the time; they are shared with the cached bytes.
+pub(super) enum Data {
+    Page(Arc<Page>),
+    Bytes(Vec<u8>),
+}
+
+impl Data {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Data::Page(page) => &page[..],
+            Data::Bytes(bytes) => bytes,
+        }
+    }
 }
 
 /// A change of a directory that a power cut may lose.
@@ -333,8 +352,17 @@ impl Tree {
             cached.set_len(end);
             log.push(FileChange::SetLen(end));
         }
-        cached.write(offset, data);
-        log.push(FileChange::Write { offset, data: data.to_vec() });
+        let whole = offset.is_multiple_of(PAGE_BYTES as u64) && data.len() == PAGE_BYTES;
+        let data = if whole {
+            let mut page = Arc::new([0; PAGE_BYTES]);
+            Arc::make_mut(&mut page).copy_from_slice(data);
+            cached.put((offset / PAGE_BYTES as u64) as usize, page.clone());
+            Data::Page(page)
+        } else {
+            cached.write(offset, data);
+            Data::Bytes(data.to_vec())
+        };
+        log.push(FileChange::Write { offset, data });
         Ok(())
     }
 
@@ -353,7 +381,7 @@ impl Tree {
             match change {
                 FileChange::SetLen(len) => durable.set_len(len),
                 FileChange::Write { offset, data } => {
-                    each_page(offset, data.len(), |page, _, _| {
+                    each_page(offset, data.bytes().len(), |page, _, _| {
                         let now = cached.pages.get(page).cloned().flatten();
                         if now.is_some() && durable.pages.len() <= page {
                             durable.pages.resize(page + 1, None);
@@ -466,7 +494,7 @@ impl Tree {
             }
             for change in log {
                 if let FileChange::Write { data, .. } = change {
-                    visit(&inode.path, data);
+                    visit(&inode.path, data.bytes());
                 }
             }
         }
