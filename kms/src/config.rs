@@ -17,6 +17,8 @@ pub enum Role {
     Database,
     /// TCP pass-through from clients to the hosts of both zones.
     Entry,
+    /// Knows which epoch is current; in a region other than the main one.
+    Witness,
 }
 
 impl Role {
@@ -26,6 +28,7 @@ impl Role {
             Role::Host => "host",
             Role::Database => "database",
             Role::Entry => "entry",
+            Role::Witness => "witness",
         }
     }
 }
@@ -79,9 +82,9 @@ pub struct NodeConfig {
     pub zone: Option<Zone>,
     /// Unique name of the node, such as `host-a1`.
     pub node_id: String,
-    /// Where a database keeps its store; unused by other roles.
+    /// Where a database keeps its store, and a witness its file; unused by other roles.
     pub data_dir: PathBuf,
-    /// Node-to-node address (8444 by default). Databases need one.
+    /// Node-to-node address (8444 by default). Databases and the witness need one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
     /// Client-facing address (8443 by default). Hosts and entries need one.
@@ -96,6 +99,9 @@ pub struct NodeConfig {
     /// CA of the clients' access certificates, PEM (hosts only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_ca: Option<PathBuf>,
+    /// Certificate of the operator, whose signed statements change epochs (databases and the witness).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator_cert: Option<PathBuf>,
     /// Root key file (hosts only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_key: Option<PathBuf>,
@@ -160,7 +166,9 @@ impl NodeConfig {
         for field in [&mut config.data_dir, &mut config.cert, &mut config.key, &mut config.node_ca] {
             *field = dir.join(&*field);
         }
-        for field in [&mut config.access_ca, &mut config.root_key].into_iter().flatten() {
+        for field in
+            [&mut config.access_ca, &mut config.root_key, &mut config.operator_cert].into_iter().flatten()
+        {
             *field = dir.join(&*field);
         }
         Ok(config)
@@ -187,10 +195,16 @@ impl NodeConfig {
             Role::Database => {
                 needs(self.zone.is_some(), "zone")?;
                 needs(self.listen.is_some(), "listen")?;
+                needs(self.operator_cert.is_some(), "operator_cert")?;
+                needs(self.peers.witness.is_some(), "peers.witness")?;
                 match self.zone {
                     Some(Zone::A) => needs(self.peers.tail.is_some(), "peers.tail"),
                     _ => needs(self.peers.head.is_some(), "peers.head"),
                 }
+            }
+            Role::Witness => {
+                needs(self.listen.is_some(), "listen")?;
+                needs(self.operator_cert.is_some(), "operator_cert")
             }
             Role::Entry => {
                 needs(self.rest_listen.is_some(), "rest_listen")?;

@@ -39,10 +39,15 @@ pub const HEAD_MAX_BYTES: usize = 16 << 10;
 pub const KEEP_ALIVE_MS: u64 = 75_000;
 /// How long requests in flight may take to end when a host is asked to stop.
 pub const DRAIN_MS: u64 = 5_000;
+/// Fewest entries that leave the log at a time: dropping them costs a commit some milliseconds.
+pub const LOG_TRUNCATE_STEP: u64 = 1_024;
+/// Part of a fill, bytes of its rows.
+pub const FILL_PART_BYTES: usize = 1 << 20;
 /// Page cache of a database, bytes.
 pub const STORE_CACHE_BYTES: usize = 16 << 20;
 
 const _: () = assert!(BATCH_MAX_BYTES * 2 <= FRAME_MAX_BYTES);
+const _: () = assert!((FILL_PART_BYTES + RECORD_MAX_BYTES) * 2 <= FRAME_MAX_BYTES);
 const _: () = assert!(RECORD_MAX_BYTES <= TRANSACTION_MAX_BYTES);
 // Keys and versions of a full transaction come on top of its blobs: it always fits in a batch.
 const _: () = assert!(
@@ -85,6 +90,10 @@ pub struct Limits {
     pub handshake_ms: u64,
     /// Connections a node accepts at a time.
     pub connections_max: u32,
+    /// Confirmed entries that a database keeps in its log: how much its peer may forget and still be helped.
+    pub log_keep_entries: u64,
+    /// How fast a database sends its records to one that is filled, bytes per second; 0 = as fast as it can.
+    pub fill_bytes_per_s: u64,
 }
 
 impl Default for Limits {
@@ -105,6 +114,8 @@ impl Default for Limits {
             client_idle_ms: 10_000,
             handshake_ms: 5_000,
             connections_max: 1_024,
+            log_keep_entries: 65_536,
+            fill_bytes_per_s: 0,
         }
     }
 }
@@ -134,6 +145,7 @@ impl Limits {
             (self.entry_check_ms > 0, "entry_check_ms must be positive"),
             (self.connect_ms > 0, "connect_ms must be positive"),
             (self.connections_max > 0, "connections_max must be positive"),
+            (self.log_keep_entries > 0, "log_keep_entries must be positive"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
             Some((_, rule)) => Err(BadLimits(rule)),

@@ -4,14 +4,16 @@
 use crate::{
     api::rest::{self, RestServer, ServeError},
     config::{ConfigError, NodeConfig, Role},
+    crypto::OperatorVerifier,
     entry::{self, Entry, EntryError},
     env::Env,
     store::{
         client::StoreClient,
         server::{self, DatabaseNode},
+        witness::{self, WitnessNode},
     },
     vault::{RootKey, RootKeyError},
-    wire::tls::{NodeTls, TlsError},
+    wire::tls::{NodeTls, TlsError, load_operator},
 };
 use std::{io, path::Path, sync::Arc};
 
@@ -27,7 +29,7 @@ pub enum NodeError {
     /// The root key of a host.
     #[error(transparent)]
     RootKey(#[from] RootKeyError),
-    /// The node address of a database.
+    /// The node address of a database or witness.
     #[error("cannot listen on {0}: {1}")]
     Listen(String, io::Error),
     /// The REST endpoint of a host.
@@ -57,6 +59,7 @@ pub struct Running {
 
 enum Kind {
     Database(DatabaseNode),
+    Witness(WitnessNode),
     Host(RestServer),
     Entry(Entry),
 }
@@ -71,6 +74,7 @@ pub async fn serve(env: Env, config_path: &Path) -> Result<Running, NodeError> {
     tracing::info!(node = config.node_id, role = config.role.word(), region = config.region, "starting");
     let kind = match config.role {
         Role::Database => Kind::Database(database(env, config, tls).await?),
+        Role::Witness => Kind::Witness(witness(env, config, tls).await?),
         Role::Host => Kind::Host(host(env, &config, tls).await?),
         Role::Entry => Kind::Entry(entry::serve(&env, &config, tls).await?),
     };
@@ -81,8 +85,19 @@ pub async fn serve(env: Env, config_path: &Path) -> Result<Running, NodeError> {
 }
 
 async fn database(env: Env, config: NodeConfig, tls: Arc<NodeTls>) -> Result<DatabaseNode, NodeError> {
-    let listen = config.listen.clone().unwrap_or_default();
-    server::serve(env, config, tls).await.map_err(|error| NodeError::Listen(listen, error))
+    let (listen, operator) = (config.listen.clone().unwrap_or_default(), operator(&env, &config)?);
+    server::serve(env, config, tls, operator).await.map_err(|error| NodeError::Listen(listen, error))
+}
+
+async fn witness(env: Env, config: NodeConfig, tls: Arc<NodeTls>) -> Result<WitnessNode, NodeError> {
+    let (listen, operator) = (config.listen.clone().unwrap_or_default(), operator(&env, &config)?);
+    witness::serve(env, config, tls, operator).await.map_err(|error| NodeError::Listen(listen, error))
+}
+
+fn operator(env: &Env, config: &NodeConfig) -> Result<OperatorVerifier, NodeError> {
+    let field = "operator_cert";
+    let missing = || ConfigError::Needs { path: "node.toml".into(), role: config.role, field };
+    Ok(load_operator(env, config.operator_cert.as_deref().ok_or_else(missing)?)?)
 }
 
 async fn host(env: Env, config: &NodeConfig, tls: Arc<NodeTls>) -> Result<RestServer, NodeError> {
@@ -93,10 +108,11 @@ async fn host(env: Env, config: &NodeConfig, tls: Arc<NodeTls>) -> Result<RestSe
 }
 
 impl Running {
-    /// The addresses really bound: the node address (databases), the REST address (hosts and entries).
+    /// The addresses really bound: the node address (databases, the witness), the REST address (hosts and entries).
     pub fn addresses(&self) -> (Option<String>, Option<String>) {
         match &self.kind {
             Kind::Database(database) => (Some(database.address().to_owned()), None),
+            Kind::Witness(witness) => (Some(witness.address().to_owned()), None),
             Kind::Host(host) => (None, Some(host.address().to_owned())),
             Kind::Entry(entry) => (None, Some(entry.address().to_owned())),
         }
@@ -106,6 +122,7 @@ impl Running {
     pub async fn shutdown(self) {
         match self.kind {
             Kind::Database(database) => database.shutdown().await,
+            Kind::Witness(witness) => witness.shutdown().await,
             Kind::Host(host) => host.shutdown().await,
             Kind::Entry(entry) => entry.shutdown().await,
         }
@@ -115,6 +132,7 @@ impl Running {
     pub async fn stopped(&mut self) -> String {
         match &mut self.kind {
             Kind::Database(database) => database.stopped().await,
+            Kind::Witness(witness) => witness.stopped().await,
             Kind::Host(host) => host.stopped().await,
             Kind::Entry(entry) => entry.stopped().await,
         }

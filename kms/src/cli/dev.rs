@@ -140,9 +140,10 @@ async fn start(env: &Env, region_dir: &Path) -> Result<Vec<(String, Running)>, F
         if env.disk.read(&file).ok().flatten().is_some() {
             let config = NodeConfig::load(&*env.disk, &file).map_err(Failure::usage)?;
             let turn = match config.role {
-                Role::Database => 0,
-                Role::Host => 1,
-                Role::Entry => 2,
+                Role::Witness => 0,
+                Role::Database => 1,
+                Role::Host => 2,
+                Role::Entry => 3,
             };
             found.push((turn, config.node_id, file));
         }

@@ -8,8 +8,8 @@ use clap::{ArgGroup, Args};
 use kms::{
     entry::probe::{Health, Probe},
     env::Env,
-    operator::OperatorConfig,
-    store::{client::admin_status, server::DatabaseStatus},
+    operator::{OperatorConfig, ask::database_status},
+    store::server::DatabaseStatus,
     wire::tls::NodeTls,
 };
 use serde::Serialize;
@@ -89,7 +89,7 @@ fn operator_file(env: &Env, options: &Options) -> Result<PathBuf, Failure> {
 
 async fn ask_all(env: &Env, operator: &OperatorConfig, tls: &Arc<NodeTls>) -> Report {
     let databases = futures_util::future::join_all([&operator.head, &operator.tail].map(|address| async {
-        let answer = admin_status(env, tls, address).await;
+        let answer = database_status(env, tls, address).await;
         let error = answer.as_ref().err().map(ToString::to_string);
         Database { address: address.clone(), status: answer.ok(), error }
     }));

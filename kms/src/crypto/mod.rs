@@ -2,10 +2,12 @@
 //! no primitive without authentication, and no comparison of secrets that is not constant-time.
 
 pub mod jwe;
+mod operator;
 mod secret;
 
 use ring::{aead, digest, hkdf, hmac};
 
+pub use operator::{BadOperatorKey, OperatorKey, OperatorVerifier};
 pub use secret::{Secret, SecretBytes};
 
 /// Length of an AES-256-GCM nonce, bytes.

@@ -1,7 +1,13 @@
 //! Writes what was planned. Refuses a directory that already holds a node.
 
-use super::{DATA_DIR, FileSpec, InitError, KEYRING_DIR, NODE_FILE, NodeBundle};
-use crate::{env::Disk, store::engine};
+use super::{DATA_DIR, FileSpec, InitError, KEYRING_DIR, NODE_FILE, NodeBundle, STORE_DIR};
+use crate::{
+    env::Disk,
+    store::{
+        engine,
+        witness::{WITNESS_FILE, encode_file},
+    },
+};
 use std::path::Path;
 
 /// Writes a node's files into `dir`; a database's store and keyring too. `node.toml` comes
@@ -21,7 +27,8 @@ pub fn install(disk: &dyn Disk, dir: &Path, node: &NodeBundle) -> Result<(), Ini
     }
     disk.create_dir(dir).map_err(|error| InitError::Disk(dir.into(), error))?;
     if let Some(genesis) = &node.genesis {
-        let keyring = data.join(KEYRING_DIR);
+        let store = data.join(STORE_DIR);
+        let keyring = store.join(KEYRING_DIR);
         disk.create_dir(&data).map_err(|error| InitError::Disk(data.clone(), error))?;
         engine::create(disk, &data, genesis).map_err(|error| InitError::Store(data.clone(), error))?;
         disk.create_dir(&keyring).map_err(|error| InitError::Disk(keyring.clone(), error))?;
@@ -29,9 +36,14 @@ pub fn install(disk: &dyn Disk, dir: &Path, node: &NodeBundle) -> Result<(), Ini
             let path = keyring.join(domain.to_string());
             disk.write_atomic(&path, sealed, true).map_err(|error| InitError::Disk(path, error))?;
         }
-        for made in [&keyring, &data] {
+        for made in [&keyring, &store, &data] {
             disk.sync_dir(made).map_err(|error| InitError::Disk(made.clone(), error))?;
         }
+    }
+    if let Some(state) = &node.witness {
+        let path = data.join(WITNESS_FILE);
+        disk.create_dir(&data).map_err(|error| InitError::Disk(data.clone(), error))?;
+        disk.write_atomic(&path, &encode_file(state), false).map_err(|error| InitError::Disk(path, error))?;
     }
     let (last, others): (Vec<_>, Vec<_>) =
         node.files.iter().cloned().partition(|file| file.path == Path::new(NODE_FILE));

@@ -37,7 +37,7 @@ pub(super) fn check(spec: &RegionSpec) -> Result<(), InitError> {
     spec.limits.check().map_err(|error| InitError::Spec(error.to_string()))
 }
 
-/// All nodes: databases, hosts (zones in turn, so that a list of them alternates), the entry.
+/// All nodes: databases, hosts (zones in turn, so that a list of them alternates), the witness, the entry.
 pub(super) fn places(spec: &RegionSpec) -> Result<Vec<Place>, InitError> {
     let mut nodes = vec![
         ("db-a".to_owned(), Role::Database, Some(Zone::A)),
@@ -48,6 +48,7 @@ pub(super) fn places(spec: &RegionSpec) -> Result<Vec<Place>, InitError> {
             nodes.push((format!("host-{}{number}", zone.word()), Role::Host, Some(zone)));
         }
     }
+    nodes.push(("witness".to_owned(), Role::Witness, None));
     nodes.push(("entry".to_owned(), Role::Entry, None));
     if let Addresses::PerNode(given) = &spec.addresses
         && let Some(stranger) = given.keys().find(|id| !nodes.iter().any(|(node_id, ..)| node_id == *id))
@@ -85,7 +86,13 @@ fn address(all: &Addresses, index: usize, node_id: &str, role: Role) -> Result<S
             let ip: IpAddr = text
                 .parse()
                 .map_err(|_| InitError::Spec(format!("address of {node_id} is not an IP address: {text}")))?;
-            Ok(SocketAddr::new(ip, if role == Role::Database { NODE_PORT } else { REST_PORT }))
+            Ok(SocketAddr::new(
+                ip,
+                match role {
+                    Role::Database | Role::Witness => NODE_PORT,
+                    Role::Host | Role::Entry => REST_PORT,
+                },
+            ))
         }
     }
 }

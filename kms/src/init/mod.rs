@@ -9,14 +9,15 @@ mod install;
 mod layout;
 mod region;
 
-pub use crate::store::engine::KEYRING_DIR;
+pub use crate::store::engine::{KEYRING_DIR, STORE_DIR};
 pub use install::{install, write_files};
 pub use region::plan_region;
 
 use crate::{
     config::{Role, Zone},
     limits::Limits,
-    store::{Genesis, engine::EngineError},
+    store::{engine::EngineError, epoch::Identity},
+    wire::epoch::WitnessState,
 };
 use std::{
     collections::BTreeMap,
@@ -73,7 +74,7 @@ pub enum Addresses {
 
 /// Everything of a new region, not yet written anywhere.
 pub struct Bundle {
-    /// One entry per node: databases, hosts, the entry.
+    /// One entry per node: databases, hosts, the witness, the entry.
     pub nodes: Vec<NodeBundle>,
     /// Files of the operator: own certificate and key, the CAs with their keys, `operator.toml`.
     pub operator: Vec<FileSpec>,
@@ -105,7 +106,9 @@ pub struct NodeBundle {
     /// Files for the node's directory.
     pub files: Vec<FileSpec>,
     /// A database's beginning.
-    pub genesis: Option<Genesis>,
+    pub genesis: Option<Identity>,
+    /// What the witness knows at first.
+    pub witness: Option<WitnessState>,
     /// Domain keys sealed by the root key (databases).
     pub keyring: Vec<(Uuid, Vec<u8>)>,
 }

@@ -3,17 +3,23 @@
 
 use super::{
     Bundle, ClientIdentity, DATA_DIR, FileSpec, InitError, NODE_FILE, NodeBundle, RegionSpec,
-    certificates::Authority,
+    certificates::{Authority, Issued},
     layout::{self, Place},
 };
 use crate::{
     config::{NodeConfig, Peers, Role, Zone},
+    crypto::OperatorKey,
     env::{Env, Purpose},
     operator::OperatorConfig,
-    store::Genesis,
+    store::{
+        epoch::{DbId, Epoch, EpochRecord, Identity, Registered, Statement},
+        log::Position,
+        witness::Known,
+    },
     vault::{RootKey, new_domain_key},
     wire::identity::{Peer, PeerRole},
 };
+use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -34,12 +40,13 @@ pub fn plan_region(env: &Env, spec: &RegionSpec) -> Result<Bundle, InitError> {
         .collect::<Result<Vec<_>, std::io::Error>>()
         .map_err(InitError::Entropy)?;
     let region = Region { env, spec, places: &places, node_ca: &node_ca };
-    let epoch = Epoch { id: random_id(env)?, members: [random_id(env)?, random_id(env)?] };
+    let operator = region.operator_certificate()?;
     let shared = Shared {
         access_ca_pem: &access_ca.own.cert_pem,
+        operator_pem: &operator.cert_pem,
         root_file: root.file(),
         keyring: &keyring,
-        epoch: &epoch,
+        epoch: first_epoch(env, &spec.region, &operator.key_pem)?,
     };
     let nodes = places.iter().map(|place| region.node(place, &shared)).collect::<Result<Vec<_>, _>>()?;
     let mut clients = Vec::new();
@@ -56,7 +63,7 @@ pub fn plan_region(env: &Env, spec: &RegionSpec) -> Result<Bundle, InitError> {
     }
     Ok(Bundle {
         nodes,
-        operator: region.operator(&access_ca)?,
+        operator: region.operator(&operator, &access_ca)?,
         clients,
         ca_pem: node_ca.own.cert_pem.clone(),
         domains,
@@ -72,11 +79,26 @@ fn random_uuid(env: &Env) -> Result<Uuid, InitError> {
     Ok(uuid::Builder::from_random_bytes(random_id(env)?).into_uuid())
 }
 
-/// What both databases begin with.
-struct Epoch {
-    id: [u8; 16],
-    /// Head, tail.
-    members: [[u8; 16]; 2],
+/// The region's first epoch, signed by its operator like every other one.
+fn first_epoch(env: &Env, region: &str, operator_key_pem: &str) -> Result<Known, InitError> {
+    let key = PrivateKeyDer::from_pem_slice(operator_key_pem.as_bytes())
+        .map_err(|error| InitError::Certificate(error.to_string()))?;
+    let key = OperatorKey::from_pkcs8(key.secret_der())
+        .map_err(|error| InitError::Certificate(error.to_string()))?;
+    let members = [DbId(random_id(env)?), DbId(random_id(env)?)];
+    let epoch = Epoch { no: 1, id: random_id(env)? };
+    let record = EpochRecord {
+        epoch,
+        previous: Epoch { no: 0, id: [0; 16] },
+        source: members[0],
+        target: members[1],
+        members,
+        witness: random_id(env)?,
+    };
+    let made_ms = u64::try_from(env.clock.wall().as_millis()).unwrap_or(0);
+    let signed = Statement::Epoch(record).sign(&key, region, made_ms);
+    let activation = Statement::Active(epoch, Position::ORIGIN).sign(&key, region, made_ms);
+    Ok(Known { witness: record.witness, active: Registered { record, signed }, activation, pending: None })
 }
 
 /// What several nodes are given.
@@ -84,7 +106,8 @@ struct Shared<'a> {
     access_ca_pem: &'a str,
     root_file: Zeroizing<Vec<u8>>,
     keyring: &'a [(Uuid, Vec<u8>)],
-    epoch: &'a Epoch,
+    operator_pem: &'a str,
+    epoch: Known,
 }
 
 struct Region<'a> {
@@ -113,6 +136,7 @@ impl Region<'_> {
                 Role::Host => PeerRole::Host,
                 Role::Database => PeerRole::Database,
                 Role::Entry => PeerRole::Entry,
+                Role::Witness => PeerRole::Witness,
             },
             region: self.spec.region.clone(),
             zone: place.zone,
@@ -130,28 +154,24 @@ impl Region<'_> {
             files.push(FileSpec::public("access-ca.crt", shared.access_ca_pem));
             files.push(FileSpec::private("root.key", shared.root_file.as_slice()));
         }
+        if matches!(place.role, Role::Database | Role::Witness) {
+            files.push(FileSpec::public("operator.crt", shared.operator_pem));
+        }
         // Last: a directory without it is not a node.
         files.push(FileSpec::public(NODE_FILE, config));
         let database = place.role == Role::Database;
+        let (epoch, activation) = (&shared.epoch.active, &shared.epoch.activation);
+        let identity =
+            || Identity::genesis(&self.spec.region, place.zone == Some(Zone::A), epoch, activation);
         Ok(NodeBundle {
             node_id: place.node_id.clone(),
             role: place.role,
             zone: place.zone,
             files,
-            genesis: database.then(|| self.genesis(place.zone == Some(Zone::A), shared.epoch)),
+            genesis: database.then(identity),
+            witness: (place.role == Role::Witness).then(|| shared.epoch.out(&self.spec.region)),
             keyring: if database { shared.keyring.to_vec() } else { Vec::new() },
         })
-    }
-
-    fn genesis(&self, head: bool, epoch: &Epoch) -> Genesis {
-        Genesis {
-            region: self.spec.region.clone(),
-            db_id: epoch.members[usize::from(!head)],
-            head,
-            epoch_no: 1,
-            epoch_id: epoch.id,
-            members: epoch.members,
-        }
     }
 
     /// What REST clients call a host: itself, the entry in front of it, and what the specification adds.
@@ -174,15 +194,20 @@ impl Region<'_> {
         let host = place.role == Role::Host;
         let address = place.address.to_string();
         let (listen, rest_listen) = match place.role {
-            Role::Database => (Some(address), None),
+            Role::Database | Role::Witness => (Some(address), None),
             Role::Host | Role::Entry => (None, Some(address)),
         };
         let head = self.address(Role::Database, Some(Zone::A));
         let tail = self.address(Role::Database, Some(Zone::B));
+        let witness = self.address(Role::Witness, None);
+        let with_operator = matches!(place.role, Role::Database | Role::Witness);
         let peers = match (place.role, place.zone) {
             (Role::Host, _) => Peers { head: Some(head), tail: Some(tail), ..Peers::default() },
-            (Role::Database, Some(Zone::A)) => Peers { tail: Some(tail), ..Peers::default() },
-            (Role::Database, _) => Peers { head: Some(head), ..Peers::default() },
+            (Role::Database, Some(Zone::A)) => {
+                Peers { tail: Some(tail), witness: Some(witness), ..Peers::default() }
+            }
+            (Role::Database, _) => Peers { head: Some(head), witness: Some(witness), ..Peers::default() },
+            (Role::Witness, _) => Peers::default(),
             (Role::Entry, _) => {
                 Peers { hosts: self.addresses(Role::Host, None).collect(), ..Peers::default() }
             }
@@ -199,21 +224,25 @@ impl Region<'_> {
             key: "node.key".into(),
             node_ca: "node-ca.crt".into(),
             access_ca: host.then(|| "access-ca.crt".into()),
+            operator_cert: with_operator.then(|| "operator.crt".into()),
             root_key: host.then(|| "root.key".into()),
             peers,
             limits: self.spec.limits.clone(),
         }
     }
 
-    /// The CAs' private keys are here and nowhere else: no node needs them.
-    fn operator(&self, access_ca: &Authority) -> Result<Vec<FileSpec>, InitError> {
+    fn operator_certificate(&self) -> Result<Issued, InitError> {
         let peer = Peer {
             role: PeerRole::Operator,
             region: self.spec.region.clone(),
             zone: None,
             node_id: "operator".to_owned(),
         };
-        let own = self.node_ca.operator(self.env, &peer.to_string())?;
+        self.node_ca.operator(self.env, &peer.to_string())
+    }
+
+    /// The CAs' private keys are here and nowhere else: no node needs them.
+    fn operator(&self, own: &Issued, access_ca: &Authority) -> Result<Vec<FileSpec>, InitError> {
         let config = OperatorConfig {
             region: self.spec.region.clone(),
             cert: "operator.crt".into(),
@@ -221,14 +250,15 @@ impl Region<'_> {
             node_ca: "node-ca.crt".into(),
             head: self.address(Role::Database, Some(Zone::A)),
             tail: self.address(Role::Database, Some(Zone::B)),
+            witness: self.address(Role::Witness, None),
             hosts: self.addresses(Role::Host, None).collect(),
             entry: self.address(Role::Entry, None),
         };
         let config =
             toml::to_string_pretty(&config).map_err(|error| InitError::Configuration(error.to_string()))?;
         Ok(vec![
-            FileSpec::public("operator.crt", own.cert_pem),
-            FileSpec::private("operator.key", own.key_pem),
+            FileSpec::public("operator.crt", own.cert_pem.as_bytes()),
+            FileSpec::private("operator.key", own.key_pem.as_bytes()),
             FileSpec::public("node-ca.crt", self.node_ca.own.cert_pem.as_bytes()),
             FileSpec::private("node-ca.key", self.node_ca.own.key_pem.as_bytes()),
             FileSpec::public("access-ca.crt", access_ca.own.cert_pem.as_bytes()),

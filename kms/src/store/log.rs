@@ -2,7 +2,10 @@
 
 use crate::{
     record::{CommitId, RecordKey, SealedRecord, Transaction},
-    store::codec::{self, Malformed},
+    store::{
+        codec::{self, Malformed},
+        epoch::Epoch,
+    },
     wire::message as wire,
 };
 use prost::Message;
@@ -66,8 +69,8 @@ pub struct Entry {
     pub position: Position,
     /// Position before it.
     pub previous: Position,
-    /// Epoch number and id it was written in.
-    pub epoch: (u64, [u8; 16]),
+    /// The epoch it was written in.
+    pub epoch: Epoch,
     /// The batch.
     pub batch: Vec<Attempt>,
     /// As stored.
@@ -76,11 +79,11 @@ pub struct Entry {
 
 impl Entry {
     /// Makes the entry that follows `previous`.
-    pub fn new(previous: Position, epoch: (u64, [u8; 16]), batch: Vec<Attempt>) -> Entry {
+    pub fn new(previous: Position, epoch: Epoch, batch: Vec<Attempt>) -> Entry {
         let message = wire::LogEntry {
             seq: previous.seq + 1,
-            epoch_no: epoch.0,
-            epoch_id: epoch.1.to_vec(),
+            epoch_no: epoch.no,
+            epoch_id: epoch.id.to_vec(),
             batch: batch
                 .iter()
                 .map(|attempt| wire::Commit {
@@ -111,8 +114,17 @@ impl Entry {
             Ok(Attempt { id, transaction })
         };
         let batch = message.batch.iter().map(attempt).collect::<Result<Vec<_>, Malformed>>()?;
-        let epoch = (message.epoch_no, codec::id16(&message.epoch_id)?);
+        let epoch = Epoch { no: message.epoch_no, id: codec::id16(&message.epoch_id)? };
         Ok(Entry { position: previous.after(&bytes), previous, epoch, batch, bytes })
+    }
+
+    /// The ids of the attempts in a stored entry.
+    ///
+    /// # Errors
+    /// `Malformed` if it is none.
+    pub fn attempts(stored: &[u8]) -> Result<Vec<CommitId>, Malformed> {
+        let message = wire::LogEntry::decode(stored).map_err(|_| Malformed("a log entry does not decode"))?;
+        message.batch.iter().map(|commit| codec::id16(&commit.commit_id).map(CommitId)).collect()
     }
 
     /// What the entry does to records: the new record, or `None` for a removal, by key.

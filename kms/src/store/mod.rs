@@ -6,9 +6,9 @@ mod backoff;
 pub mod client;
 mod codec;
 pub mod engine;
-mod genesis;
+pub mod epoch;
+pub mod exchange;
 pub mod log;
 pub mod row;
 pub mod server;
-
-pub use genesis::Genesis;
+pub mod witness;

@@ -15,10 +15,10 @@ const HEAD_BYTES: usize = SUM_BYTES + 8 + 16;
 #[error("stored record does not match its checksum")]
 pub struct Damaged;
 
-fn sum(key: &RecordKey, version_and_blob: &[u8]) -> [u8; SUM_BYTES] {
+fn sum(key: &[u8], version_and_blob: &[u8]) -> [u8; SUM_BYTES] {
     let mut context = Context::new(&SHA256);
-    context.update(&(key.0.len() as u64).to_be_bytes());
-    context.update(&key.0);
+    context.update(&(key.len() as u64).to_be_bytes());
+    context.update(key);
     context.update(version_and_blob);
     let mut bytes = [0; SUM_BYTES];
     bytes.copy_from_slice(context.finish().as_ref());
@@ -32,9 +32,18 @@ pub fn encode(key: &RecordKey, record: &SealedRecord) -> Vec<u8> {
     row.extend_from_slice(&record.version.counter.to_be_bytes());
     row.extend_from_slice(&record.version.commit_id.0);
     row.extend_from_slice(&record.blob);
-    let sum = sum(key, &row[SUM_BYTES..]);
+    let sum = sum(&key.0, &row[SUM_BYTES..]);
     row[..SUM_BYTES].copy_from_slice(&sum);
     row
+}
+
+/// Checks that a row was made by [`encode`] for this very key, without copying it.
+///
+/// # Errors
+/// [`Damaged`].
+pub fn check(key: &[u8], row: &[u8]) -> Result<(), Damaged> {
+    let (stored, rest) = row.split_first_chunk::<SUM_BYTES>().ok_or(Damaged)?;
+    if rest.len() < HEAD_BYTES - SUM_BYTES || sum(key, rest) != *stored { Err(Damaged) } else { Ok(()) }
 }
 
 /// The record of a row.
@@ -43,7 +52,7 @@ pub fn encode(key: &RecordKey, record: &SealedRecord) -> Vec<u8> {
 /// [`Damaged`] if the row was not made by [`encode`] for this very key.
 pub fn decode(key: &RecordKey, row: &[u8]) -> Result<SealedRecord, Damaged> {
     let (stored, rest) = row.split_first_chunk::<SUM_BYTES>().ok_or(Damaged)?;
-    if sum(key, rest) != *stored {
+    if sum(&key.0, rest) != *stored {
         return Err(Damaged);
     }
     let (counter, rest) = rest.split_first_chunk::<8>().ok_or(Damaged)?;

@@ -14,6 +14,8 @@ pub enum PeerRole {
     Database,
     /// Passes client connections on.
     Entry,
+    /// Knows which epoch is current.
+    Witness,
     /// The person (or tool) that runs the region.
     Operator,
 }
@@ -25,12 +27,13 @@ impl PeerRole {
             PeerRole::Host => "host",
             PeerRole::Database => "database",
             PeerRole::Entry => "entry",
+            PeerRole::Witness => "witness",
             PeerRole::Operator => "operator",
         }
     }
 
     fn parse(word: &str) -> Option<PeerRole> {
-        [PeerRole::Host, PeerRole::Database, PeerRole::Entry, PeerRole::Operator]
+        [PeerRole::Host, PeerRole::Database, PeerRole::Entry, PeerRole::Witness, PeerRole::Operator]
             .into_iter()
             .find(|role| role.word() == word)
     }
@@ -127,6 +130,16 @@ impl Peer {
     }
 }
 
+/// The name and the public key in a certificate.
+///
+/// # Errors
+/// [`BadIdentity`].
+pub fn public_key(der: &[u8]) -> Result<(Peer, Vec<u8>), BadIdentity> {
+    let peer = Peer::from_certificate(der)?;
+    let (_, certificate) = parse_x509_certificate(der).map_err(|_| BadIdentity::Unreadable)?;
+    Ok((peer, certificate.public_key().subject_public_key.data.to_vec()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Peer, PeerRole};
@@ -134,7 +147,13 @@ mod tests {
 
     #[test]
     fn names_parse_back() {
-        for name in ["r/host/a/h1", "r/database/b/db-b", "r/entry/-/entry", "r/operator/-/operator"] {
+        for name in [
+            "r/host/a/h1",
+            "r/database/b/db-b",
+            "r/entry/-/entry",
+            "r/witness/-/witness",
+            "r/operator/-/operator",
+        ] {
             let peer = Peer::parse_name(name).expect("well formed");
             assert_eq!(peer.to_string(), format!("kms://{name}"));
         }

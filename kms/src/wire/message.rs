@@ -4,7 +4,13 @@
 //! |---|---|
 //! | head and tail | Hello, Welcome, Start, Append, Confirm, Fetch, Entries, Ping, Pong |
 //! | host and database | Commit, Get, Scan, Resolve, Keyring, Damaged, Ping and their answers |
-//! | operator and database | Status |
+//! | operator and database | Status, Order |
+//! | a database that is filled and its source | FillBegin, FillHead, FillPart, FillEnd |
+//! | anybody and the witness | ReadEpoch; the operator also Register, Activate |
+//!
+//! Statements about epochs and the parts of a fill are in [`super::epoch`].
+
+use super::epoch::{FillBegin, FillEnd, FillHead, FillPart, Order, Signed, WitnessState};
 
 /// What every message carries around its body.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -30,7 +36,7 @@ pub struct Envelope {
     /// The message.
     #[prost(
         oneof = "Body",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 30, 31, 32, 33, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 60, 61"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 21, 22, 23, 30, 31, 32, 33, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 60, 61, 62, 63, 70, 71, 72, 73"
     )]
     pub body: Option<Body>,
 }
@@ -68,6 +74,18 @@ pub enum Body {
     /// Yes; echoes the ping's number.
     #[prost(message, tag = "18")]
     Pong(Pong),
+    /// Target to source: fill me (R14).
+    #[prost(message, tag = "20")]
+    FillBegin(FillBegin),
+    /// Source to target: what follows.
+    #[prost(message, tag = "21")]
+    FillHead(FillHead),
+    /// Source to target: rows, keyring objects, entries.
+    #[prost(message, tag = "22")]
+    FillPart(FillPart),
+    /// Source to target: that was all.
+    #[prost(message, tag = "23")]
+    FillEnd(FillEnd),
     /// Host to head: one attempt at one transaction.
     #[prost(message, tag = "30")]
     Commit(Commit),
@@ -119,6 +137,24 @@ pub enum Body {
     /// Answer to Status: JSON of `DatabaseStatus`.
     #[prost(string, tag = "61")]
     StatusAnswer(String),
+    /// Operator to database: a step of a rebuild, with the statement that says so.
+    #[prost(message, tag = "62")]
+    Order(Order),
+    /// The order is carried out, durably (a fill: begun).
+    #[prost(message, tag = "63")]
+    Done(Empty),
+    /// Anybody to the witness: which epoch is current?
+    #[prost(message, tag = "70")]
+    ReadEpoch(Empty),
+    /// All that the witness knows.
+    #[prost(message, tag = "71")]
+    EpochAnswer(WitnessState),
+    /// Operator to witness: register this epoch (R11).
+    #[prost(message, tag = "72")]
+    Register(Signed),
+    /// Operator to witness: make the registered epoch active (R15).
+    #[prost(message, tag = "73")]
+    Activate(Signed),
 }
 
 /// Nothing.
@@ -145,6 +181,9 @@ pub struct Hello {
     /// End of the head's log.
     #[prost(message, optional, tag = "2")]
     pub last: Option<Position>,
+    /// The head knows that its epoch is current (R10).
+    #[prost(bool, tag = "3")]
+    pub joined: bool,
 }
 
 /// The tail's answer to Hello.
@@ -159,6 +198,9 @@ pub struct Welcome {
     /// End of the tail's log, read after every older link was ended.
     #[prost(message, optional, tag = "3")]
     pub last: Option<Position>,
+    /// The tail knows that its epoch is current (R10).
+    #[prost(bool, tag = "4")]
+    pub joined: bool,
 }
 
 /// The head accepts the link.

@@ -1,5 +1,6 @@
 //! What nodes say to each other (frames and messages), and how they know each other (mutual TLS).
 
+pub mod epoch;
 pub mod frame;
 pub mod hyper_io;
 pub mod identity;

@@ -4,8 +4,10 @@
 
 pub use super::identity::{BadIdentity, Peer, PeerRole};
 
+use super::identity;
 use crate::{
     config::{NodeConfig, Zone},
+    crypto::OperatorVerifier,
     env::{Clock, Env, Stream},
     limits::ms,
 };
@@ -148,6 +150,7 @@ impl NodeTls {
                 crate::config::Role::Host => PeerRole::Host,
                 crate::config::Role::Database => PeerRole::Database,
                 crate::config::Role::Entry => PeerRole::Entry,
+                crate::config::Role::Witness => PeerRole::Witness,
             },
             region: config.region.clone(),
             zone: config.zone,
@@ -267,6 +270,25 @@ impl NodeTls {
 fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()?;
     (!chain.is_empty()).then_some(chain)
+}
+
+/// The public key in the operator's certificate, as a node was given it by `kms init`.
+///
+/// # Errors
+/// [`TlsError`] says what is wrong with the file.
+pub fn load_operator(env: &Env, path: &Path) -> Result<OperatorVerifier, TlsError> {
+    const WHAT: &str = "operator certificate";
+    let pem = match env.disk.read(path) {
+        Ok(Some(pem)) => pem,
+        Ok(None) => return Err(TlsError::Missing { what: WHAT, path: path.into() }),
+        Err(error) => return Err(TlsError::Read { what: WHAT, path: path.into(), error }),
+    };
+    let der = CertificateDer::from_pem_slice(&pem).map_err(|_| TlsError::Pem(WHAT))?;
+    let (peer, key) = identity::public_key(&der)?;
+    if peer.role != PeerRole::Operator {
+        return Err(TlsError::Pem(WHAT));
+    }
+    OperatorVerifier::new(&key).map_err(|error| TlsError::Refused(error.to_string()))
 }
 
 fn peer_of(chain: Option<&[CertificateDer<'_>]>) -> io::Result<Peer> {

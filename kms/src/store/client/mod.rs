@@ -2,7 +2,6 @@
 //! An attempt is sent at most once (R19): after its first byte the only answers are committed, a definite
 //! answer of that very exchange, or unknown.
 
-mod admin;
 mod channel;
 
 use crate::{
@@ -19,7 +18,6 @@ use crate::{
         tls::NodeTls,
     },
 };
-pub use admin::{AdminError, admin_status};
 use channel::{Channel, Lost};
 use std::sync::{Arc, Mutex, PoisonError};
 

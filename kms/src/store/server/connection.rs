@@ -1,25 +1,32 @@
 //! One connection to a database: who may ask what (hosts: Commit, Get, Scan, Resolve, Keyring, Damaged;
-//! the head: its link; the operator: Status), and the answers. Requests of a host run side by side.
+//! the head: its link; a database that is filled: FillBegin; the operator: Status, Order), and the answers. Requests of a host run side by side.
 
 use super::{
-    DatabaseStatus,
+    fill::{self, Filling},
     head::{Event, Waiting},
+    orders,
     read::{self, Query},
-    tail,
+    status, tail,
     view::Shared,
 };
 use crate::{
+    config::NodeConfig,
+    crypto::OperatorVerifier,
     env::Env,
     limits::{CONNECTION_IDLE_MS, HOST_REQUESTS_MAX, ms},
     record::CommitId,
-    store::{codec, engine::KEYRING_DIR, log::Attempt},
+    store::{
+        codec,
+        engine::{Engine, KEYRING_DIR, Loaded, STORE_DIR},
+        log::Attempt,
+    },
     wire::{
         frame::{self, FrameError, FrameReader},
         message::{
             Body, Commit, ENVELOPE_VERSION, Empty, Envelope, Fate, KeyringObject, NotDone, NotRead, Pong,
         },
         silence::Silence,
-        tls::{Peer, PeerRole},
+        tls::{NodeTls, Peer, PeerRole},
     },
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -27,17 +34,39 @@ use prost::Message;
 use std::sync::Arc;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
 };
 use uuid::Uuid;
 
-/// What stands behind the connections of a database node: a member, or nothing yet.
+/// What stands behind the connections of a database node: a store, one that is being filled, or nothing.
 #[derive(Clone)]
 pub(super) struct Behind {
     /// The open store; `None` while the node is Blank or reopens its store.
     pub(super) member: Option<(Arc<Shared>, Option<mpsc::UnboundedSender<Event>>)>,
+    pub(super) node: Arc<Node>,
+}
+
+/// What a database node is whatever its store.
+pub(super) struct Node {
     pub(super) env: Env,
-    pub(super) region: String,
+    pub(super) config: NodeConfig,
+    pub(super) tls: Arc<NodeTls>,
+    pub(super) operator: OperatorVerifier,
+    /// Names this start of the process.
+    pub(super) start: [u8; 16],
+    pub(super) filling: Filling,
+    /// Rung when a fill is complete.
+    pub(super) filled: Notify,
+    /// Ends the incarnation, to go on with another store (or what is on the disk).
+    pub(super) ended: mpsc::UnboundedSender<Option<(Engine, Loaded)>>,
+}
+
+impl Node {
+    /// Ends the incarnation.
+    pub(super) fn end_with(&self, store: Option<(Engine, Loaded)>) {
+        // The receiver is gone only if the node is ending.
+        let _ = self.ended.send(store);
+    }
 }
 
 /// Serves one connection until it ends; returns why.
@@ -49,7 +78,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let (read, mut write) = tokio::io::split(stream);
     let mut reader = FrameReader::new(read);
     let mut answers = FuturesUnordered::new();
-    let mut silence = Silence::new(behind.env.clone(), ms(CONNECTION_IDLE_MS));
+    let mut silence = Silence::new(behind.node.env.clone(), ms(CONNECTION_IDLE_MS));
     loop {
         silence.restart();
         let outgoing = tokio::select! {
@@ -61,7 +90,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     Ok(None) => return "closed by the peer".to_owned(),
                     Err(error) => return error.to_string(),
                 };
-                if envelope.version != ENVELOPE_VERSION || envelope.region != behind.region {
+                if envelope.version != ENVELOPE_VERSION || envelope.region != behind.node.config.region {
                     return "another version or region".to_owned();
                 }
                 if let (PeerRole::Database, Some(Body::Hello(hello))) = (peer.role, &envelope.body) {
@@ -69,6 +98,12 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                         return "blank: no store here".to_owned();
                     };
                     return tail::serve(shared, &mut reader, &mut write, &envelope, hello).await;
+                }
+                if let (PeerRole::Database, Some(Body::FillBegin(begin))) = (peer.role, &envelope.body) {
+                    let Some((shared, _)) = &behind.member else {
+                        return "blank: no store here".to_owned();
+                    };
+                    return fill::serve(shared, &mut write, &envelope, begin).await;
                 }
                 if let Some(Body::Ping(number)) = envelope.body {
                     behind.pong(envelope.call, number)
@@ -79,7 +114,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             }
             () = silence.lasted(), if answers.len() < HOST_REQUESTS_MAX => return "the peer is silent".to_owned(),
         };
-        if let Err(error) = send(&behind.env, &mut write, &outgoing).await {
+        if let Err(error) = send(&behind.node.env, &mut write, &outgoing).await {
             return error;
         }
     }
@@ -101,7 +136,7 @@ impl Behind {
             Some((shared, _)) => shared.envelope(call, body),
             None => Envelope {
                 version: ENVELOPE_VERSION,
-                region: self.region.clone(),
+                region: self.node.config.region.clone(),
                 call,
                 body: Some(body),
                 ..Envelope::default()
@@ -125,6 +160,10 @@ impl Behind {
         let body = match (role, envelope.body.clone()) {
             (PeerRole::Host, Some(body)) => self.host(envelope, body).await,
             (PeerRole::Operator, Some(Body::Status(_))) => self.status().await,
+            (PeerRole::Operator, Some(Body::Order(order))) => match orders::carry_out(&self, &order).await {
+                Ok(()) => Body::Done(Empty {}),
+                Err(why) => Body::BadRequest(why),
+            },
             _ => Body::BadRequest(format!("a {} may not ask this", role.word())),
         };
         self.envelope(call, body)
@@ -137,7 +176,10 @@ impl Behind {
         };
         if !shared.same_epoch(&envelope) {
             // R9: an older epoch (or none yet) learns of this one; a newer one is not known here.
-            let older = envelope.epoch_no < shared.genesis.epoch_no;
+            let older = envelope.epoch_no < shared.epoch().no;
+            if !older {
+                shared.ask.notify_one();
+            }
             return match (commit, older) {
                 (true, true) => Body::NotDone(NotDone::EpochChanged as i32),
                 (true, false) => Body::NotDone(NotDone::Behind as i32),
@@ -167,13 +209,9 @@ impl Behind {
     }
 
     async fn status(&self) -> Body {
-        let status = match &self.member {
-            Some((shared, _)) => status(shared).await,
-            None => Ok(DatabaseStatus { phase: "blank".to_owned(), ..DatabaseStatus::default() }),
-        };
-        match status.and_then(|status| serde_json::to_string(&status).map_err(|error| error.to_string())) {
+        match serde_json::to_string(&status::of(self).await) {
             Ok(json) => Body::StatusAnswer(json),
-            Err(error) => Body::BadRequest(error),
+            Err(error) => Body::BadRequest(error.to_string()),
         }
     }
 }
@@ -202,12 +240,12 @@ async fn commit_attempt(
     }
     {
         let view = shared.view();
-        if !view.serving() {
+        if !view.accepting() {
             return not_serving(true);
         }
         if view.last.seq < seen {
             drop(view);
-            shared.loud("loud:behind");
+            shared.found_behind();
             return Body::NotDone(NotDone::Behind as i32);
         }
     }
@@ -233,7 +271,7 @@ async fn resolve(shared: &Arc<Shared>, id: &[u8]) -> Body {
         Ok(Some(seq)) => {
             let view = shared.view();
             // Acknowledged means recorded as confirmed by the head (R3, R4), also when the tail is asked.
-            let confirmed = if shared.genesis.head { view.confirmed.seq } else { view.head_confirmed };
+            let confirmed = if shared.head { view.confirmed.seq } else { view.head_confirmed };
             let fate = if seq <= confirmed { Fate::Applied } else { Fate::InDoubt };
             Body::Fate(fate as i32)
         }
@@ -250,7 +288,8 @@ async fn keyring(shared: &Arc<Shared>, domain: &[u8]) -> Body {
     let Ok(domain) = codec::id16(domain) else {
         return Body::BadRequest("an id is not 16 bytes".to_owned());
     };
-    let path = shared.config.data_dir.join(KEYRING_DIR).join(Uuid::from_bytes(domain).to_string());
+    let path =
+        shared.config.data_dir.join(STORE_DIR).join(KEYRING_DIR).join(Uuid::from_bytes(domain).to_string());
     let disk = shared.env.disk.clone();
     match shared.env.blocking("keyring", move || disk.read(&path)).await {
         Ok(Ok(sealed)) => Body::KeyringObject(KeyringObject { sealed }),
@@ -260,24 +299,4 @@ async fn keyring(shared: &Arc<Shared>, domain: &[u8]) -> Body {
         }
         Err(_) => not_serving(false),
     }
-}
-
-async fn status(shared: &Arc<Shared>) -> Result<DatabaseStatus, String> {
-    let records = shared.engine("status", super::super::engine::Engine::records).await;
-    let view = shared.view();
-    Ok(DatabaseStatus {
-        node: shared.config.node_id.clone(),
-        role: if shared.genesis.head { "head" } else { "tail" }.to_owned(),
-        phase: "member".to_owned(),
-        epoch: format!("{}:{}", shared.genesis.epoch_no, hex::encode(shared.genesis.epoch_id)),
-        db_id: hex::encode(shared.genesis.db_id),
-        last: view.last.seq,
-        hash: hex::encode(view.last.hash),
-        confirmed: view.confirmed.seq,
-        in_doubt: u64::from(view.pending.is_some()),
-        records: records.map_err(|error| error.to_string())?,
-        serving: view.serving(),
-        writable: view.writable,
-        alarm: view.loud.map(str::to_owned),
-    })
 }

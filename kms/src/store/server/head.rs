@@ -11,6 +11,7 @@ use crate::{
     record::RecordKey,
     store::{
         engine::{Engine, EngineError},
+        epoch::Epoch,
         log::{Attempt, Entry, Position},
     },
     wire::message::{Append, Body, Empty, NotDone, Start},
@@ -35,7 +36,7 @@ pub(super) enum Event {
     /// A host asks for a commit.
     Commit(Waiting),
     /// A link has greeted; the tail stands at `tail`.
-    Welcome { link: u64, nonce: Vec<u8>, tail: Position, out: mpsc::UnboundedSender<Body> },
+    Welcome { link: u64, epoch: Epoch, nonce: Vec<u8>, tail: Position, out: mpsc::UnboundedSender<Body> },
     /// The tail sent entries that this head asked for.
     Entries { link: u64, entries: Vec<Append> },
     /// The tail is durable up to here.
@@ -49,6 +50,8 @@ pub(super) enum Event {
 /// A link whose handshake is done.
 struct Link {
     id: u64,
+    /// The epoch it was made in; it counts in no other.
+    epoch: Epoch,
     nonce: Vec<u8>,
     out: mpsc::UnboundedSender<Body>,
     /// When the newest ping that was echoed had been sent.
@@ -120,13 +123,11 @@ impl Head {
                     }
                 } => None,
             };
-            let step = match event {
-                Some(event) => self.handle(event).await,
-                None => Ok(()),
-            };
-            let step = match step {
-                Ok(()) => self.advance().await,
-                failed => failed,
+            let step = {
+                // The identity changes between batches, never within one (R12).
+                let shared = self.shared.clone();
+                let _writer = shared.writer.lock().await;
+                self.step(event).await
             };
             self.publish();
             if step.is_err() {
@@ -137,6 +138,21 @@ impl Head {
                 return;
             }
         }
+    }
+
+    async fn step(&mut self, event: Option<Event>) -> Result<(), EngineError> {
+        let (epoch, active) = {
+            let identity = self.shared.identity();
+            (identity.epoch(), identity.active())
+        };
+        // R12: a link counts in the epoch it was made in, and only while that is active.
+        self.link.take_if(|link| !active || link.epoch != epoch);
+        match event {
+            Some(Event::Commit(waiting)) => self.queue.push_back(waiting),
+            Some(event) if active => self.handle(event).await?,
+            _ => {}
+        }
+        self.advance().await
     }
 
     /// R5. Why the link does not count as up, if it does not. For refusals only; safety never rests on it.
@@ -171,17 +187,15 @@ impl Head {
     fn publish(&self) {
         let writable = self.not_up().is_none();
         let mut view = self.shared.view();
-        view.writable = writable && view.serving();
+        view.writable = writable && view.accepting();
     }
 
     async fn handle(&mut self, event: Event) -> Result<(), EngineError> {
         match event {
-            Event::Commit(waiting) => {
-                self.queue.push_back(waiting);
-                Ok(())
-            }
-            Event::Welcome { link, nonce, tail, out } => {
-                self.link = Some(Link { id: link, nonce, out, alive: None, pongs: 0, started: false });
+            Event::Commit(_) => Ok(()),
+            Event::Welcome { epoch, .. } if epoch != self.shared.epoch() => Ok(()),
+            Event::Welcome { link, epoch, nonce, tail, out } => {
+                self.link = Some(Link { id: link, epoch, nonce, out, alive: None, pongs: 0, started: false });
                 self.compare(tail).await
             }
             Event::Entries { link, entries } if self.is_current(link) => self.copy(entries).await,
@@ -227,7 +241,14 @@ impl Head {
             self.send(Body::Fetch(last.seq));
             return Ok(());
         }
-        let ours = self.shared.engine("position", move |engine| engine.position_at(tail.seq)).await?;
+        let at = move |engine: &Engine| Ok((engine.base()?, engine.position_at(tail.seq)?));
+        let (base, ours) = self.shared.engine("position", at).await?;
+        if tail.seq < base.seq {
+            // F26: what it lacks is no longer kept. Only a rebuild helps.
+            self.shared.loud("loud:too-far-behind");
+            self.link = None;
+            return Ok(());
+        }
         if ours != Some(tail) {
             self.shared.loud("loud:not-a-prefix");
             self.shared.view().withheld.diverged = true;
@@ -266,6 +287,9 @@ impl Head {
     /// R6: takes entries from a tail that is ahead (this disk lost synced ones). The link is made anew
     /// afterwards, so that the logs are compared again before anything is served.
     async fn copy(&mut self, entries: Vec<Append>) -> Result<(), EngineError> {
+        if entries.is_empty() {
+            self.shared.loud("loud:too-far-behind");
+        }
         for append in entries {
             let last = self.shared.view().last;
             if append.previous != last.hash {
@@ -305,7 +329,9 @@ impl Head {
             self.link = None;
             return Ok(());
         }
-        assert_eq!(entry.epoch, self.shared.epoch(), "confirmations count in their own epoch only");
+        let identity = self.shared.identity();
+        assert!(identity.active(), "confirmations count in an active epoch only (R3)");
+        assert!(entry.epoch.no <= identity.epoch().no, "an entry is of this epoch or an earlier one");
         self.shared.engine("commit", move |engine| engine.confirm(&entry)).await?;
         {
             let mut view = self.shared.view();
@@ -341,7 +367,7 @@ impl Head {
             }
         }
         self.queue = kept;
-        if self.in_flight.is_some() || self.queue.is_empty() || !self.shared.view().serving() {
+        if self.in_flight.is_some() || self.queue.is_empty() || !self.shared.view().accepting() {
             return Ok(());
         }
         self.append().await
@@ -401,7 +427,7 @@ fn form_and_append(
     engine: &Engine,
     queue: VecDeque<Waiting>,
     last: Position,
-    epoch: (u64, [u8; 16]),
+    epoch: Epoch,
 ) -> Result<Formed, EngineError> {
     let mut formed = Formed::default();
     let mut touched: BTreeSet<RecordKey> = BTreeSet::new();

@@ -45,7 +45,11 @@ pub(super) async fn run(shared: Arc<Shared>, tls: Arc<NodeTls>, events: mpsc::Un
     loop {
         id += 1;
         let before = shared.env.now();
-        let end = link(&shared, &tls, &events, id).await;
+        let end = if shared.identity().active() {
+            link(&shared, &tls, &events, id).await
+        } else {
+            LinkEnd::Peer("the epoch is not active")
+        };
         if events.send(Event::Down { link: id }).is_err() {
             return;
         }
@@ -62,6 +66,9 @@ async fn link(
 ) -> LinkEnd {
     let env = &shared.env;
     let limits = &shared.config.limits;
+    // What changes under the link ends it: the identity, or a reason to compare anew.
+    let mut changes = shared.link.subscribe();
+    let epoch = shared.epoch();
     let Some(address) = shared.config.peers.tail.as_deref() else {
         return LinkEnd::Peer("no tail configured");
     };
@@ -83,10 +90,14 @@ async fn link(
         Err(_) => return LinkEnd::Deadline,
     };
     let (out, orders) = mpsc::unbounded_channel();
-    if events.send(Event::Welcome { link: id, nonce, tail, out }).is_err() {
+    if events.send(Event::Welcome { link: id, epoch, nonce, tail, out }).is_err() {
         return LinkEnd::Dropped;
     }
-    carry(shared, &mut reader, &mut write, events, orders, id).await
+    tokio::select! {
+        biased;
+        _ = changes.changed() => LinkEnd::Dropped,
+        end = carry(shared, &mut reader, &mut write, events, orders, id) => end,
+    }
 }
 
 /// Hello, Welcome.
@@ -96,7 +107,11 @@ async fn greet<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     write: &mut W,
 ) -> Result<(Vec<u8>, Position), LinkEnd> {
     let last = shared.view().last;
-    let hello = Hello { db_id: shared.genesis.db_id.to_vec(), last: Some(last.out()) };
+    let hello = Hello {
+        db_id: shared.identity().db_id.0.to_vec(),
+        last: Some(last.out()),
+        joined: shared.view().joined,
+    };
     frame::write(write, &shared.envelope(0, Body::Hello(hello))).await?;
     let envelope = reader.next().await?.ok_or(LinkEnd::Closed)?;
     let Some(Body::Welcome(welcome)) = &envelope.body else {
@@ -110,11 +125,15 @@ fn check_welcome(
     envelope: &Envelope,
     welcome: &Welcome,
 ) -> Result<(Vec<u8>, Position), LinkEnd> {
-    let [_, tail] = shared.genesis.members;
-    if !shared.same_epoch(envelope) || welcome.db_id != tail {
-        shared.loud("loud:not-a-member");
+    let [_, tail] = shared.identity().epoch.record.members;
+    if !shared.same_epoch(envelope) || welcome.db_id != tail.0 {
+        shared.ask.notify_one();
         return Err(LinkEnd::Peer("the tail is not the member of this epoch"));
     }
+    if !welcome.joined && !shared.view().joined {
+        return Err(LinkEnd::Peer("neither database knows yet that the epoch is current"));
+    }
+    shared.view().joined = true;
     let position = Position::read(welcome.last.as_ref()).map_err(|error| LinkEnd::Peer(error.0))?;
     Ok((welcome.nonce.clone(), position))
 }

@@ -1,58 +1,36 @@
 //! A zone database as a node: listens, opens its store, serves hosts, its peer and the operator. A store
 //! that fails (I/O error, panic) is closed, opened again and compared anew; a node without a store is Blank
-//! and serves nothing: only `kms init` makes stores.
+//! and serves nothing: only `kms init` makes stores, and only a fill makes further ones.
 
 mod connection;
+mod fill;
 mod head;
+mod join;
 mod link;
+mod orders;
 mod read;
+mod status;
 mod tail;
 mod view;
 
+pub use status::{DatabaseStatus, FillStatus};
+
 use crate::{
     config::NodeConfig,
-    env::{Env, Listener, Stream, Task},
+    crypto::OperatorVerifier,
+    env::{Env, Listener, Purpose, Stream, Task},
     limits::ms,
-    store::engine::{Engine, EngineError},
+    store::{
+        engine::{Engine, EngineError, Loaded, promote},
+        epoch::Phase,
+    },
     wire::tls::NodeTls,
 };
-use connection::Behind;
+use connection::{Behind, Node};
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use serde::{Deserialize, Serialize};
 use std::{io, sync::Arc};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use view::Shared;
-
-/// What `kms status` shows of a database.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DatabaseStatus {
-    /// Node id.
-    pub node: String,
-    /// `head` or `tail`.
-    pub role: String,
-    /// `member` or `blank`.
-    pub phase: String,
-    /// Epoch number and id.
-    pub epoch: String,
-    /// Database id, hex.
-    pub db_id: String,
-    /// End of the log.
-    pub last: u64,
-    /// History hash there, hex.
-    pub hash: String,
-    /// Confirmed index.
-    pub confirmed: u64,
-    /// Batches in doubt (0 or 1).
-    pub in_doubt: u64,
-    /// Records stored.
-    pub records: u64,
-    /// Answers reads.
-    pub serving: bool,
-    /// Accepts writes.
-    pub writable: bool,
-    /// The last integrity alarm, if there was one.
-    pub alarm: Option<String>,
-}
 
 /// A running database node.
 pub struct DatabaseNode {
@@ -83,13 +61,30 @@ impl DatabaseNode {
 /// Starts the database of `config`. Returns once it listens.
 ///
 /// # Errors
-/// When the address cannot be bound.
-pub async fn serve(env: Env, config: NodeConfig, tls: Arc<NodeTls>) -> io::Result<DatabaseNode> {
+/// When the address cannot be bound, or there is no randomness.
+pub async fn serve(
+    env: Env,
+    config: NodeConfig,
+    tls: Arc<NodeTls>,
+    operator: OperatorVerifier,
+) -> io::Result<DatabaseNode> {
     let listen = config.listen.clone().unwrap_or_default();
     let listener = env.net.bind(&listen).await?;
     let address = listener.local_address();
+    let start = env.random(Purpose::Public)?;
+    let (ended, ends) = mpsc::unbounded_channel();
+    let node = Arc::new(Node {
+        env: env.clone(),
+        config,
+        tls,
+        operator,
+        start,
+        filling: fill::Filling::default(),
+        filled: Notify::new(),
+        ended,
+    });
     let (stop, stopping) = watch::channel(false);
-    let task = env.spawn("database", supervise(env.clone(), config, tls, listener, stopping));
+    let task = env.spawn("database", supervise(node, listener, stopping, ends));
     Ok(DatabaseNode { address, stop, task })
 }
 
@@ -97,28 +92,56 @@ pub async fn serve(env: Env, config: NodeConfig, tls: Arc<NodeTls>) -> io::Resul
 enum End {
     Stop,
     Failed(String),
+    /// The store to go on with, if it is open already.
+    Replaced(Option<(Engine, Loaded)>),
 }
 
+type Ends = mpsc::UnboundedReceiver<Option<(Engine, Loaded)>>;
+
 async fn supervise(
-    env: Env,
-    config: NodeConfig,
-    tls: Arc<NodeTls>,
+    node: Arc<Node>,
     mut listener: Box<dyn Listener>,
     mut stopping: watch::Receiver<bool>,
+    mut ends: Ends,
 ) -> String {
+    let mut ready = None;
     loop {
-        match incarnation(&env, &config, &tls, &mut *listener, &mut stopping).await {
+        let open = match ready.take() {
+            Some(store) => Ok(Some(store)),
+            None => open(&node).await,
+        };
+        match incarnation(&node, open, &mut *listener, &mut stopping, &mut ends).await {
             End::Stop => return "stopped".to_owned(),
             End::Failed(why) => tracing::error!(%why, "the store failed; opening it again"),
+            End::Replaced(store) => ready = store,
         }
     }
 }
 
-async fn open(env: &Env, config: &NodeConfig) -> Result<Option<(Engine, super::engine::Loaded)>, String> {
-    let (disk, dir) = (env.disk.clone(), config.data_dir.clone());
-    let opened = env.blocking("open", move || Engine::open(&*disk, &dir)).await;
-    match opened {
-        Ok(Ok(opened)) => Ok(opened),
+/// Opens the store, and the one that was filled for its place; finishes putting that there if it had begun.
+async fn open(node: &Arc<Node>) -> Result<Option<(Engine, Loaded)>, String> {
+    let (disk, data, keep) =
+        (node.env.disk.clone(), node.config.data_dir.clone(), node.config.limits.log_keep_entries);
+    let fill_open = node.filling.status().is_some();
+    let opened = node.env.blocking("open", move || -> Result<_, EngineError> {
+        let filled = if fill_open { None } else { Engine::open_filling(&*disk, &data, keep)? };
+        let store = Engine::open(&*disk, &data, keep);
+        match filled {
+            Some((engine, loaded)) if loaded.identity.phase == Phase::Member => {
+                let old = store.ok().flatten().map(|(_, old)| (old.identity.db_id, old.identity.epoch().no));
+                promote(&*disk, &data, old)?;
+                Ok((Some((engine, loaded)), None))
+            }
+            filled => Ok((store?, filled)),
+        }
+    });
+    match opened.await {
+        Ok(Ok((store, filled))) => {
+            if let Some((engine, loaded)) = filled {
+                node.filling.found(engine, loaded);
+            }
+            Ok(store)
+        }
         Ok(Err(error @ EngineError::Corrupt { .. })) => {
             tracing::error!(target: "kms::probe", name = "loud:corrupt", %error, "the store cannot be used");
             Err(error.to_string())
@@ -130,44 +153,46 @@ async fn open(env: &Env, config: &NodeConfig) -> Result<Option<(Engine, super::e
 
 /// One life of the store, from opening to the end of its last task.
 async fn incarnation(
-    env: &Env,
-    config: &NodeConfig,
-    tls: &Arc<NodeTls>,
+    node: &Arc<Node>,
+    open: Result<Option<(Engine, Loaded)>, String>,
     listener: &mut dyn Listener,
     stopping: &mut watch::Receiver<bool>,
+    ends: &mut Ends,
 ) -> End {
+    let env = &node.env;
     let (fatal, mut failed) = mpsc::unbounded_channel();
-    let mut behind = Behind { member: None, env: env.clone(), region: config.region.clone() };
+    let mut behind = Behind { member: None, node: node.clone() };
     let mut parts: FuturesUnordered<Task<()>> = FuturesUnordered::new();
     let mut store_closed = None;
-    match open(env, config).await {
+    match open {
         Err(why) => {
             // Until the next try: answer that nothing is served.
-            let (env, pause) = (env.clone(), ms(config.limits.ping_ms));
+            let (env, pause) = (env.clone(), ms(node.config.limits.ping_ms));
             let retry = async move {
                 env.sleep(pause).await;
                 let _ = fatal.send(why);
             };
-            parts.push(behind.env.spawn("reopen", retry).abort_on_drop());
+            parts.push(node.env.spawn("reopen", retry).abort_on_drop());
         }
         Ok(Some((engine, loaded))) => {
-            tracing::info!(last = ?loaded.last, confirmed = ?loaded.confirmed, "store opened");
-            let head = loaded.genesis.head;
-            let (shared, closed) = Shared::new(env.clone(), config.clone(), engine, &loaded, fatal);
+            tracing::info!(last = ?loaded.last, confirmed = ?loaded.confirmed, epoch = %loaded.identity.epoch(), phase = loaded.identity.phase.word(), "store opened");
+            let head = loaded.identity.head;
+            let (shared, closed) = Shared::new(node, (engine, &loaded), fatal);
             let shared = Arc::new(shared);
             store_closed = Some(closed);
             let events = head.then(|| {
                 let (events, inbox) = mpsc::unbounded_channel();
                 parts.push(env.spawn("head", head::Head::new(shared.clone()).run(inbox)).abort_on_drop());
-                let link = link::run(shared.clone(), tls.clone(), events.clone());
+                let link = link::run(shared.clone(), node.tls.clone(), events.clone());
                 parts.push(env.spawn("chain-link", link).abort_on_drop());
                 events
             });
             behind.member = Some((shared, events));
         }
-        Ok(None) => tracing::error!("no store here: blank, serving nothing (`kms init` makes stores)"),
+        Ok(None) => tracing::error!("no store here: blank, serving nothing (see `kms status`)"),
     }
-    let end = accept(&behind, config, tls, listener, stopping, &mut failed, &mut parts).await;
+    parts.push(env.spawn("join", join::run(behind.clone())).abort_on_drop());
+    let end = accept(&behind, listener, stopping, (&mut failed, ends), &mut parts).await;
     // Every task holds the store, and so does work on blocking threads whose task was aborted: wait until all have let go and
     // the file is closed, so that it can be opened again.
     drop(behind);
@@ -183,20 +208,20 @@ async fn incarnation(
 
 async fn accept(
     behind: &Behind,
-    config: &NodeConfig,
-    tls: &Arc<NodeTls>,
     listener: &mut dyn Listener,
     stopping: &mut watch::Receiver<bool>,
-    failed: &mut mpsc::UnboundedReceiver<String>,
+    (failed, ends): (&mut mpsc::UnboundedReceiver<String>, &mut Ends),
     parts: &mut FuturesUnordered<Task<()>>,
 ) -> End {
+    let (env, limits) = (&behind.node.env, &behind.node.config.limits);
     let fixed = parts.len();
     loop {
-        let full = parts.len() >= fixed + config.limits.connections_max as usize;
+        let full = parts.len() >= fixed + limits.connections_max as usize;
         tokio::select! {
             biased;
             // Asked to, or the handle of this node was dropped.
             _ = stopping.changed() => return End::Stop,
+            Some(store) = ends.recv() => return End::Replaced(store),
             Some(why) = failed.recv() => return End::Failed(why),
             Some(ended) = parts.next(), if !parts.is_empty() => {
                 if ended.is_err() {
@@ -205,20 +230,20 @@ async fn accept(
             }
             accepted = listener.accept(), if !full => match accepted {
                 Ok((stream, from)) => {
-                    let work = connection(behind.clone(), tls.clone(), stream, from);
-                    parts.push(behind.env.spawn("connection", work).abort_on_drop());
+                    let work = connection(behind.clone(), stream, from);
+                    parts.push(env.spawn("connection", work).abort_on_drop());
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept");
-                    behind.env.sleep(ms(config.limits.ping_ms)).await;
+                    env.sleep(ms(limits.ping_ms)).await;
                 }
             },
         }
     }
 }
 
-async fn connection(behind: Behind, tls: Arc<NodeTls>, stream: Stream, from: String) {
-    match tls.accept(stream).await {
+async fn connection(behind: Behind, stream: Stream, from: String) {
+    match behind.node.tls.clone().accept(stream).await {
         Ok((stream, peer)) => {
             let why = connection::serve(behind, stream, &peer).await;
             tracing::debug!(peer = %peer.node_id, %why, "connection ended");

@@ -102,7 +102,7 @@ pub(super) async fn answer(shared: &Arc<Shared>, query: Query, seen: u64) -> Bod
             }
             if view.last.seq < seen {
                 drop(view);
-                shared.loud("loud:behind");
+                shared.found_behind();
                 return Body::NotRead(NotRead::Behind as i32);
             }
             view.pending.clone().filter(|pending| query.touched_by(pending))

@@ -7,6 +7,7 @@ use crate::{
     limits::{BATCH_MAX_BYTES, ms},
     store::{
         engine::EngineError,
+        epoch::Phase,
         log::{Entry, Position},
     },
     wire::{
@@ -21,7 +22,7 @@ use tokio::{
     sync::watch,
 };
 
-/// Entries a head may send ahead of their confirmations: the one in flight, and what it sends again.
+/// Entries taken ahead of their confirmations: the one in flight, and what is sent again.
 const QUEUE_MAX: usize = 64;
 
 /// Serves the link that began with `hello`, until it ends. Returns why.
@@ -32,10 +33,8 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     envelope: &Envelope,
     hello: &Hello,
 ) -> String {
-    let [head, _] = shared.genesis.members;
-    if shared.genesis.head || !shared.same_epoch(envelope) || hello.db_id != head {
-        shared.loud("loud:not-a-member");
-        return "the peer is not the head of this epoch".to_owned();
+    if let Err(why) = fits(shared, envelope, hello) {
+        return why.to_owned();
     }
     let nonce = match shared.env.random::<16>(Purpose::Public) {
         Ok(nonce) => nonce.to_vec(),
@@ -45,12 +44,13 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     let mut fence = shared.link.subscribe();
     shared.link.send_modify(|link| *link += 1);
     let link = *fence.borrow_and_update();
-    let last = {
+    let (last, joined) = {
         let _writer = shared.writer.lock().await;
-        shared.view().last
+        let view = shared.view();
+        (view.last, view.joined)
     };
-    let welcome =
-        Welcome { nonce: nonce.clone(), db_id: shared.genesis.db_id.to_vec(), last: Some(last.out()) };
+    let db_id = shared.identity().db_id.0.to_vec();
+    let welcome = Welcome { nonce: nonce.clone(), db_id, last: Some(last.out()), joined };
     let mut tail = Tail { shared: shared.clone(), nonce, link, started: false };
     if let Err(why) = tail.say(write, Body::Welcome(welcome)).await {
         return why;
@@ -63,6 +63,24 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         let _ = append.await;
     }
     why
+}
+
+/// R6: only the two members of one epoch that both know to be active link up.
+fn fits(shared: &Shared, envelope: &Envelope, hello: &Hello) -> Result<(), &'static str> {
+    let identity = shared.identity();
+    if shared.head || hello.db_id != identity.epoch.record.members[0].0 || !shared.same_epoch(envelope) {
+        // While a region is rebuilt, or an old database has come back, this is to be expected.
+        if envelope.epoch_no == identity.epoch().no && identity.active() {
+            shared.loud("loud:not-a-member");
+        }
+        shared.ask.notify_one();
+        return Err("the peer is not the head of this epoch");
+    }
+    if identity.phase != Phase::Member || !identity.active() {
+        shared.ask.notify_one();
+        return Err("this epoch is not known to be active here");
+    }
+    Ok(())
 }
 
 /// An append under way.
@@ -114,7 +132,8 @@ impl Tail {
                     *working = None;
                     Some(done?)
                 }
-                frame = reader.next() => {
+                // A head that sends much again is slowed down, not turned away.
+                frame = reader.next(), if queue.len() < QUEUE_MAX => {
                     let envelope = match frame {
                         Ok(Some(envelope)) => envelope,
                         Ok(None) => return Err("closed by the head".to_owned()),
@@ -122,7 +141,7 @@ impl Tail {
                     };
                     self.handle(envelope, &mut queue).await?
                 }
-                () = silence.lasted() => return Err("the head is silent".to_owned()),
+                () = silence.lasted(), if queue.len() < QUEUE_MAX => return Err("the head is silent".to_owned()),
             };
             if let Some(body) = answer {
                 self.say(write, body).await?;
@@ -150,17 +169,19 @@ impl Tail {
             }
             Some(Body::Start(start)) if start.nonce == self.nonce => {
                 self.started = true;
-                let behind = self.shared.view().last.seq < start.confirmed;
-                self.shared.view().withheld.behind = behind;
+                let behind = {
+                    let mut view = self.shared.view();
+                    // The head has joined, or knows that this tail has (R10).
+                    view.joined = true;
+                    view.withheld.behind = view.last.seq < start.confirmed;
+                    view.withheld.behind
+                };
                 if behind {
                     self.shared.loud("loud:tail-below-confirmed");
                 }
                 Ok(None)
             }
             Some(Body::Append(append)) if self.started && append.nonce == self.nonce => {
-                if queue.len() >= QUEUE_MAX {
-                    return Err("the head sends more than one batch at a time".to_owned());
-                }
                 queue.push_back(append);
                 Ok(None)
             }

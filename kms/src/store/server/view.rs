@@ -1,13 +1,14 @@
 //! What the tasks of one database share: identity, engine, and the part of the state that readers need.
 //! The lock is held for moments, never across an await.
 
+use super::connection::Node;
 use crate::{
     config::NodeConfig,
     env::Env,
     record::{RecordKey, SealedRecord},
     store::{
-        Genesis,
         engine::{Engine, EngineError, Loaded},
+        epoch::{Epoch, Identity, Phase},
         log::{Entry, Position},
     },
     wire::message::{Body, ENVELOPE_VERSION, Envelope},
@@ -17,7 +18,7 @@ use std::{
     convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// A batch that is in the head's log and not confirmed.
 #[derive(Debug)]
@@ -26,12 +27,10 @@ pub(super) struct Pending {
     pub(super) changes: BTreeMap<RecordKey, Option<SealedRecord>>,
 }
 
-/// Why a member does not serve. Each reason is lifted by what gave it, and by nothing else.
+/// Why a joined member does not serve. Each reason is lifted by what gave it, and by nothing else.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Withheld {
-    /// The epoch is not known active (R8, R10).
-    pub(super) epoch: bool,
-    /// This log lacks synced entries that the peer has (R6); ends when it has them again.
+    /// This log lacks synced entries that the peer, or a host, has seen (R6, R9); ends when it has them again.
     pub(super) behind: bool,
     /// This log and the peer's are not one history. For good.
     pub(super) diverged: bool,
@@ -42,7 +41,11 @@ pub(super) struct Withheld {
 /// The state readers see.
 #[derive(Debug)]
 pub(super) struct View {
-    /// Whether reads are answered (R8): Member and joined, and nothing withholds it.
+    /// Who this store is, as it is durable.
+    pub(super) identity: Arc<Identity>,
+    /// Somebody who may know has said, since this start, that the epoch is current (R10).
+    pub(super) joined: bool,
+    /// What else keeps it from serving.
     pub(super) withheld: Withheld,
     /// End of the durable log.
     pub(super) last: Position,
@@ -59,11 +62,25 @@ pub(super) struct View {
     pub(super) loud: Option<&'static str>,
 }
 
+impl Withheld {
+    /// Whether this log can be relied on, as far as is known.
+    pub(super) fn nothing(self) -> bool {
+        let Withheld { behind, diverged, failed } = self;
+        !(behind || diverged || failed)
+    }
+}
+
 impl View {
-    /// Whether reads are answered (R8).
+    /// Whether reads are answered (R8): a member, joined, in an epoch that is active or of which it is the source.
     pub(super) fn serving(&self) -> bool {
-        let Withheld { epoch, behind, diverged, failed } = self.withheld;
-        !(epoch || behind || diverged || failed)
+        let current = self.identity.active() || self.identity.is_source();
+        let member = self.identity.phase == Phase::Member && current;
+        member && self.joined && self.withheld.nothing()
+    }
+
+    /// Whether writes are taken (R12): not before the epoch is known active here.
+    pub(super) fn accepting(&self) -> bool {
+        self.serving() && self.identity.active()
     }
 }
 
@@ -78,14 +95,18 @@ struct Open {
 pub(super) struct Shared {
     pub(super) env: Env,
     pub(super) config: NodeConfig,
-    pub(super) genesis: Genesis,
+    /// Whether it is the head: roles never swap.
+    pub(super) head: bool,
+    /// Wakes the task that asks the witness.
+    pub(super) ask: Notify,
     engine: Arc<Open>,
     view: Mutex<View>,
     /// Counts confirmations; readers wait on it.
     pub(super) confirmed: watch::Sender<u64>,
-    /// Tail: which link may append (R6). Counts handshakes; an older link ends when it changes.
+    /// Counts handshakes (tail: which link may append, R6), changes of the identity, and reasons to compare anew;
+    /// an older link ends when it changes.
     pub(super) link: watch::Sender<u64>,
-    /// One writer at a time (tail appends, copies).
+    /// One writer at a time: batches, copies, and changes of the identity.
     pub(super) writer: tokio::sync::Mutex<()>,
     /// Ends the incarnation: the store failed and must be opened again.
     pub(super) fatal: mpsc::UnboundedSender<String>,
@@ -94,17 +115,17 @@ pub(super) struct Shared {
 impl Shared {
     /// The receiver ends when the store is closed: not before may it be opened again.
     pub(super) fn new(
-        env: Env,
-        config: NodeConfig,
-        engine: Engine,
-        loaded: &Loaded,
+        node: &Node,
+        (engine, loaded): (Engine, &Loaded),
         fatal: mpsc::UnboundedSender<String>,
     ) -> (Shared, oneshot::Receiver<Infallible>) {
         let pending =
             loaded.pending.clone().map(|entry| Arc::new(Pending { changes: entry.changes(), entry }));
-        // A Member counts as joined once open; an epoch not known active serves nothing (R8, R10).
+        // Nobody has said since this start that the epoch is current (R10).
         let view = View {
-            withheld: Withheld { epoch: !loaded.epoch_active, ..Withheld::default() },
+            identity: Arc::new(loaded.identity.clone()),
+            joined: false,
+            withheld: Withheld::default(),
             last: loaded.last,
             confirmed: loaded.confirmed,
             pending,
@@ -115,9 +136,10 @@ impl Shared {
         assert!(view.confirmed.seq <= view.last.seq, "confirmed <= last");
         let (open, closed) = oneshot::channel();
         let shared = Shared {
-            env,
-            config,
-            genesis: loaded.genesis.clone(),
+            env: node.env.clone(),
+            config: node.config.clone(),
+            head: loaded.identity.head,
+            ask: Notify::new(),
             engine: Arc::new(Open { engine, _closed: open }),
             view: Mutex::new(view),
             confirmed: watch::Sender::new(loaded.confirmed.seq),
@@ -132,30 +154,67 @@ impl Shared {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Who this store is.
+    pub(super) fn identity(&self) -> Arc<Identity> {
+        self.view().identity.clone()
+    }
+
     /// The epoch of this store.
-    pub(super) fn epoch(&self) -> (u64, [u8; 16]) {
-        (self.genesis.epoch_no, self.genesis.epoch_id)
+    pub(super) fn epoch(&self) -> Epoch {
+        self.view().identity.epoch()
     }
 
     /// A message of this database: region, epoch, and how far the committed log is known to reach.
     pub(super) fn envelope(&self, call: u64, body: Body) -> Envelope {
-        let seen = self.view().confirmed.seq;
+        let view = self.view();
+        let epoch = view.identity.epoch();
         Envelope {
             version: ENVELOPE_VERSION,
-            region: self.genesis.region.clone(),
-            epoch_no: self.genesis.epoch_no,
-            epoch_id: self.genesis.epoch_id.to_vec(),
+            region: self.config.region.clone(),
+            epoch_no: epoch.no,
+            epoch_id: epoch.id.to_vec(),
             call,
-            seen,
+            seen: view.confirmed.seq,
             body: Some(body),
         }
     }
 
     /// Whether a message of the peer belongs to this region and this very epoch.
     pub(super) fn same_epoch(&self, envelope: &Envelope) -> bool {
-        envelope.region == self.genesis.region
-            && envelope.epoch_no == self.genesis.epoch_no
-            && envelope.epoch_id == self.genesis.epoch_id
+        let epoch = self.epoch();
+        envelope.region == self.config.region
+            && envelope.epoch_no == epoch.no
+            && envelope.epoch_id == epoch.id
+    }
+
+    /// R9: a host has seen what this log lacks. Serves nothing until the log was compared with the peer's.
+    pub(super) fn found_behind(&self) {
+        self.loud("loud:behind");
+        self.view().withheld.behind = true;
+        // Ends the link, so that the next one compares.
+        self.link.send_modify(|link| *link += 1);
+    }
+
+    /// Makes a changed identity durable, then visible. No batch is being written meanwhile; links of the
+    /// epoch before end.
+    pub(super) async fn change_identity(
+        &self,
+        change: impl FnOnce(&View, &mut Identity) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let _writer = self.writer.lock().await;
+        let mut identity = Identity::clone(&self.identity());
+        change(&self.view(), &mut identity)?;
+        if identity == *self.identity() {
+            return Ok(());
+        }
+        let stored = identity.clone();
+        let done = self.engine("identity", move |engine| engine.set_identity(&stored)).await;
+        done.map_err(|error| error.to_string())?;
+        tracing::info!(epoch = %identity.epoch(), phase = identity.phase.word(), active = identity.active(), "identity changed");
+        self.view().identity = Arc::new(identity);
+        self.link.send_modify(|link| *link += 1);
+        self.ask.notify_one();
+        Ok(())
     }
 
     /// Something that honest disks and one epoch make impossible. Said loudly, counted by the simulator.

@@ -1,10 +1,16 @@
-//! `operator.toml`: what a person's tools need to ask a region how it is. Holds no secret itself.
+//! What a person who runs a region does to it: `operator.toml` says where its nodes are; [`ask`] asks and orders
+//! single nodes; [`rebuild`] makes a lost zone anew.
+
+pub mod ask;
+pub mod rebuild;
 
 use crate::{
     config::ConfigError,
+    crypto::OperatorKey,
     env::{Disk, Env},
     wire::tls::{NodePem, NodeTls, TlsError},
 };
+use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
 use serde::{Deserialize, Serialize};
 use std::{
     path::{Path, PathBuf},
@@ -30,6 +36,8 @@ pub struct OperatorConfig {
     pub head: String,
     /// Node address of the tail database.
     pub tail: String,
+    /// Node address of the witness.
+    pub witness: String,
     /// REST addresses of the hosts.
     pub hosts: Vec<String>,
     /// Address of the entry.
@@ -54,6 +62,21 @@ impl OperatorConfig {
             *field = dir.join(&*field);
         }
         Ok(config)
+    }
+
+    /// The key that the operator signs statements with.
+    ///
+    /// # Errors
+    /// [`TlsError`] says what is wrong with the file.
+    pub fn signer(&self, env: &Env) -> Result<OperatorKey, TlsError> {
+        const WHAT: &str = "operator key";
+        let pem = match env.disk.read(&self.key) {
+            Ok(Some(pem)) => Zeroizing::new(pem),
+            Ok(None) => return Err(TlsError::Missing { what: WHAT, path: self.key.clone() }),
+            Err(error) => return Err(TlsError::Read { what: WHAT, path: self.key.clone(), error }),
+        };
+        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::Pem(WHAT))?;
+        OperatorKey::from_pkcs8(key.secret_der()).map_err(|error| TlsError::Refused(error.to_string()))
     }
 
     /// The operator's side of mutual TLS; a handshake takes at most `handshake`.

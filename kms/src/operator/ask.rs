@@ -1,0 +1,51 @@
+//! What an operator asks and tells single nodes, over a connection of its own each time. Decides nothing.
+
+use crate::{
+    config::Zone,
+    env::Env,
+    limits::ms,
+    store::{
+        exchange::{NoAnswer, exchange},
+        server::DatabaseStatus,
+    },
+    wire::{
+        epoch::Order,
+        message::{Body, Empty},
+        tls::{Expected, NodeTls, PeerRole},
+    },
+};
+use std::time::Duration;
+
+/// Longest wait for one answer.
+pub const ANSWER_WITHIN: Duration = ms(3_000);
+
+/// Asks the database at `address` how it is.
+///
+/// # Errors
+/// [`NoAnswer`].
+pub async fn database_status(env: &Env, tls: &NodeTls, address: &str) -> Result<DatabaseStatus, NoAnswer> {
+    let expected = Expected { role: PeerRole::Database, zone: None };
+    match exchange(env, tls, address, &expected, Body::Status(Empty {}), ANSWER_WITHIN).await? {
+        Body::StatusAnswer(json) => serde_json::from_str(&json)
+            .map_err(|error| NoAnswer::Refused(format!("an answer that does not parse: {error}"))),
+        _ => Err(NoAnswer::Closed),
+    }
+}
+
+/// Gives an order to the database of `zone` at `address`. It is carried out, durably, when this returns.
+///
+/// # Errors
+/// [`NoAnswer::Refused`] with the reason; otherwise it may have been carried out: give it again.
+pub async fn order(
+    env: &Env,
+    tls: &NodeTls,
+    (zone, address): (Zone, &str),
+    order: Order,
+    limit: Duration,
+) -> Result<(), NoAnswer> {
+    let expected = Expected { role: PeerRole::Database, zone: Some(zone) };
+    match exchange(env, tls, address, &expected, Body::Order(order), limit).await? {
+        Body::Done(_) => Ok(()),
+        _ => Err(NoAnswer::Closed),
+    }
+}

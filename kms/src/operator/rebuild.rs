@@ -1,0 +1,500 @@
+//! A lost zone made anew: register, adopt, fence, fill, activate, learn, in that order (R11-R16). Each step is
+//! durable where it is taken before the next one begins, and each may be taken again: whoever runs this twice,
+//! or goes on where another stopped, does no harm. Asks a person for what no program can know, and for nothing
+//! else.
+
+use super::{
+    OperatorConfig,
+    ask::{ANSWER_WITHIN, database_status, order},
+};
+use crate::{
+    config::Zone,
+    crypto::{OperatorKey, OperatorVerifier},
+    env::{BoxFuture, Env, Purpose},
+    limits::ms,
+    store::{
+        epoch::{DbId, Epoch, EpochRecord, Registered, Statement},
+        exchange::NoAnswer,
+        log::Position,
+        server::{DatabaseStatus, FillStatus},
+        witness::{self, Known},
+    },
+    wire::{
+        epoch::{Order, OrderKind, Signed},
+        message::Body,
+        tls::NodeTls,
+    },
+};
+use std::{sync::Arc, time::Duration};
+
+/// Between two looks at something that takes a while.
+const LOOK: Duration = ms(200);
+/// How long a node that does not answer is waited for, in steps that cannot go on without it.
+const PATIENCE: Duration = ms(60_000);
+/// A log comparison is one order: it may take this long.
+const CATCH_UP_WITHIN: Duration = ms(60_000);
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// The zone whose database is made anew.
+    pub zone: Zone,
+    /// Give up the registered rebuild and take the database of the last active epoch back, if it is still a
+    /// member.
+    pub abandon: bool,
+    /// Go ahead although the database that is replaced serves (it is cut off from the other one).
+    pub retire_serving: bool,
+    /// Take the place of a registered rebuild of the other zone, whose source is lost.
+    pub instead: bool,
+}
+
+/// What happens meanwhile, for a person to see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// The epoch is registered at the witness; true: it was before.
+    Registered(Epoch, bool),
+    /// The source takes no writes any more; reads go on.
+    Adopted,
+    /// Nobody can serve an earlier epoch any more; true: the old database said so itself.
+    Fenced(bool),
+    /// How far the fill is.
+    Filling(FillStatus),
+    /// Something does not answer; it is tried again.
+    Waiting(String),
+    /// Both logs end here.
+    Filled(Position),
+    /// The epoch is active.
+    Activated(Epoch),
+    /// Key writes are accepted.
+    Writable,
+}
+
+/// The person who runs it.
+pub trait Person: Send {
+    /// Is told.
+    fn told(&mut self, progress: &Progress);
+    /// States that the process of database `id`, of zone `zone`, is not running *now*; false stops everything.
+    fn states_not_running(&mut self, zone: Zone, id: DbId) -> BoxFuture<'_, bool>;
+}
+
+/// Why it stopped. What was done stays; the same command goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// The witness does not answer.
+    #[error("the witness at {0}: {1}. Nothing can be registered without it; bring it back first")]
+    Witness(String, NoAnswer),
+    /// The witness, or a database, refuses.
+    #[error("{0}")]
+    Refused(String),
+    /// A database that is needed does not answer.
+    #[error("{0} does not answer: {1}")]
+    Away(String, NoAnswer),
+    /// The person did not state what is needed.
+    #[error(
+        "not stated that database {0} is not running: nobody may serve from it while another takes its place. \
+         Switch it off, then run this again"
+    )]
+    NotStated(DbId),
+    /// No randomness.
+    #[error("no randomness: {0}")]
+    Entropy(#[from] std::io::Error),
+}
+
+/// Who runs it, and where.
+pub struct Operator {
+    env: Env,
+    config: OperatorConfig,
+    tls: Arc<NodeTls>,
+    key: OperatorKey,
+    verifier: OperatorVerifier,
+}
+
+fn place(zone: Zone) -> usize {
+    match zone {
+        Zone::A => 0,
+        Zone::B => 1,
+    }
+}
+
+fn other(zone: Zone) -> Zone {
+    match zone {
+        Zone::A => Zone::B,
+        Zone::B => Zone::A,
+    }
+}
+
+fn refused(text: impl Into<String>) -> RebuildError {
+    RebuildError::Refused(text.into())
+}
+
+impl Operator {
+    /// With the operator's own certificate and key.
+    pub fn new(env: Env, config: OperatorConfig, tls: Arc<NodeTls>, key: OperatorKey) -> Operator {
+        Operator { env, config, tls, verifier: key.verifier(), key }
+    }
+
+    fn address(&self, zone: Zone) -> &str {
+        match zone {
+            Zone::A => &self.config.head,
+            Zone::B => &self.config.tail,
+        }
+    }
+
+    fn name(&self, zone: Zone) -> String {
+        format!("the database of zone {}, {}", zone.word(), self.address(zone))
+    }
+
+    fn sign(&self, statement: &Statement) -> Signed {
+        let made_ms = u64::try_from(self.env.clock.wall().as_millis()).unwrap_or(0);
+        statement.sign(&self.key, &self.config.region, made_ms)
+    }
+
+    /// What stands at the witness.
+    ///
+    /// # Errors
+    /// [`RebuildError::Witness`].
+    pub async fn known(&self) -> Result<Known, RebuildError> {
+        let address = &self.config.witness;
+        witness::read_epoch(&self.env, &self.tls, address, &self.verifier, ANSWER_WITHIN)
+            .await
+            .map_err(|error| RebuildError::Witness(address.clone(), error))
+    }
+
+    async fn status(&self, zone: Zone) -> Result<DatabaseStatus, NoAnswer> {
+        database_status(&self.env, &self.tls, self.address(zone)).await
+    }
+
+    /// Tells the witness; a broken connection is no answer, so it is asked again.
+    async fn tell_witness(&self, body: Body, person: &mut dyn Person) -> Result<Known, RebuildError> {
+        let until = self.env.now() + PATIENCE;
+        loop {
+            let (address, body) = (&self.config.witness, body.clone());
+            match witness::change(&self.env, &self.tls, address, &self.verifier, body, ANSWER_WITHIN).await {
+                Ok(known) => return Ok(known),
+                Err(NoAnswer::Refused(why)) => return Err(refused(format!("the witness refuses: {why}"))),
+                Err(error) if self.env.now() > until => {
+                    return Err(RebuildError::Witness(address.clone(), error));
+                }
+                Err(error) => person.told(&Progress::Waiting(format!("the witness: {error}"))),
+            }
+            self.env.sleep(LOOK).await;
+        }
+    }
+
+    /// Gives an order until it is carried out or refused.
+    async fn give(
+        &self,
+        zone: Zone,
+        (kind, statement, activation): (OrderKind, &Signed, Option<&Signed>),
+        person: &mut dyn Person,
+    ) -> Result<(), RebuildError> {
+        let until = self.env.now() + PATIENCE;
+        let limit = if kind == OrderKind::Fill { CATCH_UP_WITHIN } else { ANSWER_WITHIN };
+        loop {
+            let message = Order {
+                kind: kind as i32,
+                statement: Some(statement.clone()),
+                activation: activation.cloned(),
+            };
+            match order(&self.env, &self.tls, (zone, self.address(zone)), message, limit).await {
+                Ok(()) => return Ok(()),
+                Err(NoAnswer::Refused(why)) => {
+                    return Err(refused(format!("{} refuses: {why}", self.name(zone))));
+                }
+                Err(error) if self.env.now() > until => {
+                    return Err(RebuildError::Away(self.name(zone), error));
+                }
+                Err(error) => person.told(&Progress::Waiting(format!("{}: {error}", self.name(zone)))),
+            }
+            self.env.sleep(LOOK).await;
+        }
+    }
+
+    /// Makes the zone's database anew, or goes on where it was interrupted.
+    ///
+    /// # Errors
+    /// [`RebuildError`] says what stands in the way and what to do.
+    pub async fn rebuild(&self, plan: Plan, person: &mut dyn Person) -> Result<Epoch, RebuildError> {
+        let known = self.known().await?;
+        let source = other(plan.zone);
+        let (epoch, before) = match self.resumable(plan, &known)? {
+            Some(pending) => (pending, true),
+            None => (self.register(plan, &known, person).await?, false),
+        };
+        person.told(&Progress::Registered(epoch.record.epoch, before));
+        self.give(source, (OrderKind::Adopt, &epoch.signed, None), person).await?;
+        person.told(&Progress::Adopted);
+        self.fence(plan.zone, &known, &epoch, person).await?;
+        let end = self.fill(plan.zone, &epoch, person).await?;
+        person.told(&Progress::Filled(end));
+        let activation = self.sign(&Statement::Active(epoch.record.epoch, end));
+        let known = self.tell_witness(Body::Activate(activation), person).await?;
+        person.told(&Progress::Activated(epoch.record.epoch));
+        // They hear it from the witness too: this is only faster.
+        for zone in [source, plan.zone] {
+            let learn = Order {
+                kind: OrderKind::Learn as i32,
+                statement: Some(epoch.signed.clone()),
+                activation: Some(known.activation.clone()),
+            };
+            let _ = order(&self.env, &self.tls, (zone, self.address(zone)), learn, ANSWER_WITHIN).await;
+        }
+        self.until_writable(person).await?;
+        Ok(epoch.record.epoch)
+    }
+
+    /// The registered rebuild, if it is the one that is planned.
+    fn resumable(&self, plan: Plan, known: &Known) -> Result<Option<Registered>, RebuildError> {
+        let Some(pending) = &known.pending else {
+            return if plan.abandon {
+                Err(refused("no rebuild is under way: there is nothing to abandon"))
+            } else {
+                Ok(None)
+            };
+        };
+        let members = known.active.record.members;
+        let same_zone = pending.record.target == pending.record.members[place(plan.zone)];
+        let takes_back = pending.record.target == members[place(plan.zone)];
+        match (same_zone, plan.abandon, plan.instead) {
+            (true, true, _) if takes_back => Ok(Some(pending.clone())),
+            (true, true, _) => Ok(None),
+            (true, false, _) => Ok(Some(pending.clone())),
+            (false, _, true) => Ok(None),
+            (false, _, false) => Err(refused(format!(
+                "a rebuild of the other zone is registered (epoch {}): finish it with `kms rebuild zone {}`. Only if its \
+                 source is lost, and the database of this zone's counterpart is a member of the last active epoch, \
+                 take its place with --instead",
+                pending.record.epoch,
+                other(plan.zone).word()
+            ))),
+        }
+    }
+
+    /// R11, after a look at both databases: the wrong side is never copied.
+    async fn register(
+        &self,
+        plan: Plan,
+        known: &Known,
+        person: &mut dyn Person,
+    ) -> Result<Registered, RebuildError> {
+        let (active, source) = (&known.active.record, other(plan.zone));
+        let of_source = self.status(source).await;
+        let of_source = of_source.map_err(|error| RebuildError::Away(self.name(source), error))?;
+        let expected = active.members[place(source)];
+        if of_source.phase != "member" || of_source.db_id != expected.to_string() {
+            return Err(refused(format!(
+                "{} is {} ({}), not the member {expected} of the last active epoch, {}: it may lack what was \
+                 acknowledged and is not copied. If the other zone's database has everything, rebuild this one",
+                self.name(source),
+                of_source.phase,
+                of_source.db_id,
+                active.epoch
+            )));
+        }
+        let revived = plan.instead && known.pending.is_some();
+        if !of_source.serving && !revived {
+            return Err(refused(format!(
+                "{} does not serve at the moment ({}): it is not copied before it does",
+                self.name(source),
+                if of_source.joined { "its log must be compared first" } else { "it has not joined" }
+            )));
+        }
+        let old = active.members[place(plan.zone)];
+        let of_target = self.status(plan.zone).await;
+        if let Ok(status) = &of_target {
+            self.may_be_replaced(plan, status, old)?;
+        }
+        let target = if plan.abandon {
+            match &of_target {
+                Ok(status) if status.db_id == old.to_string() && status.phase != "retired" => old,
+                Ok(status) => {
+                    return Err(refused(format!(
+                        "{} is {} ({}): the database of the last active epoch is not there any more. Finish the rebuild",
+                        self.name(plan.zone),
+                        status.phase,
+                        status.db_id
+                    )));
+                }
+                Err(error) => return Err(refused(format!("{}: {error}", self.name(plan.zone)))),
+            }
+        } else {
+            DbId(self.env.random(Purpose::Public)?)
+        };
+        let previous = known.newest().record.epoch;
+        let mut members = active.members;
+        members[place(plan.zone)] = target;
+        let record = EpochRecord {
+            epoch: Epoch { no: previous.no + 1, id: self.env.random(Purpose::Public)? },
+            previous,
+            source: expected,
+            target,
+            members,
+            witness: known.witness,
+        };
+        let signed = self.sign(&Statement::Epoch(record));
+        let registered = Registered { record, signed: signed.clone() };
+        let stands = self.tell_witness(Body::Register(signed), person).await?;
+        if *stands.newest() == registered {
+            Ok(registered)
+        } else {
+            Err(refused(format!(
+                "another operator registered epoch {} meanwhile",
+                stands.newest().record.epoch
+            )))
+        }
+    }
+
+    fn may_be_replaced(&self, plan: Plan, status: &DatabaseStatus, old: DbId) -> Result<(), RebuildError> {
+        if plan.abandon || plan.retire_serving || !status.serving || status.db_id != old.to_string() {
+            return Ok(());
+        }
+        Err(refused(format!(
+            "{} serves: nothing of it is lost. If only the link between the zones is down, mend that; to replace \
+             the database all the same, add --retire-serving",
+            self.name(plan.zone)
+        )))
+    }
+
+    /// R13: after the source has adopted, and not before.
+    async fn fence(
+        &self,
+        zone: Zone,
+        known: &Known,
+        epoch: &Registered,
+        person: &mut dyn Person,
+    ) -> Result<(), RebuildError> {
+        let source = other(zone);
+        let of_source = self.status(source).await;
+        if of_source.is_ok_and(|status| status.fenced && status.epoch == epoch.record.epoch.to_string()) {
+            return Ok(());
+        }
+        let mut fenced = Vec::new();
+        for (at, old) in known.active.record.members.into_iter().enumerate() {
+            if epoch.record.members.contains(&old) {
+                continue;
+            }
+            let retired = at == place(zone) && self.retired(zone, old, epoch).await;
+            if !retired && !person.states_not_running(zone, old).await {
+                return Err(RebuildError::NotStated(old));
+            }
+            fenced.push((old, retired));
+        }
+        let by_itself = fenced.iter().all(|(_, retired)| *retired);
+        let statement = self.sign(&Statement::Fence(epoch.record.epoch, fenced));
+        self.give(source, (OrderKind::Fence, &statement, None), person).await?;
+        person.told(&Progress::Fenced(by_itself));
+        Ok(())
+    }
+
+    /// Whether the old database, asked now, answers that it has retired.
+    async fn retired(&self, zone: Zone, old: DbId, epoch: &Registered) -> bool {
+        let there = self.status(zone).await.is_ok_and(|status| status.db_id == old.to_string());
+        let retire =
+            Order { kind: OrderKind::Retire as i32, statement: Some(epoch.signed.clone()), activation: None };
+        there
+            && order(&self.env, &self.tls, (zone, self.address(zone)), retire, ANSWER_WITHIN).await.is_ok()
+            && self
+                .status(zone)
+                .await
+                .is_ok_and(|status| status.db_id == old.to_string() && status.phase == "retired")
+    }
+
+    /// R14; answers where both logs end.
+    async fn fill(
+        &self,
+        zone: Zone,
+        epoch: &Registered,
+        person: &mut dyn Person,
+    ) -> Result<Position, RebuildError> {
+        let name = epoch.record.epoch.to_string();
+        loop {
+            self.give(zone, (OrderKind::Fill, &epoch.signed, None), person).await?;
+            let source = self.status(other(zone)).await;
+            let target = self.status(zone).await;
+            match (&source, &target) {
+                (Ok(source), Ok(target)) if source.epoch == name => {
+                    let at = |status: &DatabaseStatus| (status.last, status.hash.clone());
+                    let filled = match &target.fill {
+                        Some(fill) if fill.epoch == name => {
+                            person.told(&Progress::Filling(fill.clone()));
+                            fill.filled.then(|| (fill.last, fill.hash.clone()))
+                        }
+                        _ if target.db_id == epoch.record.target.to_string() => Some(at(target)),
+                        _ => None,
+                    };
+                    if filled.is_some_and(|filled| filled == at(source)) {
+                        return position(source);
+                    }
+                    if source.active || target.active && target.epoch == name {
+                        // Interrupted after it had become active.
+                        return position(source);
+                    }
+                }
+                (Ok(source), Ok(_)) => {
+                    return Err(refused(format!(
+                        "the source is in epoch {} now, not in {name}",
+                        source.epoch
+                    )));
+                }
+                (Err(error), _) | (_, Err(error)) => person.told(&Progress::Waiting(error.to_string())),
+            }
+            self.env.sleep(LOOK).await;
+        }
+    }
+
+    async fn until_writable(&self, person: &mut dyn Person) -> Result<(), RebuildError> {
+        let until = self.env.now() + PATIENCE;
+        loop {
+            match self.status(Zone::A).await {
+                Ok(status) if status.writable => {
+                    person.told(&Progress::Writable);
+                    return Ok(());
+                }
+                _ if self.env.now() > until => {
+                    return Err(refused(
+                        "the epoch is active, but key writes are not accepted yet: see `kms status`",
+                    ));
+                }
+                _ => self.env.sleep(LOOK).await,
+            }
+        }
+    }
+
+    /// R10: lets the database of `zone` serve although neither the witness nor its peer answers. The person has
+    /// stated that no newer epoch is in use.
+    ///
+    /// # Errors
+    /// [`RebuildError`].
+    pub async fn serve_alone(&self, zone: Zone, person: &mut dyn Person) -> Result<DbId, RebuildError> {
+        let status = self.status(zone).await;
+        let status = status.map_err(|error| RebuildError::Away(self.name(zone), error))?;
+        if status.joined {
+            return Err(refused(format!("{} has joined already: it needs no statement", self.name(zone))));
+        }
+        let (Some(database), Some(id), Ok(start)) =
+            (hex16(&status.db_id), hex16(&status.epoch_id), hex::decode(&status.start))
+        else {
+            return Err(refused(format!("{} is {}: it has nothing to serve", self.name(zone), status.phase)));
+        };
+        let (epoch, database) = (Epoch { no: status.epoch_no, id }, DbId(database));
+        if !person.states_not_running(other(zone), database).await {
+            return Err(RebuildError::NotStated(database));
+        }
+        let statement = self.sign(&Statement::Alone { epoch, database, start });
+        self.give(zone, (OrderKind::ServeAlone, &statement, None), person).await?;
+        Ok(database)
+    }
+}
+
+fn hex16(text: &str) -> Option<[u8; 16]> {
+    let mut bytes = [0; 16];
+    hex::decode_to_slice(text, &mut bytes).ok()?;
+    Some(bytes)
+}
+
+fn position(status: &DatabaseStatus) -> Result<Position, RebuildError> {
+    let mut hash = [0; 32];
+    hex::decode_to_slice(&status.hash, &mut hash)
+        .map_err(|_| refused("the source tells no position of its log"))?;
+    Ok(Position { seq: status.last, hash })
+}

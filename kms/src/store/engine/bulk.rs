@@ -1,0 +1,145 @@
+//! Whole stores in pieces: what a source reads out for a fill, and how the target takes it (R14). Many rows
+//! share one commit and one sync; a crash in between leaves a store that is not filled.
+
+use super::{Engine, EngineError, META, RECORDS, identity, redb_error};
+use crate::store::{
+    epoch::Identity,
+    log::{Entry, Position},
+    row,
+};
+use redb::{Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use ring::digest::{Context, SHA256};
+use std::ops::Bound;
+
+/// A record key and its row as stored.
+pub type FillRow = (Vec<u8>, Vec<u8>);
+
+/// A hash over rows in key order, however they were cut into pages.
+pub struct RowDigest(Context);
+
+impl Default for RowDigest {
+    fn default() -> Self {
+        RowDigest(Context::new(&SHA256))
+    }
+}
+
+impl RowDigest {
+    /// Takes the next row.
+    pub fn add(&mut self, key: &[u8], row: &[u8]) {
+        for part in [key, row] {
+            self.0.update(&(part.len() as u64).to_be_bytes());
+            self.0.update(part);
+        }
+    }
+
+    /// The hash over all rows taken.
+    pub fn finish(self) -> [u8; 32] {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(self.0.finish().as_ref());
+        hash
+    }
+}
+
+impl Engine {
+    /// Rows in key order, those after `after`, until `bytes` are exceeded (at least one if there is one).
+    ///
+    /// # Errors
+    /// [`EngineError::Damaged`] if a row does not match its checksum; storage errors.
+    pub fn rows_after(&self, after: Option<&[u8]>, bytes: usize) -> Result<Vec<FillRow>, EngineError> {
+        let read = self.database.begin_read().map_err(redb_error)?;
+        let records = read.open_table(RECORDS).map_err(redb_error)?;
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut rows, mut taken) = (Vec::new(), 0);
+        for item in records.range::<&[u8]>((start, Bound::Unbounded)).map_err(redb_error)? {
+            let (key, stored) = item.map_err(redb_error)?;
+            let row: FillRow = (key.value().to_vec(), stored.value().to_vec());
+            row::check(&row.0, &row.1).map_err(|_| EngineError::Damaged)?;
+            taken += row.0.len() + row.1.len();
+            rows.push(row);
+            if taken > bytes {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Reads every row once more and answers their digest.
+    ///
+    /// # Errors
+    /// As [`Engine::rows_after`].
+    pub fn digest(&self) -> Result<[u8; 32], EngineError> {
+        let read = self.database.begin_read().map_err(redb_error)?;
+        let records = read.open_table(RECORDS).map_err(redb_error)?;
+        let mut digest = RowDigest::default();
+        for item in records.iter().map_err(redb_error)? {
+            let (key, stored) = item.map_err(redb_error)?;
+            row::check(key.value(), stored.value()).map_err(|_| EngineError::Damaged)?;
+            digest.add(key.value(), stored.value());
+        }
+        Ok(digest.finish())
+    }
+}
+
+/// Rows of a fill on their way into a store.
+pub struct Filler<'a>(pub &'a Engine);
+
+impl Filler<'_> {
+    /// Takes rows. Not durable before [`Filler::finish`].
+    ///
+    /// # Errors
+    /// [`EngineError::Damaged`] if a row does not match its checksum; storage errors.
+    pub fn rows(&self, rows: &[FillRow]) -> Result<(), EngineError> {
+        let mut write = self.0.database.begin_write().map_err(redb_error)?;
+        write.set_durability(Durability::None).map_err(redb_error)?;
+        {
+            let mut records = write.open_table(RECORDS).map_err(redb_error)?;
+            for (key, stored) in rows {
+                row::check(key, stored).map_err(|_| EngineError::Damaged)?;
+                records.insert(key.as_slice(), stored.as_slice()).map_err(redb_error)?;
+            }
+        }
+        write.commit().map_err(redb_error)
+    }
+
+    /// The rows taken show the state at `at`: the log begins there.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn begin_log(&self, at: Position) -> Result<(), EngineError> {
+        self.0.write(|write| {
+            Engine::put_base(write, at)?;
+            Engine::put_confirmed(write, at.seq)
+        })
+    }
+
+    /// Takes the next entry of the log, applied.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn entry(&self, entry: &Entry) -> Result<(), EngineError> {
+        self.0.append_and_apply(entry)
+    }
+
+    /// Makes everything durable, and says so in the identity.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn finish(&self, identity: &Identity) -> Result<(), EngineError> {
+        self.0.write(|write| {
+            let mut meta = write.open_table(META).map_err(redb_error)?;
+            meta.insert(identity::KEY, identity::encode(identity).as_slice()).map_err(redb_error)?;
+            Ok(())
+        })
+    }
+}
+
+impl Engine {
+    /// Number of records.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn records(&self) -> Result<u64, EngineError> {
+        let read = self.database.begin_read().map_err(redb_error)?;
+        read.open_table(RECORDS).map_err(redb_error)?.len().map_err(redb_error)
+    }
+}

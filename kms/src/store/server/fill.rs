@@ -1,0 +1,502 @@
+//! A fill (R14): the source sends its records as they are at its confirmed position, its keyring, and every
+//! entry above; the target takes them into a new store beside whatever it has, and serves nothing of it. A
+//! database of the epoch before, whose log is a beginning of the source's, takes the entries alone.
+
+use super::{connection::Node, status::FillStatus, view::Shared};
+use crate::{
+    config::Zone,
+    limits::{BATCH_MAX_BYTES, CONNECTION_IDLE_MS, FILL_PART_BYTES, ms},
+    store::{
+        backoff::Backoff,
+        engine::{
+            Engine, EngineError, FILLING_DIR, FillRow, Filler, KEYRING_DIR, Loaded, RowDigest, STORE_DIR,
+            keyring_objects,
+        },
+        epoch::{DbId, Identity, Phase, Registered, lineage_in, lineage_out},
+        log::{Entry, Position},
+    },
+    wire::{
+        epoch as wire,
+        frame::{self, FrameReader},
+        message::{Body, ENVELOPE_VERSION, Envelope},
+        tls::{Expected, PeerRole},
+    },
+};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Longest wait for the other side of a fill.
+const PATIENCE: Duration = ms(CONNECTION_IDLE_MS);
+
+/// The store of a node that is being filled, or was and waits for its epoch to become active.
+#[derive(Default)]
+pub(super) struct Filling(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// What was ordered.
+    epoch: Option<Registered>,
+    /// Ends the fill when it is dropped.
+    task: Option<crate::env::Task<()>>,
+    progress: FillStatus,
+    /// The filled store, open.
+    filled: Option<(Engine, Loaded)>,
+}
+
+impl Filling {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A store that was found filled when the process started.
+    pub(super) fn found(&self, engine: Engine, loaded: Loaded) {
+        let mut state = self.state();
+        state.epoch = Some(loaded.identity.epoch.clone());
+        state.progress = complete(&loaded);
+        state.filled = Some((engine, loaded));
+    }
+
+    /// For people.
+    pub(super) fn status(&self) -> Option<FillStatus> {
+        let state = self.state();
+        state.epoch.as_ref().map(|_| state.progress.clone())
+    }
+
+    /// The epoch of the filled store.
+    pub(super) fn waits_for(&self) -> Option<Registered> {
+        let state = self.state();
+        state.filled.as_ref().and(state.epoch.clone())
+    }
+
+    /// Takes the filled store out, if it is of `epoch`.
+    pub(super) fn take(&self, epoch: &Registered) -> Option<(Engine, Loaded)> {
+        let mut state = self.state();
+        let taken = state.filled.take_if(|(_, loaded)| loaded.identity.epoch == *epoch);
+        if taken.is_some() {
+            *state = State::default();
+        }
+        taken
+    }
+
+    /// Forgets what was ordered; a fill under way ends, a filled store is closed.
+    pub(super) fn clear(&self) {
+        let old = std::mem::take(&mut *self.state());
+        drop(old);
+    }
+
+    fn note(&self, change: impl FnOnce(&mut FillStatus)) {
+        change(&mut self.state().progress);
+    }
+}
+
+fn complete(loaded: &Loaded) -> FillStatus {
+    FillStatus {
+        epoch: loaded.identity.epoch().to_string(),
+        db_id: loaded.identity.db_id.to_string(),
+        filled: true,
+        last: loaded.last.seq,
+        hash: hex::encode(loaded.last.hash),
+        ..FillStatus::default()
+    }
+}
+
+/// Begins to fill a new store, unless that is under way or done.
+pub(super) fn begin(node: &Arc<Node>, epoch: &Registered, head: bool) {
+    let mut state = node.filling.state();
+    if state.epoch.as_ref() == Some(epoch) {
+        return;
+    }
+    *state = State { epoch: Some(epoch.clone()), ..State::default() };
+    state.progress.epoch = epoch.record.epoch.to_string();
+    state.progress.db_id = epoch.record.target.to_string();
+    let work = keep_filling(node.clone(), epoch.clone(), head);
+    state.task = Some(node.env.spawn("fill", work).abort_on_drop());
+}
+
+/// Tries until it is done: whatever breaks, it starts over.
+async fn keep_filling(node: Arc<Node>, epoch: Registered, head: bool) {
+    let mut backoff = Backoff::new(&node.config.limits);
+    loop {
+        let before = node.env.now();
+        match fill(&node, &epoch, head).await {
+            Ok((engine, loaded)) => {
+                tracing::info!(epoch = %epoch.record.epoch, last = ?loaded.last, "filled; waiting for the epoch to become active");
+                let mut state = node.filling.state();
+                if state.epoch.as_ref() == Some(&epoch) {
+                    let (rows, rows_total, bytes) =
+                        (state.progress.rows, state.progress.rows_total, state.progress.bytes);
+                    state.progress = FillStatus { rows, rows_total, bytes, ..complete(&loaded) };
+                    state.filled = Some((engine, loaded));
+                    node.filled.notify_one();
+                }
+                return;
+            }
+            Err(why) => {
+                tracing::warn!(%why, "the fill starts over");
+                node.filling.note(|progress| progress.trouble = Some(why));
+            }
+        }
+        backoff.pause(&node.env, before).await;
+    }
+}
+
+/// The stream of parts from the source.
+struct Parts<R> {
+    node: Arc<Node>,
+    reader: FrameReader<R>,
+    epoch: Registered,
+}
+
+impl<R: AsyncRead + Unpin> Parts<R> {
+    async fn next(&mut self) -> Result<Body, String> {
+        let frame = self.node.env.timeout(PATIENCE, self.reader.next()).await;
+        let envelope = match frame.map_err(|_| "the source is silent".to_owned())? {
+            Ok(Some(envelope)) => envelope,
+            Ok(None) => return Err("the source closed the connection: see its log".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        };
+        let epoch = self.epoch.record.epoch;
+        if envelope.epoch_no != epoch.no || envelope.epoch_id != epoch.id {
+            return Err("the source is in another epoch".to_owned());
+        }
+        envelope.body.ok_or_else(|| "an empty message".to_owned())
+    }
+}
+
+async fn connect(
+    node: &Arc<Node>,
+    epoch: &Registered,
+    from: Option<Position>,
+) -> Result<(Parts<impl AsyncRead + Unpin + use<>>, wire::FillHead), String> {
+    let (address, zone) = match node.config.zone {
+        Some(Zone::A) => (node.config.peers.tail.as_deref(), Zone::B),
+        _ => (node.config.peers.head.as_deref(), Zone::A),
+    };
+    let address = address.ok_or("no address of the other database in [peers]")?;
+    let connect = async {
+        let stream = node.env.net.connect(address).await?;
+        node.tls.connect(stream, &Expected { role: PeerRole::Database, zone: Some(zone) }).await
+    };
+    let limit = ms(node.config.limits.connect_ms);
+    let (stream, _) = match node.env.timeout(limit, connect).await {
+        Ok(connected) => connected.map_err(|error| format!("the source, {address}: {error}"))?,
+        Err(_) => return Err(format!("the source, {address}, does not answer")),
+    };
+    let (read, mut write) = tokio::io::split(stream);
+    let begin = Envelope {
+        version: ENVELOPE_VERSION,
+        region: node.config.region.clone(),
+        epoch_no: epoch.record.epoch.no,
+        epoch_id: epoch.record.epoch.id.to_vec(),
+        body: Some(Body::FillBegin(wire::FillBegin {
+            target: epoch.record.target.0.to_vec(),
+            from: from.map(Position::out),
+        })),
+        ..Envelope::default()
+    };
+    frame::write(&mut write, &begin).await.map_err(|error| error.to_string())?;
+    let mut parts = Parts { node: node.clone(), reader: FrameReader::new(read), epoch: epoch.clone() };
+    match parts.next().await? {
+        Body::FillHead(head) => Ok((parts, head)),
+        _ => Err("the source sent something else than the beginning of a fill".to_owned()),
+    }
+}
+
+fn storage(error: EngineError) -> String {
+    format!("own disk: {error}")
+}
+
+async fn blocking<T: Send + 'static>(
+    node: &Node,
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, String> {
+    match node.env.blocking("fill", work).await {
+        Ok(done) => done.map_err(storage),
+        Err(_) => Err("storage panicked".to_owned()),
+    }
+}
+
+/// Fills a new store from the beginning to the end.
+async fn fill(node: &Arc<Node>, epoch: &Registered, head: bool) -> Result<(Engine, Loaded), String> {
+    let (mut parts, begin) = connect(node, epoch, None).await?;
+    let malformed = |error: crate::store::codec::Malformed| error.to_string();
+    let at = Position::read(begin.at.as_ref()).map_err(malformed)?;
+    let last = Position::read(begin.last.as_ref()).map_err(malformed)?;
+    let lineage = lineage_in(&begin.lineage).map_err(malformed)?;
+    let mut identity = Identity {
+        region: node.config.region.clone(),
+        db_id: epoch.record.target,
+        head,
+        phase: Phase::Filling,
+        epoch: epoch.clone(),
+        activation: None,
+        fence: None,
+        lineage,
+        filled: None,
+        alone: Vec::new(),
+    };
+    node.filling.note(|progress| {
+        (progress.rows, progress.rows_total, progress.bytes) = (0, begin.rows, 0);
+        progress.trouble = None;
+    });
+    let (disk, data, keep) =
+        (node.env.disk.clone(), node.config.data_dir.clone(), node.config.limits.log_keep_entries);
+    let made = identity.clone();
+    let engine = Arc::new(blocking(node, move || Engine::create_filling(&*disk, &data, &made, keep)).await?);
+    let (digest, mut entries) = take_parts(node, &mut parts, &engine).await?;
+    drop(parts);
+    let store = engine.clone();
+    blocking(node, move || Filler(&store).begin_log(at)).await?;
+    let mut end = at;
+    for bytes in entries.drain(..) {
+        let entry = Entry::decode(end, bytes).map_err(malformed)?;
+        end = entry.position;
+        let store = engine.clone();
+        blocking(node, move || Filler(&store).entry(&entry)).await?;
+    }
+    if end != last {
+        return Err("the entries do not lead to the end of the source's log".to_owned());
+    }
+    identity.filled = Some(last);
+    let loaded = Loaded { identity: identity.clone(), last, confirmed: last, pending: None };
+    let store = engine.clone();
+    blocking(node, move || {
+        // Read back what the disk has, before it counts.
+        if entries_changed_rows(at, last) || store.digest()? == digest {
+            Filler(&store).finish(&identity)
+        } else {
+            Err(EngineError::Damaged)
+        }
+    })
+    .await?;
+    let engine = Arc::try_unwrap(engine).map_err(|_| "the filled store is still in use".to_owned())?;
+    Ok((engine, loaded))
+}
+
+/// The digest is of the rows before any entry was applied.
+fn entries_changed_rows(at: Position, last: Position) -> bool {
+    at != last
+}
+
+/// Takes rows, keyring objects and entries until the end; the digest of the rows has been compared.
+async fn take_parts<R: AsyncRead + Unpin>(
+    node: &Arc<Node>,
+    parts: &mut Parts<R>,
+    engine: &Arc<Engine>,
+) -> Result<([u8; 32], Vec<Vec<u8>>), String> {
+    let (mut digest, mut entries) = (RowDigest::default(), Vec::new());
+    loop {
+        match parts.next().await? {
+            Body::FillPart(part) => {
+                entries.extend(part.entries);
+                let (mut rows, mut bytes) = (Vec::with_capacity(part.rows.len()), 0);
+                for row in part.rows {
+                    bytes += (row.key.len() + row.value.len()) as u64;
+                    rows.push((row.key, row.value));
+                }
+                let (count, store) = (rows.len() as u64, engine.clone());
+                let taken = blocking(node, move || {
+                    for (key, row) in &rows {
+                        digest.add(key, row);
+                    }
+                    if !rows.is_empty() {
+                        Filler(&store).rows(&rows)?;
+                    }
+                    Ok(digest)
+                });
+                digest = taken.await?;
+                node.filling.note(|progress| {
+                    progress.rows += count;
+                    progress.bytes += bytes;
+                });
+                keep_keyring(node, part.keyring).await?;
+            }
+            Body::FillEnd(end) => {
+                let digest = digest.finish();
+                if end.digest != digest {
+                    return Err("the rows taken are not those the source has".to_owned());
+                }
+                return Ok((digest, entries));
+            }
+            _ => return Err("the source sent something else than a part of a fill".to_owned()),
+        }
+    }
+}
+
+async fn keep_keyring(node: &Arc<Node>, objects: Vec<wire::FillRow>) -> Result<(), String> {
+    if objects.is_empty() {
+        return Ok(());
+    }
+    let (disk, dir) = (node.env.disk.clone(), node.config.data_dir.join(FILLING_DIR).join(KEYRING_DIR));
+    blocking(node, move || {
+        for object in objects {
+            let domain = crate::store::codec::id16(&object.key)
+                .map_err(|error| std::io::Error::other(error.to_string()))?;
+            let name = uuid::Uuid::from_bytes(domain).to_string();
+            disk.write_atomic(&dir.join(name), &object.value, true)?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Brings a database of the epoch before, whose log must be a beginning of the source's, to the source's end
+/// (R11, abandon). It serves nothing any more.
+pub(super) async fn catch_up(
+    node: &Arc<Node>,
+    shared: &Arc<Shared>,
+    epoch: &Registered,
+) -> Result<(), String> {
+    let from = shared.view().last;
+    let (mut parts, begin) = connect(node, epoch, Some(from)).await?;
+    let last = Position::read(begin.last.as_ref()).map_err(|error| error.to_string())?;
+    let mut entries = Vec::new();
+    loop {
+        match parts.next().await? {
+            Body::FillPart(part) => entries.extend(part.entries),
+            Body::FillEnd(_) => break,
+            _ => return Err("the source sent something else than a part of a fill".to_owned()),
+        }
+    }
+    let _writer = shared.writer.lock().await;
+    let pending = shared.view().pending.clone();
+    if let Some(pending) = pending {
+        // The source has it, so it is committed.
+        let entry = pending.entry.clone();
+        shared.engine("fill", move |engine| engine.confirm(&entry)).await.map_err(storage)?;
+    }
+    let mut end = from;
+    for bytes in entries {
+        let entry = Entry::decode(end, bytes).map_err(|error| error.to_string())?;
+        end = entry.position;
+        shared.engine("fill", move |engine| engine.append_and_apply(&entry)).await.map_err(storage)?;
+    }
+    let mut view = shared.view();
+    (view.last, view.confirmed, view.pending) = (end, end, None);
+    if end == last { Ok(()) } else { Err("the entries do not lead to the source's end".to_owned()) }
+}
+
+/// Sends everything to the target that the registered epoch names; returns why it ended.
+pub(super) async fn serve<W: AsyncWrite + Unpin>(
+    shared: &Arc<Shared>,
+    write: &mut W,
+    envelope: &Envelope,
+    begin: &wire::FillBegin,
+) -> String {
+    match send_all(shared, write, envelope, begin).await {
+        Ok(()) => "the fill is sent".to_owned(),
+        Err(why) => {
+            tracing::warn!(%why, "a fill ended");
+            why
+        }
+    }
+}
+
+async fn send_all<W: AsyncWrite + Unpin>(
+    shared: &Arc<Shared>,
+    write: &mut W,
+    envelope: &Envelope,
+    begin: &wire::FillBegin,
+) -> Result<(), String> {
+    let identity = shared.identity();
+    let target = DbId::read(&begin.target).map_err(|error| error.to_string())?;
+    if !shared.same_epoch(envelope) || target != identity.epoch.record.target || !identity.is_source() {
+        return Err("a fill for another target or epoch was asked for".to_owned());
+    }
+    let (serving, last, mut at) = {
+        let view = shared.view();
+        (view.serving(), view.last, view.confirmed)
+    };
+    if identity.active() || !serving {
+        return Err("this database is not the serving source of an epoch that is still to begin".to_owned());
+    }
+    let from = begin.from.as_ref().map(|from| Position::read(Some(from))).transpose();
+    let from = from.map_err(|error| error.to_string())?;
+    let failed = |error: EngineError| format!("own disk: {error}");
+    if let Some(from) = from {
+        let ours = shared.engine("fill", move |engine| engine.position_at(from.seq)).await.map_err(failed)?;
+        if ours != Some(from) {
+            return Err("the target's log is no beginning of this one: it must be filled anew".to_owned());
+        }
+        at = from;
+    }
+    let rows = match from {
+        Some(_) => 0,
+        None => shared.engine("fill", Engine::records).await.map_err(failed)?,
+    };
+    let head = wire::FillHead {
+        at: Some(at.out()),
+        last: Some(last.out()),
+        rows,
+        lineage: lineage_out(&identity.lineage),
+    };
+    say(shared, write, Body::FillHead(head)).await?;
+    let digest = if from.is_none() { send_records(shared, write, &identity).await? } else { [0; 32] };
+    let entries = shared.engine("fill", move |engine| engine.entries_after(at, usize::MAX)).await;
+    let mut part = wire::FillPart::default();
+    for entry in entries.map_err(failed)? {
+        part.entries.push(entry.bytes);
+        if part.entries.iter().map(Vec::len).sum::<usize>() > BATCH_MAX_BYTES {
+            say(shared, write, Body::FillPart(std::mem::take(&mut part))).await?;
+        }
+    }
+    say(shared, write, Body::FillPart(part)).await?;
+    say(shared, write, Body::FillEnd(wire::FillEnd { digest: digest.to_vec() })).await
+}
+
+async fn say<W: AsyncWrite + Unpin>(shared: &Shared, write: &mut W, body: Body) -> Result<(), String> {
+    let envelope = shared.envelope(0, body);
+    let written = frame::write_patiently(&shared.env, write, &envelope, PATIENCE).await;
+    written.map_err(|error| error.to_string())
+}
+
+/// Rows and keyring; answers the digest of the rows.
+async fn send_records<W: AsyncWrite + Unpin>(
+    shared: &Arc<Shared>,
+    write: &mut W,
+    identity: &Identity,
+) -> Result<[u8; 32], String> {
+    let dir: PathBuf = shared.config.data_dir.join(STORE_DIR);
+    let disk = shared.env.disk.clone();
+    let objects = shared.env.blocking("fill", move || keyring_objects(&*disk, &dir)).await;
+    let objects = objects.map_err(|_| "storage panicked".to_owned())?.map_err(|error| error.to_string())?;
+    let mut part = wire::FillPart::default();
+    for (name, value) in objects {
+        if let Some(domain) = name.to_str().and_then(|name| uuid::Uuid::parse_str(name).ok()) {
+            part.keyring.push(wire::FillRow { key: domain.as_bytes().to_vec(), value });
+        }
+    }
+    say(shared, write, Body::FillPart(part)).await?;
+    let mut digest = RowDigest::default();
+    let mut after: Option<Vec<u8>> = None;
+    let rate = shared.config.limits.fill_bytes_per_s;
+    loop {
+        if shared.identity().epoch != identity.epoch {
+            return Err("another epoch was registered".to_owned());
+        }
+        let begun = shared.env.now();
+        let from = after.take();
+        let page = shared.engine("fill", move |engine| {
+            let rows = engine.rows_after(from.as_deref(), FILL_PART_BYTES)?;
+            for (key, row) in &rows {
+                digest.add(key, row);
+            }
+            Ok((rows, digest))
+        });
+        let (rows, digested) = page.await.map_err(|error| format!("own disk: {error}"))?;
+        digest = digested;
+        let Some((key, _)) = rows.last() else { return Ok(digest.finish()) };
+        after = Some(key.clone());
+        let bytes: usize = rows.iter().map(|(key, row): &FillRow| key.len() + row.len()).sum();
+        let rows = rows.into_iter().map(|(key, value)| wire::FillRow { key, value }).collect();
+        say(shared, write, Body::FillPart(wire::FillPart { rows, ..Default::default() })).await?;
+        if rate > 0 {
+            let span = Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / rate);
+            shared.env.clock.sleep_until(begun + span).await;
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The operator's orders to a database: the steps of a rebuild (R12-R16), and to serve alone (R10). Each is
+//! durable before it is answered, and may be given again. Believes nothing that the operator has not signed,
+//! and no registered epoch that the witness does not know.
+
+use super::{
+    connection::{Behind, Node},
+    fill,
+    view::Shared,
+};
+use crate::{
+    config::Zone,
+    limits::ms,
+    store::{
+        engine::{Engine, Loaded, promote},
+        epoch::{Identity, Phase, Registered, Statement},
+        witness,
+    },
+    wire::epoch::{Order, OrderKind, Signed},
+};
+use std::sync::Arc;
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Carries out an order; `Err` is for the operator to read.
+pub(super) async fn carry_out(behind: &Behind, order: &Order) -> Result<(), String> {
+    let node = &behind.node;
+    let signed = order.statement.as_ref().ok_or("an order without a statement")?;
+    let statement = Statement::verify(signed, &node.operator, &node.config.region).map_err(text)?;
+    let shared = || {
+        behind
+            .member
+            .as_ref()
+            .map(|(shared, _)| shared)
+            .ok_or_else(|| "no store here: it is blank".to_owned())
+    };
+    match (OrderKind::try_from(order.kind), statement) {
+        (Ok(OrderKind::Adopt), Statement::Epoch(record)) => {
+            adopt(node, shared()?, &Registered { record, signed: signed.clone() }).await
+        }
+        (Ok(OrderKind::Retire), Statement::Epoch(record)) => {
+            let epoch = Registered { record, signed: signed.clone() };
+            known_at_witness(node, &epoch).await?;
+            retire(shared()?, &epoch).await
+        }
+        (Ok(OrderKind::Fence), Statement::Fence(epoch, _)) => {
+            let fence = signed.clone();
+            shared()?
+                .change_identity(|_, identity| {
+                    if identity.epoch() != epoch || !identity.is_source() {
+                        return Err(format!("not the source of epoch {epoch}, but in {}", identity.epoch()));
+                    }
+                    identity.fence = Some(fence);
+                    Ok(())
+                })
+                .await
+        }
+        (Ok(OrderKind::Fill), Statement::Epoch(record)) => {
+            order_fill(behind, &Registered { record, signed: signed.clone() }).await
+        }
+        (Ok(OrderKind::Learn), Statement::Epoch(record)) => {
+            let epoch = Registered { record, signed: signed.clone() };
+            let activation = order.activation.as_ref().ok_or("an order to learn without an activation")?;
+            match Statement::verify(activation, &node.operator, &node.config.region).map_err(text)? {
+                Statement::Active(of, _) if of == epoch.record.epoch => {}
+                _ => return Err("the activation is of another epoch".to_owned()),
+            }
+            learn(behind, &epoch, activation).await
+        }
+        (Ok(OrderKind::ServeAlone), Statement::Alone { epoch, database, start }) => {
+            serve_alone(node, shared()?, signed, (epoch, database, start)).await
+        }
+        _ => Err("the statement does not fit the order".to_owned()),
+    }
+}
+
+/// A statement can be signed and yet not be registered: another operator was faster.
+async fn known_at_witness(node: &Node, epoch: &Registered) -> Result<(), String> {
+    let address = node.config.peers.witness.as_deref().ok_or("no peers.witness in node.toml")?;
+    let limit = ms(node.config.limits.connect_ms);
+    let known = witness::read_epoch(&node.env, &node.tls, address, &node.operator, limit).await;
+    let known = known.map_err(|error| format!("the witness, {address}: {error}; nothing was changed"))?;
+    if known.newest() == epoch {
+        Ok(())
+    } else {
+        let stands = known.newest().record.epoch;
+        Err(format!("the witness knows epoch {stands} and not {}", epoch.record.epoch))
+    }
+}
+
+/// R12: from now on no writes, no confirmations, no link; reads go on.
+async fn adopt(node: &Node, shared: &Arc<Shared>, epoch: &Registered) -> Result<(), String> {
+    if shared.identity().epoch == *epoch {
+        return Ok(());
+    }
+    known_at_witness(node, epoch).await?;
+    store_adopted(shared, epoch).await
+}
+
+/// The durable half of [`adopt`]: the witness has said, since this start, that this one is the source. So it
+/// has joined, also if it had not before.
+pub(super) async fn store_adopted(shared: &Arc<Shared>, epoch: &Registered) -> Result<(), String> {
+    let adopted = epoch.clone();
+    shared
+        .change_identity(|view, identity| {
+            let record = &adopted.record;
+            if identity.epoch == adopted {
+                return Ok(());
+            }
+            if record.source != identity.db_id {
+                return Err(format!("the source is {}, this is {}", record.source, identity.db_id));
+            }
+            if identity.phase != Phase::Member || !view.withheld.nothing() {
+                return Err(
+                    "only a member with an undoubted log can be the source: this one may lack what was \
+                            acknowledged"
+                        .to_owned(),
+                );
+            }
+            if record.epoch.no <= identity.epoch().no || record.witness != identity.epoch.record.witness {
+                return Err(format!("epoch {} does not follow {}", record.epoch, identity.epoch()));
+            }
+            identity.epoch = adopted;
+            identity.activation = None;
+            identity.fence = None;
+            Ok(())
+        })
+        .await?;
+    shared.view().joined = true;
+    Ok(())
+}
+
+/// R13: never serves again.
+pub(super) async fn retire(shared: &Arc<Shared>, epoch: &Registered) -> Result<(), String> {
+    let record = epoch.record;
+    shared
+        .change_identity(|_, identity| {
+            if record.members.contains(&identity.db_id) {
+                return Err(format!("this database is a member of epoch {}", record.epoch));
+            }
+            if record.epoch.no <= identity.epoch().no {
+                return Err(format!("this database is in epoch {} already", identity.epoch()));
+            }
+            identity.phase = Phase::Retired;
+            Ok(())
+        })
+        .await
+}
+
+async fn order_fill(behind: &Behind, epoch: &Registered) -> Result<(), String> {
+    let node = &behind.node;
+    known_at_witness(node, epoch).await?;
+    if let Some((shared, _)) = &behind.member {
+        let identity = shared.identity();
+        if identity.db_id == epoch.record.target {
+            return give_up_and_catch_up(node, shared, epoch).await;
+        }
+        if identity.phase == Phase::Member {
+            return Err(format!(
+                "a member of epoch {} is here and has not retired: it is not overwritten",
+                identity.epoch()
+            ));
+        }
+    }
+    let head = node.config.zone == Some(Zone::A);
+    if epoch.record.members[usize::from(!head)] != epoch.record.target {
+        return Err("the target is of the other zone".to_owned());
+    }
+    fill::begin(node, epoch, head);
+    Ok(())
+}
+
+/// R11, abandon: the database of the epoch before becomes the target, without a new store.
+async fn give_up_and_catch_up(
+    node: &Arc<Node>,
+    shared: &Arc<Shared>,
+    epoch: &Registered,
+) -> Result<(), String> {
+    let target = epoch.clone();
+    shared
+        .change_identity(|_, identity| {
+            if identity.epoch == target {
+                return Ok(());
+            }
+            if identity.phase == Phase::Retired || target.record.epoch.no <= identity.epoch().no {
+                return Err(format!("retired, or in epoch {} already", identity.epoch()));
+            }
+            identity.phase = Phase::Filling;
+            identity.epoch = target;
+            identity.activation = None;
+            identity.filled = None;
+            Ok(())
+        })
+        .await?;
+    if shared.identity().filled.is_none() {
+        fill::catch_up(node, shared, epoch).await?;
+        shared
+            .change_identity(|view, identity| {
+                identity.filled = Some(view.last);
+                Ok(())
+            })
+            .await?;
+    }
+    Ok(())
+}
+
+/// R16: the epoch is active. Source and target store it; then the target serves.
+pub(super) async fn learn(behind: &Behind, epoch: &Registered, activation: &Signed) -> Result<(), String> {
+    if let Some((engine, loaded)) = behind.node.filling.take(epoch) {
+        return become_member(behind, engine, loaded, activation).await;
+    }
+    let Some((shared, _)) = &behind.member else {
+        return Err("nothing is filled here for that epoch".to_owned());
+    };
+    let activation = activation.clone();
+    shared
+        .change_identity(|view, identity| {
+            if identity.epoch != *epoch {
+                return Err(format!("this database is in epoch {}", identity.epoch()));
+            }
+            if identity.phase == Phase::Filling && identity.filled.is_none() {
+                return Err("this database is not filled".to_owned());
+            }
+            begin_epoch(identity, view.last, activation);
+            Ok(())
+        })
+        .await?;
+    // The witness has made it active since this start, and it can be the only one.
+    shared.view().joined = true;
+    Ok(())
+}
+
+fn begin_epoch(identity: &mut Identity, last: crate::store::log::Position, activation: Signed) {
+    if identity.activation.is_none() {
+        identity.activation = Some(activation);
+        identity.phase = Phase::Member;
+        identity.lineage.push((identity.epoch(), last));
+    }
+}
+
+/// The filled store takes the place of whatever was served from here before.
+async fn become_member(
+    behind: &Behind,
+    engine: Engine,
+    mut loaded: Loaded,
+    activation: &Signed,
+) -> Result<(), String> {
+    let node = &behind.node;
+    begin_epoch(&mut loaded.identity, loaded.last, activation.clone());
+    let old = behind.member.as_ref().map(|(shared, _)| {
+        let identity = shared.identity();
+        (identity.db_id, identity.epoch().no)
+    });
+    let (disk, data) = (node.env.disk.clone(), node.config.data_dir.clone());
+    let identity = loaded.identity.clone();
+    let moved = node.env.blocking("promote", move || {
+        engine.set_identity(&identity).map_err(text)?;
+        promote(&*disk, &data, old).map_err(text)?;
+        Ok::<_, String>(engine)
+    });
+    let moved = moved.await.unwrap_or_else(|_| Err("storage panicked".to_owned()));
+    match moved {
+        Ok(engine) => {
+            node.end_with(Some((engine, loaded)));
+            Ok(())
+        }
+        Err(why) => {
+            // Read again from the disk how far it came.
+            node.end_with(None);
+            Err(why)
+        }
+    }
+}
+
+/// R10: the audited way out when neither the witness nor the peer answers.
+async fn serve_alone(
+    node: &Node,
+    shared: &Arc<Shared>,
+    signed: &Signed,
+    (epoch, database, start): (crate::store::epoch::Epoch, crate::store::epoch::DbId, Vec<u8>),
+) -> Result<(), String> {
+    if start != node.start {
+        return Err(
+            "the statement is about an earlier start of this process: ask its status again".to_owned()
+        );
+    }
+    let statement = signed.clone();
+    shared
+        .change_identity(|_, identity| {
+            if identity.db_id != database || identity.epoch() != epoch || identity.phase != Phase::Member {
+                return Err(format!(
+                    "this is database {} of epoch {}, {}",
+                    identity.db_id,
+                    identity.epoch(),
+                    identity.phase.word()
+                ));
+            }
+            if !identity.alone.contains(&statement) {
+                identity.alone.push(statement);
+            }
+            Ok(())
+        })
+        .await?;
+    tracing::warn!(%epoch, %database, "serving alone, by the operator's statement");
+    shared.view().joined = true;
+    Ok(())
+}

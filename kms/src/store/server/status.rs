@@ -1,0 +1,124 @@
+//! What `kms status` shows of a database. Changes nothing.
+
+use super::{connection::Behind, view::Shared};
+use crate::store::epoch::Identity;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What a database says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DatabaseStatus {
+    /// Node id.
+    pub node: String,
+    /// `head` or `tail`.
+    pub role: String,
+    /// `member`, `filling`, `retired` or `blank`.
+    pub phase: String,
+    /// Epoch number and id.
+    pub epoch: String,
+    /// Epoch number.
+    pub epoch_no: u64,
+    /// Epoch id, hex.
+    pub epoch_id: String,
+    /// Whether the epoch is known active here.
+    pub active: bool,
+    /// Whether somebody who may know has said, since the start, that the epoch is current.
+    pub joined: bool,
+    /// Whether it is the source of its epoch.
+    pub source: bool,
+    /// Whether the fence of its epoch is stored here.
+    pub fenced: bool,
+    /// Database id, hex.
+    pub db_id: String,
+    /// Names this start of the process, hex.
+    pub start: String,
+    /// End of the log.
+    pub last: u64,
+    /// History hash there, hex.
+    pub hash: String,
+    /// Confirmed index.
+    pub confirmed: u64,
+    /// Where the kept log begins.
+    pub kept_from: u64,
+    /// Batches in doubt (0 or 1).
+    pub in_doubt: u64,
+    /// Records stored.
+    pub records: u64,
+    /// Answers reads.
+    pub serving: bool,
+    /// Accepts writes.
+    pub writable: bool,
+    /// How often it was told to serve alone.
+    pub alone: u64,
+    /// The last integrity alarm, if there was one.
+    pub alarm: Option<String>,
+    /// The store that is being filled, if there is one.
+    pub fill: Option<FillStatus>,
+}
+
+/// How far a fill is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FillStatus {
+    /// Epoch number and id.
+    pub epoch: String,
+    /// Database id of the store that is filled, hex.
+    pub db_id: String,
+    /// Rows taken.
+    pub rows: u64,
+    /// Rows there are.
+    pub rows_total: u64,
+    /// Bytes of rows taken.
+    pub bytes: u64,
+    /// Whether it is complete.
+    pub filled: bool,
+    /// End of its log, once it is complete.
+    pub last: u64,
+    /// History hash there, hex.
+    pub hash: String,
+    /// Why it does not go on at the moment.
+    pub trouble: Option<String>,
+}
+
+/// Asks the store, if there is one.
+pub(super) async fn of(behind: &Behind) -> DatabaseStatus {
+    let mut status = match &behind.member {
+        Some((shared, _)) => member(shared).await,
+        None => DatabaseStatus { phase: "blank".to_owned(), ..DatabaseStatus::default() },
+    };
+    status.node.clone_from(&behind.node.config.node_id);
+    status.start = hex::encode(behind.node.start);
+    status.fill = behind.node.filling.status();
+    status
+}
+
+async fn member(shared: &Arc<Shared>) -> DatabaseStatus {
+    let asked = shared.engine("status", |engine| Ok((engine.records()?, engine.base()?))).await;
+    let (records, base) = asked.map_or((0, 0), |(records, base)| (records, base.seq));
+    let view = shared.view();
+    let identity: &Identity = &view.identity;
+    DatabaseStatus {
+        role: if shared.head { "head" } else { "tail" }.to_owned(),
+        phase: identity.phase.word().to_owned(),
+        epoch: identity.epoch().to_string(),
+        epoch_no: identity.epoch().no,
+        epoch_id: hex::encode(identity.epoch().id),
+        active: identity.active(),
+        joined: view.joined,
+        source: identity.is_source(),
+        fenced: identity.fence.is_some(),
+        db_id: identity.db_id.to_string(),
+        last: view.last.seq,
+        hash: hex::encode(view.last.hash),
+        confirmed: view.confirmed.seq,
+        kept_from: base,
+        in_doubt: u64::from(view.pending.is_some()),
+        records,
+        serving: view.serving(),
+        writable: view.writable,
+        alone: identity.alone.len() as u64,
+        alarm: view.loud.map(str::to_owned),
+        ..DatabaseStatus::default()
+    }
+}
