@@ -14,7 +14,7 @@ use kms::{
     limits::Limits,
     node::{self, Running},
     operator::OperatorConfig,
-    store::client::admin_status,
+    operator::ask::database_status,
     wire::tls::NodeTls,
 };
 use rustls::{
@@ -181,7 +181,7 @@ impl Region {
     /// If the head does not answer.
     pub async fn batches(&self) -> u64 {
         let tls = self.operator.tls(&self.env, Duration::from_secs(5)).expect("operator's certificate");
-        let status = admin_status(&self.env, &tls, &self.operator.head).await.expect("status of the head");
+        let status = database_status(&self.env, &tls, &self.operator.head).await.expect("status of the head");
         status.last
     }
 

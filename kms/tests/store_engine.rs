@@ -5,8 +5,8 @@ use kms::{
     env::Env,
     record::{CommitId, Expect, RecordKey, SealedRecord, Transaction, Version},
     store::{
-        Genesis,
         engine::{self, Engine},
+        epoch::{DbId, Epoch, EpochRecord, Identity, Registered, Statement},
         log::{Attempt, Entry, Position},
         row,
     },
@@ -22,15 +22,26 @@ fn scratch(env: &Env, name: &str) -> PathBuf {
     dir
 }
 
-fn genesis(head: bool) -> Genesis {
-    Genesis {
-        region: "eu-west-rbx".to_owned(),
-        db_id: [u8::from(head); 16],
-        head,
-        epoch_no: 1,
-        epoch_id: [7; 16],
-        members: [[1; 16], [0; 16]],
-    }
+const EPOCH: Epoch = Epoch { no: 1, id: [7; 16] };
+/// More entries than any case has.
+const KEEP: u64 = 1_000;
+
+fn genesis(head: bool) -> Identity {
+    // PKCS #8 of an Ed25519 seed (RFC 8410, 7).
+    let prefix = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    let key = kms::crypto::OperatorKey::from_pkcs8(&[&prefix[..], &[3; 32]].concat()).expect("a key");
+    let members = [DbId([1; 16]), DbId([0; 16])];
+    let record = EpochRecord {
+        epoch: EPOCH,
+        previous: Epoch { no: 0, id: [0; 16] },
+        source: members[0],
+        target: members[1],
+        members,
+        witness: [9; 16],
+    };
+    let signed = Statement::Epoch(record).sign(&key, "eu-west-rbx", 0);
+    let activation = Statement::Active(EPOCH, Position::ORIGIN).sign(&key, "eu-west-rbx", 0);
+    Identity::genesis("eu-west-rbx", head, &Registered { record, signed }, &activation)
 }
 
 /// One step: (record, blob or removal).
@@ -97,13 +108,13 @@ proptest! {
         engine::create(&*env.disk, &a, &genesis(true)).expect("created");
         engine::create(&*env.disk, &b, &genesis(false)).expect("created");
         prop_assert!(engine::create(&*env.disk, &b, &genesis(false)).is_err(), "never overwritten");
-        let (head, _) = Engine::open(&*env.disk, &a).expect("open").expect("a store");
-        let (tail, _) = Engine::open(&*env.disk, &b).expect("open").expect("a store");
+        let (head, _) = Engine::open(&*env.disk, &a, KEEP).expect("open").expect("a store");
+        let (tail, _) = Engine::open(&*env.disk, &b, KEEP).expect("open").expect("a store");
         let (mut model, mut before, mut last) = (Model::new(), Model::new(), Position::ORIGIN);
         for (n, step) in steps.iter().enumerate() {
             let id = CommitId([n as u8 + 1; 16]);
             let Some(transaction) = transaction(&model, id, step) else { continue };
-            let entry = Entry::new(last, (1, [7; 16]), vec![Attempt { id, transaction: transaction.clone() }]);
+            let entry = Entry::new(last, EPOCH, vec![Attempt { id, transaction: transaction.clone() }]);
             let reread = Entry::decode(last, entry.bytes.clone()).expect("decodes");
             prop_assert_eq!(reread.position, entry.position);
             prop_assert_eq!(&reread.batch, &entry.batch);
@@ -118,7 +129,7 @@ proptest! {
         }
         same(&head, &model);
         drop((head, tail, before));
-        let (head, loaded) = Engine::open(&*env.disk, &a).expect("open").expect("a store");
+        let (head, loaded) = Engine::open(&*env.disk, &a, KEEP).expect("open").expect("a store");
         prop_assert_eq!(loaded.last, last);
         prop_assert_eq!(loaded.confirmed, last);
         prop_assert!(loaded.pending.is_none());

@@ -7,6 +7,7 @@ mod dev;
 mod init;
 mod logs;
 mod output;
+mod rebuild;
 mod region;
 mod serve;
 mod status;
@@ -36,8 +37,12 @@ enum Command {
     Serve(serve::Options),
     /// Run a whole region on 127.0.0.1, in one process, with its data under a directory.
     Dev(dev::Options),
-    /// Ask every node of a region how it is.
+    /// Ask every node of a region how it is, and what to do next.
     Status(status::Options),
+    /// Make the database of a lost zone anew from the other zone's, or give that up.
+    Rebuild(rebuild::Options),
+    /// Let a database serve although neither the witness nor the other database answers it.
+    ServeAlone(rebuild::AloneOptions),
 }
 
 /// How a command failed.
@@ -90,6 +95,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(options) => in_runtime(|env| serve::run(env, options)),
         Command::Dev(options) => in_runtime(|env| dev::run(env, options)),
         Command::Status(options) => in_runtime(|env| status::run(env, options)),
+        Command::Rebuild(options) => in_runtime(|env| rebuild::run(env, options)),
+        Command::ServeAlone(options) => in_runtime(|env| rebuild::serve_alone(env, options)),
     }
 }
 

@@ -2,9 +2,11 @@
 //! `okms.yaml`. Appears whole or not at all.
 
 use super::Failure;
+use clap::{ArgGroup, Args};
 use kms::{
     env::{Disk, Env, Purpose},
     init::{Bundle, InitError, install, write_files},
+    operator::OperatorConfig,
 };
 use std::path::{Path, PathBuf};
 
@@ -80,4 +82,36 @@ pub(super) fn read_text(disk: &dyn Disk, path: &Path) -> Result<String, Failure>
         .map_err(|error| Failure::runtime(format!("{}: {error}", path.display())))?
         .ok_or_else(|| Failure::usage(format!("{} is missing", path.display())))?;
     String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{} is not text", path.display())))
+}
+
+/// Which region an operator's command is about.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which region").required(true).args(["config", "dir"])))]
+pub(super) struct WhichRegion {
+    /// The operator's configuration, as `kms init` writes it to DIR/operator/operator.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Directory of `kms init --out` or `kms dev --dir`, instead of --config
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+impl WhichRegion {
+    /// Reads the operator's configuration.
+    pub(super) fn load(&self, env: &Env) -> Result<OperatorConfig, Failure> {
+        OperatorConfig::load(&*env.disk, &self.file(env)?).map_err(Failure::usage)
+    }
+
+    fn file(&self, env: &Env) -> Result<PathBuf, Failure> {
+        let Some(dir) = &self.dir else {
+            return self.config.clone().ok_or_else(|| Failure::usage("give --config or --dir"));
+        };
+        let places = [dir.join("operator/operator.toml"), dir.join("region/operator/operator.toml")];
+        for place in &places {
+            if env.disk.read(place).map_err(Failure::runtime)?.is_some() {
+                return Ok(place.clone());
+            }
+        }
+        Err(Failure::Usage(format!("no region in {}: make one with `kms init` or `kms dev`", dir.display())))
+    }
 }

@@ -3,31 +3,31 @@
 use super::{
     Failure,
     output::{say, table},
+    region::WhichRegion,
 };
-use clap::{ArgGroup, Args};
+use clap::Args;
 use kms::{
     entry::probe::{Health, Probe},
     env::Env,
-    operator::{OperatorConfig, ask::database_status},
-    store::server::DatabaseStatus,
+    operator::{
+        OperatorConfig,
+        ask::database_status,
+        rebuild::{Operator, RebuildError},
+    },
+    store::{server::DatabaseStatus, witness::Known},
     wire::tls::NodeTls,
 };
 use serde::Serialize;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// Longest wait for one node.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]
 #[command(after_help = "Exit code 0 if the region takes key writes, 2 if it does not.")]
-#[command(group(ArgGroup::new("which region").required(true).args(["config", "dir"])))]
 pub(super) struct Options {
-    /// The operator's configuration, as `kms init` writes it to DIR/operator/operator.toml
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Directory of `kms init --out` or `kms dev --dir`, instead of --config
-    #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    which: WhichRegion,
     /// One line of JSON instead of tables
     #[arg(long)]
     json: bool,
@@ -41,8 +41,21 @@ struct Report {
     /// A host answers requests on existing keys.
     serving: bool,
     databases: Vec<Database>,
+    witness: Witness,
     hosts: Vec<Host>,
     entry: Host,
+    /// What to do, one sentence each; empty if there is nothing to do.
+    advice: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Witness {
+    address: String,
+    /// The last active epoch.
+    epoch: Option<String>,
+    /// The registered epoch that is not active, and the zone that is made anew.
+    pending: Option<(String, String)>,
+    error: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -61,10 +74,11 @@ struct Host {
 }
 
 pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
-    let file = operator_file(&env, &options)?;
-    let operator = OperatorConfig::load(&*env.disk, &file).map_err(Failure::usage)?;
+    let operator = options.which.load(&env)?;
     let tls = operator.tls(&env, ANSWER_WITHIN).map_err(Failure::usage)?;
-    let report = ask_all(&env, &operator, &tls).await;
+    let key = operator.signer(&env).map_err(Failure::usage)?;
+    let person = Operator::new(env.clone(), operator.clone(), tls.clone(), key);
+    let report = ask_all(&env, &operator, &tls, &person).await;
     if options.json {
         let line = serde_json::to_string(&report).map_err(Failure::runtime)?;
         say(format_args!("{line}\n"));
@@ -74,20 +88,7 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     if report.writable { Ok(()) } else { Err(Failure::Runtime("the region takes no key writes".to_owned())) }
 }
 
-fn operator_file(env: &Env, options: &Options) -> Result<PathBuf, Failure> {
-    let Some(dir) = &options.dir else {
-        return options.config.clone().ok_or_else(|| Failure::usage("give --config or --dir"));
-    };
-    let places = [dir.join("operator/operator.toml"), dir.join("region/operator/operator.toml")];
-    for place in &places {
-        if env.disk.read(place).map_err(Failure::runtime)?.is_some() {
-            return Ok(place.clone());
-        }
-    }
-    Err(Failure::Usage(format!("no region in {}: make one with `kms init` or `kms dev`", dir.display())))
-}
-
-async fn ask_all(env: &Env, operator: &OperatorConfig, tls: &Arc<NodeTls>) -> Report {
+async fn ask_all(env: &Env, operator: &OperatorConfig, tls: &Arc<NodeTls>, person: &Operator) -> Report {
     let databases = futures_util::future::join_all([&operator.head, &operator.tail].map(|address| async {
         let answer = database_status(env, tls, address).await;
         let error = answer.as_ref().err().map(ToString::to_string);
@@ -95,17 +96,77 @@ async fn ask_all(env: &Env, operator: &OperatorConfig, tls: &Arc<NodeTls>) -> Re
     }));
     let addresses: Vec<&String> = operator.hosts.iter().chain([&operator.entry]).collect();
     let hosts = futures_util::future::join_all(addresses.into_iter().map(|address| host(env, tls, address)));
-    let (databases, mut hosts) = futures_util::future::join(databases, hosts).await;
+    let (databases, mut hosts, known) = futures_util::future::join3(databases, hosts, person.known()).await;
+    let witness = witness(operator, known);
     let entry = hosts.remove(hosts.len() - 1);
     let head = databases.first().and_then(|database| database.status.as_ref());
+    let advice = advice(&databases, &witness);
     Report {
         region: operator.region.clone(),
         writable: head.is_some_and(|head| head.writable) && hosts.iter().any(|host| host.can_write),
         serving: hosts.iter().any(|host| host.can_serve),
         databases,
+        witness,
         hosts,
         entry,
+        advice,
     }
+}
+
+fn witness(operator: &OperatorConfig, known: Result<Known, RebuildError>) -> Witness {
+    let address = operator.witness.clone();
+    match known {
+        Ok(known) => Witness {
+            address,
+            epoch: Some(known.active.record.epoch.to_string()),
+            pending: known.pending.map(|pending| {
+                let zone = if pending.record.members[0] == pending.record.target { "a" } else { "b" };
+                (pending.record.epoch.to_string(), zone.to_owned())
+            }),
+            error: None,
+        },
+        Err(error) => Witness { address, epoch: None, pending: None, error: Some(error.to_string()) },
+    }
+}
+
+/// What a person under pressure should do next.
+fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
+    let mut advice = Vec::new();
+    if let Some((epoch, zone)) = &witness.pending {
+        advice.push(format!(
+            "A rebuild of zone {zone} is under way (epoch {epoch}): finish it with `kms rebuild zone {zone}`, or give it \
+             up with `kms rebuild abandon {zone}`."
+        ));
+    }
+    for (database, zone) in databases.iter().zip(["a", "b"]) {
+        let other = if zone == "a" { "b" } else { "a" };
+        match &database.status {
+            None => advice.push(format!(
+                "The database of zone {zone} does not answer. Bring it back; if its disks are lost, put a blank node in its \
+                 place and run `kms rebuild zone {zone}`."
+            )),
+            Some(status) if witness.pending.is_none() && matches!(status.phase.as_str(), "blank" | "retired") => {
+                advice.push(format!(
+                    "The database of zone {zone} is {}: make it anew with `kms rebuild zone {zone}`.",
+                    status.phase
+                ));
+            }
+            Some(status) if status.phase == "member" && !status.joined => advice.push(format!(
+                "The database of zone {zone} waits for the witness or the other database to say that its epoch is \
+                 current. If both are lost, and nobody rebuilt zone {zone}: `kms serve-alone {zone}`."
+            )),
+            Some(status) if status.phase == "member" && !status.serving => advice.push(format!(
+                "The database of zone {zone} does not serve ({}): if that lasts, `kms rebuild zone {zone}` copies zone \
+                 {other}'s.",
+                status.alarm.as_deref().unwrap_or("its log is being compared")
+            )),
+            Some(_) => {}
+        }
+    }
+    if let Some(error) = &witness.error {
+        advice.push(format!("{error}."));
+    }
+    advice
 }
 
 async fn host(env: &Env, tls: &Arc<NodeTls>, address: &str) -> Host {
@@ -126,6 +187,7 @@ fn text(report: &Report) -> String {
         "ADDRESS",
         "ROLE",
         "PHASE",
+        "EPOCH",
         "SERVES",
         "WRITES",
         "LAST",
@@ -140,7 +202,8 @@ fn text(report: &Report) -> String {
                 status.node.clone(),
                 database.address.clone(),
                 status.role.clone(),
-                status.phase.clone(),
+                phase(status),
+                status.epoch.clone(),
                 yes(status.serving),
                 // Writes enter at the head alone.
                 if status.role == "tail" { "-".to_owned() } else { yes(status.writable) },
@@ -148,11 +211,11 @@ fn text(report: &Report) -> String {
                 status.confirmed.to_string(),
                 status.in_doubt.to_string(),
                 status.records.to_string(),
-                status.alarm.clone().unwrap_or_default(),
+                note(status),
             ],
             None => {
                 let mut row = vec!["?".to_owned(), database.address.clone()];
-                row.resize(10, "-".to_owned());
+                row.resize(11, "-".to_owned());
                 row.push(database.error.clone().unwrap_or_default());
                 row
             }
@@ -168,12 +231,44 @@ fn text(report: &Report) -> String {
             host.error.clone().unwrap_or_default(),
         ]);
     }
+    let epoch = match (&report.witness.epoch, &report.witness.pending) {
+        (Some(epoch), None) => format!("epoch {epoch} is active"),
+        (Some(epoch), Some((pending, zone))) => {
+            format!("epoch {epoch} is active, {pending} is registered (zone {zone} is made anew)")
+        }
+        (None, _) => report.witness.error.clone().unwrap_or_default(),
+    };
+    let advice: String = report.advice.iter().map(|line| format!("\n-> {line}\n")).collect();
     format!(
-        "Region {}: existing keys {}, key writes {}\n\n{}\n{}",
+        "Region {}: existing keys {}, key writes {}\n\n{}\nWitness {}: {epoch}\n\n{}{advice}",
         report.region,
         if report.serving { "work" } else { "DO NOT WORK" },
         if report.writable { "accepted" } else { "REFUSED" },
         table(&databases),
+        report.witness.address,
         table(&hosts)
     )
+}
+
+fn phase(status: &DatabaseStatus) -> String {
+    match (status.phase.as_str(), status.active, status.source) {
+        ("member", false, true) => "source".to_owned(),
+        (phase, ..) => phase.to_owned(),
+    }
+}
+
+fn note(status: &DatabaseStatus) -> String {
+    let mut notes = Vec::new();
+    if status.phase == "member" && !status.joined {
+        notes.push("not joined".to_owned());
+    }
+    if let Some(fill) = &status.fill {
+        notes.push(format!("fill of epoch {}: {} of {} records", fill.epoch, fill.rows, fill.rows_total));
+        notes.extend(fill.trouble.clone());
+    }
+    if status.alone > 0 {
+        notes.push(format!("told {} times to serve alone", status.alone));
+    }
+    notes.extend(status.alarm.clone());
+    notes.join("; ")
 }

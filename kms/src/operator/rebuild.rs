@@ -73,8 +73,9 @@ pub enum Progress {
 pub trait Person: Send {
     /// Is told.
     fn told(&mut self, progress: &Progress);
-    /// States that the process of database `id`, of zone `zone`, is not running *now*; false stops everything.
-    fn states_not_running(&mut self, zone: Zone, id: DbId) -> BoxFuture<'_, bool>;
+    /// States what is asked of it about database `id` of zone `zone`: in a rebuild, that its process is not running
+    /// *now*; before it serves alone, that no newer epoch is in use. False stops everything.
+    fn states(&mut self, zone: Zone, id: DbId) -> BoxFuture<'_, bool>;
 }
 
 /// Why it stopped. What was done stays; the same command goes on from there.
@@ -374,7 +375,7 @@ impl Operator {
                 continue;
             }
             let retired = at == place(zone) && self.retired(zone, old, epoch).await;
-            if !retired && !person.states_not_running(zone, old).await {
+            if !retired && !person.states(zone, old).await {
                 return Err(RebuildError::NotStated(old));
             }
             fenced.push((old, retired));
@@ -477,7 +478,7 @@ impl Operator {
             return Err(refused(format!("{} is {}: it has nothing to serve", self.name(zone), status.phase)));
         };
         let (epoch, database) = (Epoch { no: status.epoch_no, id }, DbId(database));
-        if !person.states_not_running(other(zone), database).await {
+        if !person.states(zone, database).await {
             return Err(RebuildError::NotStated(database));
         }
         let statement = self.sign(&Statement::Alone { epoch, database, start });

@@ -11,8 +11,9 @@ use kms::{
         api::{CommitError, Place, Reading, RecordStore, Refusal},
         client::StoreClient,
         server::{self, DatabaseNode},
+        witness::{self, WitnessNode},
     },
-    wire::tls::NodeTls,
+    wire::tls::{NodeTls, load_operator},
 };
 use std::sync::{
     Arc,
@@ -45,9 +46,18 @@ impl Region {
         (config, tls)
     }
 
+    async fn witness(&self) -> WitnessNode {
+        let (config, tls) = self.config("witness");
+        let operator =
+            load_operator(&self.env, config.operator_cert.as_deref().expect("a path")).expect("operator");
+        witness::serve(self.env.clone(), config, tls, operator).await.expect("witness")
+    }
+
     async fn database(&self, node: &str) -> DatabaseNode {
         let (config, tls) = self.config(node);
-        server::serve(self.env.clone(), config, tls).await.expect("database")
+        let operator =
+            load_operator(&self.env, config.operator_cert.as_deref().expect("a path")).expect("operator");
+        server::serve(self.env.clone(), config, tls, operator).await.expect("database")
     }
 
     fn client(&self, node: &str) -> Arc<StoreClient> {
@@ -88,6 +98,7 @@ fn put(id: CommitId, name: &str, before: Option<Version>, blob: &[u8]) -> (Trans
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn committed_records_are_in_both_databases_and_conditions_hold() {
     let region = Region::new("chain-commit");
+    let _witness = region.witness().await;
     let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
     let (a, b) = (region.client("host-a1"), region.client("host-b1"));
     region.until_writable(&a).await;
@@ -131,6 +142,7 @@ async fn committed_records_are_in_both_databases_and_conditions_hold() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_tail_writes_are_refused_and_reads_go_on() {
     let region = Region::new("chain-no-tail");
+    let _witness = region.witness().await;
     let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
     let (a, b) = (region.client("host-a1"), region.client("host-b1"));
     region.until_writable(&a).await;
@@ -166,8 +178,9 @@ async fn without_the_tail_writes_are_refused_and_reads_go_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_a_store_is_blank_and_serves_nothing() {
     let region = Region::new("chain-blank");
-    let store = region.scratch.path("db-b").join("data/store.redb");
+    let store = region.scratch.path("db-b").join("data/store/store.redb");
     region.env.disk.remove(&store).expect("removed");
+    let _witness = region.witness().await;
     let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
     let b = region.client("host-b1");
     region.env.sleep(ms(800)).await;

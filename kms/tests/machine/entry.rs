@@ -111,6 +111,7 @@ async fn start(env: &Env, bundle: &Bundle, hosts: Vec<String>, limits: Limits) -
         key: "node.key".into(),
         node_ca: "node-ca.crt".into(),
         access_ca: None,
+        operator_cert: None,
         root_key: None,
         peers: Peers { hosts, ..Peers::default() },
         limits,

@@ -283,7 +283,7 @@ impl Plan {
     /// All nodes of the service, sorted.
     pub fn nodes(&self) -> Vec<String> {
         let mut nodes = self.places().all();
-        nodes.push("entry".to_owned());
+        nodes.extend(["entry", "witness"].map(str::to_owned));
         nodes.sort();
         nodes
     }

@@ -114,7 +114,10 @@ async fn simulate(plan: &Plan, world: &World, recorder: Recorder) -> Result<Play
         init::install(&*env.disk, Path::new(NODE_DIR), node).map_err(|error| error.to_string())?;
         world.set_main(&node.node_id, main(world, &node.node_id));
     }
-    let store = PathBuf::from(NODE_DIR).join(init::DATA_DIR).join(kms::store::engine::STORE_FILE);
+    let store = PathBuf::from(NODE_DIR)
+        .join(init::DATA_DIR)
+        .join(init::STORE_DIR)
+        .join(kms::store::engine::STORE_FILE);
     world.set_swapper(Box::new(RedbSwapper::new(store, StoredRows)));
     for node in plan.nodes() {
         world.boot(&node);
@@ -136,7 +139,11 @@ fn add_nodes(plan: &Plan, world: &World) -> BTreeMap<String, String> {
         let zone = name.split_once('-').and_then(|(_, rest)| rest.chars().next());
         let wall_offset_us = plan.clocks.get(&name).copied().unwrap_or(0);
         addresses.insert(name.clone(), ip.clone());
-        let region = plan.topology.region.clone();
+        // The witness stands in another region.
+        let region = match name.as_str() {
+            "witness" => format!("not-{}", plan.topology.region),
+            _ => plan.topology.region.clone(),
+        };
         world.add_node(NodeSpec { name, ip, zone, region, wall_offset_us });
     }
     for number in 0..=plan.topology.clients {

@@ -58,14 +58,14 @@ pub(super) struct Node {
     /// Rung when a fill is complete.
     pub(super) filled: Notify,
     /// Ends the incarnation, to go on with another store (or what is on the disk).
-    pub(super) ended: mpsc::UnboundedSender<Option<(Engine, Loaded)>>,
+    pub(super) ended: mpsc::UnboundedSender<Option<Box<(Engine, Loaded)>>>,
 }
 
 impl Node {
     /// Ends the incarnation.
     pub(super) fn end_with(&self, store: Option<(Engine, Loaded)>) {
         // The receiver is gone only if the node is ending.
-        let _ = self.ended.send(store);
+        let _ = self.ended.send(store.map(Box::new));
     }
 }
 

@@ -494,8 +494,8 @@ async fn send_records<W: AsyncWrite + Unpin>(
         let bytes: usize = rows.iter().map(|(key, row): &FillRow| key.len() + row.len()).sum();
         let rows = rows.into_iter().map(|(key, value)| wire::FillRow { key, value }).collect();
         say(shared, write, Body::FillPart(wire::FillPart { rows, ..Default::default() })).await?;
-        if rate > 0 {
-            let span = Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / rate);
+        if let Some(ns) = (bytes as u64).saturating_mul(1_000_000_000).checked_div(rate) {
+            let span = Duration::from_nanos(ns);
             shared.env.clock.sleep_until(begun + span).await;
         }
     }

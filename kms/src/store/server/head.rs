@@ -376,7 +376,10 @@ impl Head {
     /// R1: evaluates, appends durably, marks pending, forwards.
     async fn append(&mut self) -> Result<(), EngineError> {
         let queue = std::mem::take(&mut self.queue);
-        let (last, epoch) = (self.shared.view().last, self.shared.epoch());
+        let (last, epoch) = {
+            let view = self.shared.view();
+            (view.last, view.identity.epoch())
+        };
         // From here on a batch is unknown, never refused (F20): dropping its waiters says so.
         let formed =
             self.shared.engine("commit", move |engine| form_and_append(engine, queue, last, epoch)).await?;

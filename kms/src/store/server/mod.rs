@@ -93,10 +93,10 @@ enum End {
     Stop,
     Failed(String),
     /// The store to go on with, if it is open already.
-    Replaced(Option<(Engine, Loaded)>),
+    Replaced(Option<Box<(Engine, Loaded)>>),
 }
 
-type Ends = mpsc::UnboundedReceiver<Option<(Engine, Loaded)>>;
+type Ends = mpsc::UnboundedReceiver<Option<Box<(Engine, Loaded)>>>;
 
 async fn supervise(
     node: Arc<Node>,
@@ -104,10 +104,10 @@ async fn supervise(
     mut stopping: watch::Receiver<bool>,
     mut ends: Ends,
 ) -> String {
-    let mut ready = None;
+    let mut ready: Option<Box<(Engine, Loaded)>> = None;
     loop {
         let open = match ready.take() {
-            Some(store) => Ok(Some(store)),
+            Some(store) => Ok(Some(*store)),
             None => open(&node).await,
         };
         match incarnation(&node, open, &mut *listener, &mut stopping, &mut ends).await {
