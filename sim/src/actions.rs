@@ -53,6 +53,18 @@ pub trait Actions {
     fn fail_syncs(&self, node: &str, failing: bool);
     /// Shifts the node's wall clock against true time, microseconds (may be negative).
     fn set_wall_offset(&self, node: &str, offset_us: i64);
+    /// While the node is down: takes its disk out and puts an empty one in, with the node's configuration and
+    /// certificates on it.
+    fn lose_disk(&self, node: &str);
+    /// While the node is down: puts the disk back that was taken out first.
+    fn return_disk(&self, node: &str);
+    /// Remembers what is durable on the node's disk.
+    fn remember_disk(&self, node: &str);
+    /// While the node is down: its disk shows what [`Actions::remember_disk`] remembered.
+    fn roll_back_disk(&self, node: &str);
+    /// An operator makes the database of `node` anew, or abandons that; tries until it is done. It stops after
+    /// `interrupt_us`, and another operator begins, if that is given.
+    fn rebuild(&self, node: &str, abandon: bool, interrupt_us: Option<Micros>);
     /// While the node is down: puts stored record blobs in each other's place, or an older version's blob in
     /// a newer row, repairing unkeyed checksums as an intruder would. `draw` picks which. Returns the record
     /// keys touched (hex), empty if there was nothing to swap.

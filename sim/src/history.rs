@@ -217,6 +217,14 @@ pub enum What {
     Cut { from: String, to: String },
     /// The one-way cut ended.
     Joined { from: String, to: String },
+    /// A machine's disk was replaced by an empty one.
+    DiskLost { node: String },
+    /// The disk that was taken out of a machine is in it again.
+    DiskReturned { node: String },
+    /// A disk shows an earlier synced state.
+    DiskRolledBack { node: String },
+    /// The operator makes a database anew: how far that is.
+    Rebuild { node: String, step: Rebuild },
     /// Stored blobs of a database were put in each other's place.
     Swapped { node: String, keys: Vec<String> },
     /// A node's process ended by itself (a panic, or an error): always a finding.
@@ -225,6 +233,21 @@ pub enum What {
     Panicked { node: String, text: String },
     /// A probe: something a checker wants to count (see `check`).
     Probe { name: String, node: String },
+}
+
+/// Steps of a rebuild that verdicts depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rebuild {
+    /// The operator begins: from here on writes may be refused.
+    Begun,
+    /// The source has adopted: nothing may be acknowledged.
+    Adopted,
+    /// The operator is about to make the epoch active: writes may be acknowledged again.
+    Activating,
+    /// It is active: writes must soon be acknowledged again.
+    Activated,
+    /// The operator was refused before anything was changed.
+    GivenUp,
 }
 
 /// How a node was stopped.

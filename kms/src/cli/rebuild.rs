@@ -146,7 +146,9 @@ fn operator(env: &Env, which: &WhichRegion) -> Result<Operator, Failure> {
 
 fn failure(error: RebuildError) -> Failure {
     match error {
-        RebuildError::NotStated(_) | RebuildError::Refused(_) => Failure::Usage(error.to_string()),
+        RebuildError::NotStated(_) | RebuildError::Refused(_) | RebuildError::Needless(_) => {
+            Failure::Usage(error.to_string())
+        }
         other => Failure::Runtime(other.to_string()),
     }
 }

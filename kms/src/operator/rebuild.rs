@@ -87,6 +87,9 @@ pub enum RebuildError {
     /// The witness, or a database, refuses.
     #[error("{0}")]
     Refused(String),
+    /// There is nothing to do; nothing was changed.
+    #[error("{0}")]
+    Needless(String),
     /// A database that is needed does not answer.
     #[error("{0} does not answer: {1}")]
     Away(String, NoAnswer),
@@ -218,6 +221,10 @@ impl Operator {
     pub async fn rebuild(&self, plan: Plan, person: &mut dyn Person) -> Result<Epoch, RebuildError> {
         let known = self.known().await?;
         let source = other(plan.zone);
+        if known.pending.is_none() && self.waits_to_learn(plan.zone, &known).await {
+            // Interrupted between the activation and its news.
+            return self.spread(plan.zone, &known, person).await;
+        }
         let (epoch, before) = match self.resumable(plan, &known)? {
             Some(pending) => (pending, true),
             None => (self.register(plan, &known, person).await?, false),
@@ -230,9 +237,29 @@ impl Operator {
         person.told(&Progress::Filled(end));
         let activation = self.sign(&Statement::Active(epoch.record.epoch, end));
         let known = self.tell_witness(Body::Activate(activation), person).await?;
+        self.spread(plan.zone, &known, person).await
+    }
+
+    /// Whether the target is filled for the active epoch and has yet to hear that it is active.
+    async fn waits_to_learn(&self, zone: Zone, known: &Known) -> bool {
+        let active = known.active.record.epoch.to_string();
+        self.status(zone).await.is_ok_and(|status| match &status.fill {
+            Some(fill) => fill.filled && fill.epoch == active,
+            None => status.phase == "filling" && status.epoch == active,
+        })
+    }
+
+    /// R16, and waits until writes are accepted.
+    async fn spread(
+        &self,
+        zone: Zone,
+        known: &Known,
+        person: &mut dyn Person,
+    ) -> Result<Epoch, RebuildError> {
+        let epoch = &known.active;
         person.told(&Progress::Activated(epoch.record.epoch));
         // They hear it from the witness too: this is only faster.
-        for zone in [source, plan.zone] {
+        for zone in [other(zone), zone] {
             let learn = Order {
                 kind: OrderKind::Learn as i32,
                 statement: Some(epoch.signed.clone()),
@@ -248,7 +275,7 @@ impl Operator {
     fn resumable(&self, plan: Plan, known: &Known) -> Result<Option<Registered>, RebuildError> {
         let Some(pending) = &known.pending else {
             return if plan.abandon {
-                Err(refused("no rebuild is under way: there is nothing to abandon"))
+                Err(RebuildError::Needless("no rebuild is under way: there is nothing to abandon".to_owned()))
             } else {
                 Ok(None)
             };
@@ -349,7 +376,7 @@ impl Operator {
         if plan.abandon || plan.retire_serving || !status.serving || status.db_id != old.to_string() {
             return Ok(());
         }
-        Err(refused(format!(
+        Err(RebuildError::Needless(format!(
             "{} serves: nothing of it is lost. If only the link between the zones is down, mend that; to replace \
              the database all the same, add --retire-serving",
             self.name(plan.zone)
@@ -409,6 +436,7 @@ impl Operator {
     ) -> Result<Position, RebuildError> {
         let name = epoch.record.epoch.to_string();
         loop {
+            self.retire_what_stands(zone, epoch).await;
             self.give(zone, (OrderKind::Fill, &epoch.signed, None), person).await?;
             let source = self.status(other(zone)).await;
             let target = self.status(zone).await;
@@ -440,6 +468,19 @@ impl Operator {
                 (Err(error), _) | (_, Err(error)) => person.told(&Progress::Waiting(error.to_string())),
             }
             self.env.sleep(LOOK).await;
+        }
+    }
+
+    /// A database of an earlier epoch that was away at the fence, and is back: nothing is overwritten that has not
+    /// retired.
+    async fn retire_what_stands(&self, zone: Zone, epoch: &Registered) {
+        if let Ok(status) = self.status(zone).await
+            && status.phase == "member"
+            && let Some(id) = hex16(&status.db_id)
+            && !epoch.record.members.contains(&DbId(id))
+        {
+            // Whether it did shows at the fill.
+            let _ = self.retired(zone, DbId(id), epoch).await;
         }
     }
 

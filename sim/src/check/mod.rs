@@ -88,6 +88,8 @@ pub enum NodeKind {
     Tail,
     /// The entry point of the region.
     Entry,
+    /// Knows which epoch is current.
+    Witness,
 }
 
 /// One node of the topology.
@@ -112,6 +114,7 @@ impl Topology {
         let mut nodes = BTreeMap::new();
         let mut add = |name: String, kind, zone| nodes.insert(name, NodeFacts { kind, zone });
         add("entry".to_owned(), NodeKind::Entry, None);
+        add("witness".to_owned(), NodeKind::Witness, None);
         for (zone, database) in [('a', NodeKind::Head), ('b', NodeKind::Tail)] {
             add(format!("db-{zone}"), database, Some(zone));
             for number in 1..=hosts_per_zone {

@@ -8,7 +8,7 @@ use super::{
     CheckInput, NodeKind, Topology,
     spans::{FOREVER, Spans},
 };
-use crate::history::{History, Micros, Stop, What};
+use crate::history::{History, Micros, Rebuild, Stop, What};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Name of the probe that says a node was asked to stop. From then on it is *leaving*: it may turn work away.
@@ -58,6 +58,10 @@ pub struct Timeline {
     unavailable: BTreeMap<String, Spans>,
     paused: BTreeMap<String, Spans>,
     cuts: BTreeMap<(String, String), Spans>,
+    /// Databases that are made anew: writes are refused for some of that time, and the database does not serve.
+    rebuilt: BTreeMap<String, Spans>,
+    /// When nothing may be acknowledged on their account.
+    not_to_acknowledge: Spans,
     other: Spans,
     chain_broken: Spans,
     /// Anything at all is wrong.
@@ -90,6 +94,15 @@ impl Timeline {
         let mut paused = Toggles::default();
         let mut cuts = Toggles::default();
         let mut leaving = Toggles::default();
+        let (mut rebuilt, mut unwritable) = (Toggles::default(), Toggles::default());
+        let made_anew: BTreeSet<&str> = history
+            .events
+            .iter()
+            .filter_map(|event| match &event.what {
+                What::Rebuild { node, .. } => Some(node.as_str()),
+                _ => None,
+            })
+            .collect();
         for event in &history.events {
             let at = event.at;
             match &event.what {
@@ -107,13 +120,43 @@ impl Timeline {
                 What::Cut { from, to } => cuts.on((from.clone(), to.clone()), at),
                 What::Joined { from, to } => cuts.off(&(from.clone(), to.clone()), at, false),
                 What::Probe { node, name } if name == SHUTDOWN_ASKED => leaving.on(node.clone(), at),
-                What::Swapped { .. } | What::Panicked { .. } | What::Probe { .. } => {}
+                // Nobody serves from an empty disk, or an old one, until it is made anew.
+                What::DiskLost { node } => {
+                    rebuilt.on(node.clone(), at);
+                    unwritable.on(node.clone(), at);
+                }
+                What::DiskReturned { node } => {
+                    rebuilt.on(node.clone(), at);
+                    unwritable.on(node.clone(), at);
+                }
+                What::Rebuild { node, step } => match step {
+                    Rebuild::Begun => rebuilt.on(node.clone(), at),
+                    Rebuild::Adopted => unwritable.on(node.clone(), at),
+                    Rebuild::Activating => unwritable.off(node, at, false),
+                    Rebuild::Activated => {
+                        rebuilt.off(node, at, false);
+                        unwritable.off(node, at, false);
+                    }
+                    Rebuild::GivenUp if !unwritable.is_on(node) => rebuilt.off(node, at, false),
+                    Rebuild::GivenUp => {}
+                },
+                // What it forgot may be more than the other one keeps.
+                What::DiskRolledBack { node } if made_anew.contains(node.as_str()) => {
+                    rebuilt.on(node.clone(), at);
+                }
+                What::DiskRolledBack { .. }
+                | What::Swapped { .. }
+                | What::Panicked { .. }
+                | What::Probe { .. } => {}
             }
         }
         let (down, paused, cuts, leaving) = (down.spans(), paused.spans(), cuts.spans(), leaving.spans());
         let out = union_by_node(&down, &paused);
+        let rebuilt = rebuilt.spans();
         Timeline {
-            unavailable: union_by_node(&out, &leaving),
+            unavailable: union_by_node(&union_by_node(&out, &leaving), &rebuilt),
+            not_to_acknowledge: Spans::union(unwritable.spans().values()),
+            rebuilt,
             out,
             leaving,
             paused,
@@ -142,7 +185,7 @@ impl Timeline {
         let broken_links =
             self.cuts.iter().filter(|(link, _)| between_databases(link)).map(|(_, spans)| spans);
         let lost = databases.iter().filter_map(|name| self.out.get(*name));
-        self.chain_broken = Spans::union(lost.chain(broken_links));
+        self.chain_broken = Spans::union(lost.chain(broken_links).chain([&self.not_to_acknowledge]));
         self.disturbed =
             Spans::union(self.unavailable.values().chain(self.cuts.values()).chain([&self.other]));
         self.living_host = self.living_hosts(topology, entry_learns);
@@ -152,7 +195,7 @@ impl Timeline {
 
     fn starts(&mut self, topology: &Topology) {
         let (mut write, mut path, mut all) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        for (name, spans) in self.out.iter().chain(&self.leaving) {
+        for (name, spans) in self.out.iter().chain(&self.leaving).chain(&self.rebuilt) {
             all.extend(spans.starts());
             if topology.is_database(name) {
                 write.extend(spans.starts());
@@ -391,6 +434,10 @@ impl<K> Default for Toggles<K> {
 impl<K: Ord + Clone> Toggles<K> {
     fn on(&mut self, key: K, at: Micros) {
         self.since.entry(key).or_insert(None).get_or_insert(at);
+    }
+
+    fn is_on(&self, key: &K) -> bool {
+        self.since.get(key).is_some_and(Option::is_some)
     }
 
     /// `from_start`: if this is the first that is heard of it, it was on since the start of the run.

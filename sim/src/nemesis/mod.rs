@@ -171,6 +171,16 @@ impl Nemesis<'_> {
             Act::FailSyncs { nodes } => {
                 nodes.iter().for_each(|node| self.held.fail_syncs(world, node, index, true));
             }
+            Act::LoseDisk { nodes } => {
+                self.strike(index, nodes);
+                databases(nodes).for_each(|node| world.lose_disk(node));
+            }
+            Act::ReturnDisk { node } => {
+                self.strike(index, std::slice::from_ref(node));
+                world.return_disk(node);
+            }
+            Act::RollBackDisk { node } => world.remember_disk(node),
+            Act::Rebuild { node, abandon, interrupt_us } => world.rebuild(node, *abandon, *interrupt_us),
         }
     }
 
@@ -208,6 +218,18 @@ impl Nemesis<'_> {
             Act::FailSyncs { nodes } => {
                 nodes.iter().for_each(|node| self.held.fail_syncs(world, node, index, false));
             }
+            Act::LoseDisk { nodes } => nodes.iter().for_each(|node| self.held.up(world, node, index)),
+            Act::ReturnDisk { node } => self.held.up(world, node, index),
+            Act::RollBackDisk { node } => {
+                let was_up = world.is_up(node);
+                world.power_cut(node);
+                world.roll_back_disk(node);
+                if was_up {
+                    world.boot(node);
+                }
+            }
+            // It ends when it is done.
+            Act::Rebuild { .. } => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! The fault budget: what the promises are given for. Any number of power cuts, kills, pauses and link cuts,
-//! of both zones at once too; no disk is lost, and at most one of the two copies of a record is tampered with.
+//! of both zones at once too; disks are lost, or go back in time, in one zone only, and at most one of the two
+//! copies of a record is tampered with.
 //! Plans beyond it are refused: a promise broken by them would prove nothing.
 
 use super::{Act, Plan};
@@ -11,7 +12,7 @@ use std::collections::BTreeSet;
 pub struct OverBudget(pub(super) String);
 
 pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
-    let mut swapped = BTreeSet::new();
+    let (mut swapped, mut lost) = (BTreeSet::new(), BTreeSet::new());
     for fault in &plan.faults {
         match &fault.act {
             Act::SwapRecords { node, .. } => {
@@ -19,6 +20,24 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
                     return Err(OverBudget(format!("{node} keeps no records to swap")));
                 }
                 swapped.insert(node.as_str());
+            }
+            Act::LoseDisk { nodes } => {
+                let databases: Vec<&String> = nodes.iter().filter(|node| node.starts_with("db-")).collect();
+                match databases.as_slice() {
+                    [one] => lost.insert(one.as_str()),
+                    _ => return Err(OverBudget("a disk is lost at one database at a time".to_owned())),
+                };
+            }
+            Act::ReturnDisk { node } if !lost.contains(node.as_str()) => {
+                return Err(OverBudget(format!("{node} has lost no disk that could return")));
+            }
+            Act::RollBackDisk { node } => {
+                lost.insert(node.as_str());
+            }
+            Act::ReturnDisk { node } | Act::Rebuild { node, .. } => {
+                if !node.starts_with("db-") {
+                    return Err(OverBudget(format!("{node} is no database")));
+                }
             }
             Act::SlowDisk { nodes, .. } | Act::FailSyncs { nodes } => {
                 if let Some(node) = nodes.iter().find(|node| !node.starts_with("db-")) {
@@ -40,6 +59,26 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
             }
             Act::WallOffset { .. } => {}
         }
+    }
+    for (index, fault) in plan.faults.iter().enumerate() {
+        let void: Option<&str> = match &fault.act {
+            Act::LoseDisk { nodes } => nodes.iter().map(String::as_str).find(|node| node.starts_with("db-")),
+            Act::ReturnDisk { node } => Some(node),
+            _ => None,
+        };
+        let anew = |later: &&super::Fault| matches!(&later.act, Act::Rebuild { node, abandon: false, .. } if Some(node.as_str()) == void);
+        if let Some(node) = void
+            && !plan.faults[index..].iter().any(|later| anew(&later))
+        {
+            return Err(OverBudget(format!(
+                "the disk of {node} is lost, and nobody makes it anew: add a rebuild"
+            )));
+        }
+    }
+    if lost.len() > 1 || !lost.is_empty() && !swapped.is_empty() && lost != swapped {
+        return Err(OverBudget(
+            "what one zone lost, the other must have: disks of both zones are hurt".to_owned(),
+        ));
     }
     if swapped.len() > 1 {
         return Err(OverBudget("records swapped at both databases: no good copy remains".to_owned()));

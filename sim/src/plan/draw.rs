@@ -154,6 +154,7 @@ fn draw_fault(
                 if matches!(target, NodeTarget::Database(None)) {
                     at_the_same_database(&mut act, faults);
                 }
+                interrupted(spec, &mut act, dice);
                 faults.push(Fault { at_us, until_us: lasting.map(|span| at_us + span), act });
             }
         }
@@ -161,14 +162,27 @@ fn draw_fault(
     Ok(())
 }
 
-/// All swaps at `database:any` are at one database: at both, no good copy might remain.
+/// What hurts disks at `database:any` hurts one database, and that one is made anew: what both lose is lost.
 fn at_the_same_database(act: &mut Act, faults: &[Fault]) {
     let earlier = faults.iter().find_map(|fault| match &fault.act {
-        Act::SwapRecords { node, .. } => Some(node),
+        Act::SwapRecords { node, .. } | Act::RollBackDisk { node } | Act::Rebuild { node, .. } => Some(node),
+        Act::LoseDisk { nodes } => nodes.iter().find(|node| node.starts_with("db-")),
         _ => None,
     });
-    if let (Act::SwapRecords { node, .. }, Some(earlier)) = (act, earlier) {
-        node.clone_from(earlier);
+    let Some(earlier) = earlier else { return };
+    match act {
+        Act::SwapRecords { node, .. }
+        | Act::ReturnDisk { node }
+        | Act::RollBackDisk { node }
+        | Act::Rebuild { node, .. } => node.clone_from(earlier),
+        Act::LoseDisk { nodes } => *nodes = vec![earlier.clone()],
+        _ => {}
+    }
+}
+
+fn interrupted(spec: &FaultSpec, act: &mut Act, dice: &mut Dice) {
+    if let (Act::Rebuild { interrupt_us, .. }, Some(spans)) = (act, spec.interrupt) {
+        *interrupt_us = Some(spans.draw(dice));
     }
 }
 
@@ -203,6 +217,10 @@ fn link_act(spec: &FaultSpec, kind: FaultKind, pairs: Vec<(String, String)>, dic
     }
 }
 
+fn one_database(nodes: Vec<String>) -> String {
+    nodes.into_iter().find(|node| node.starts_with("db-")).unwrap_or_default()
+}
+
 fn node_act(spec: &FaultSpec, kind: FaultKind, nodes: Vec<String>, dice: &mut Dice) -> Act {
     let databases = |nodes: Vec<String>| nodes.into_iter().filter(|node| node.starts_with("db-")).collect();
     match kind {
@@ -219,14 +237,19 @@ fn node_act(spec: &FaultSpec, kind: FaultKind, nodes: Vec<String>, dice: &mut Di
             nodes: databases(nodes),
             extra_us: spec.extra.unwrap_or(DEFAULT_EXTRA).draw(dice),
         },
-        FaultKind::SwapRecords => Act::SwapRecords {
-            node: databases(nodes).into_iter().next().unwrap_or_default(),
-            draw: dice.bits(),
-        },
+        FaultKind::SwapRecords => Act::SwapRecords { node: one_database(nodes), draw: dice.bits() },
         FaultKind::WallOffset => {
             Act::WallOffset { nodes, offset_us: either_way(spec.offset.unwrap_or(DEFAULT_OFFSET), dice) }
         }
         FaultKind::FailSyncs => Act::FailSyncs { nodes: databases(nodes) },
+        FaultKind::LoseDisk => Act::LoseDisk { nodes },
+        FaultKind::ReturnDisk => Act::ReturnDisk { node: one_database(nodes) },
+        FaultKind::RollBackDisk => Act::RollBackDisk { node: one_database(nodes) },
+        FaultKind::Rebuild | FaultKind::Abandon => Act::Rebuild {
+            node: one_database(nodes),
+            abandon: kind == FaultKind::Abandon,
+            interrupt_us: None,
+        },
         // Links never come here: their targets are links.
         FaultKind::Shutdown | FaultKind::Restart | FaultKind::CutLink | FaultKind::SlowLink => {
             Act::Shutdown { nodes }
@@ -289,6 +312,7 @@ fn draw_storm(storm: &Storm, seed: u64, places: Places, faults: &mut Vec<Fault>)
             offset: None,
             how: None,
             gap: None,
+            interrupt: None,
         };
         draw_fault(&spec, places, &mut dice, faults)?;
     }

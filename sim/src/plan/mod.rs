@@ -178,6 +178,25 @@ pub enum Act {
     FailSyncs {
         nodes: Vec<String>,
     },
+    /// Nodes lose power, the database among them its disk; at the end they start, it with an empty one.
+    LoseDisk {
+        nodes: Vec<String>,
+    },
+    /// The database is down from start to end, then it has the disk again that it lost.
+    ReturnDisk {
+        node: String,
+    },
+    /// What is durable at the start is what its disk shows after the end, when the power fails for a moment.
+    RollBackDisk {
+        node: String,
+    },
+    /// An operator makes the database anew, or gives that up; stops after `interrupt_us` for another to go on.
+    Rebuild {
+        node: String,
+        abandon: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interrupt_us: Option<Micros>,
+    },
 }
 
 impl Act {
@@ -194,6 +213,11 @@ impl Act {
             Act::SwapRecords { .. } => FaultKind::SwapRecords,
             Act::WallOffset { .. } => FaultKind::WallOffset,
             Act::FailSyncs { .. } => FaultKind::FailSyncs,
+            Act::LoseDisk { .. } => FaultKind::LoseDisk,
+            Act::ReturnDisk { .. } => FaultKind::ReturnDisk,
+            Act::RollBackDisk { .. } => FaultKind::RollBackDisk,
+            Act::Rebuild { abandon: false, .. } => FaultKind::Rebuild,
+            Act::Rebuild { abandon: true, .. } => FaultKind::Abandon,
         }
     }
 
@@ -206,8 +230,12 @@ impl Act {
             | Act::Shutdown { nodes }
             | Act::SlowDisk { nodes, .. }
             | Act::WallOffset { nodes, .. }
+            | Act::LoseDisk { nodes }
             | Act::FailSyncs { nodes } => nodes.iter().map(String::as_str).collect(),
-            Act::SwapRecords { node, .. } => vec![node],
+            Act::SwapRecords { node, .. }
+            | Act::ReturnDisk { node }
+            | Act::RollBackDisk { node }
+            | Act::Rebuild { node, .. } => vec![node],
             Act::CutLink { links, .. } | Act::SlowLink { links, .. } => {
                 links.iter().flat_map(|(from, to)| [from.as_str(), to.as_str()]).collect()
             }

@@ -10,7 +10,10 @@ use crate::{
 use kms::{
     env::{BlockFile, Env},
     record::RecordKey,
-    store::{engine::STORE_FILE, row},
+    store::{
+        engine::{STORE_DIR, STORE_FILE},
+        row,
+    },
 };
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use std::{
@@ -48,9 +51,14 @@ pub(super) async fn watch(world: World, env: Env, images: Images) {
     }
 }
 
+/// None while the disk is empty or an old one: nobody counts on it before it is made anew.
 fn image(world: &World, node: &str, down: &str, acknowledged_before: Micros) -> Option<DiskImage> {
+    if world.disk_is_void(node) {
+        return None;
+    }
+    let serving = format!("/{STORE_DIR}/{STORE_FILE}");
     let store =
-        world.disk_image(node).into_iter().find(|file| file.durable && file.path.ends_with(STORE_FILE))?;
+        world.disk_image(node).into_iter().find(|file| file.durable && file.path.ends_with(&serving))?;
     let read = records(store.bytes);
     let (records, unreadable) = match read {
         Ok(records) => (records, None),

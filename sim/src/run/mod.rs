@@ -2,6 +2,7 @@
 //! real processes; only [`sim`] knows the simulated world.
 
 mod images;
+mod operator;
 pub mod phases;
 pub mod probes;
 pub mod report;

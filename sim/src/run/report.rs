@@ -184,9 +184,10 @@ fn decide(report: &mut RunReport, played: &Played) {
     };
 }
 
-/// Swapped records are a disk that lies.
+/// Swapped records and forgotten syncs are disks that lie.
 fn honest_disks(plan: &Plan) -> bool {
-    plan.faults.iter().all(|fault| !matches!(fault.act, Act::SwapRecords { .. }))
+    let lies = |act: &Act| matches!(act, Act::SwapRecords { .. } | Act::RollBackDisk { .. });
+    plan.faults.iter().all(|fault| !lies(&fault.act))
 }
 
 /// Faults that leave no event in the history, with their times in the run.

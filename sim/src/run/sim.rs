@@ -3,6 +3,7 @@
 
 use super::{
     images::{self, Images},
+    operator,
     phases::{self, Cast, Played},
     report::{self, Left, RunReport},
     rows::StoredRows,
@@ -17,7 +18,7 @@ use crate::{
 };
 use kms::{
     env::{BoxFuture, Env},
-    init::{self, Addresses, Bundle, ClientIdentity, RegionSpec},
+    init::{self, Addresses, Bundle, ClientIdentity, NodeBundle, RegionSpec},
 };
 use std::{
     collections::BTreeMap,
@@ -31,7 +32,7 @@ use tracing_subscriber::{
 };
 
 /// Directory of a node on its disk.
-const NODE_DIR: &str = "/kms";
+pub(super) const NODE_DIR: &str = "/kms";
 /// Target of the service's probe events; their field `name` is what is counted.
 const PROBE_TARGET: &str = "kms::probe";
 
@@ -111,6 +112,20 @@ async fn simulate(plan: &Plan, world: &World, recorder: Recorder) -> Result<Play
     .map_err(|error| error.to_string())?;
     for node in &bundle.nodes {
         let env = world.env(&node.node_id);
+        if node.genesis.is_some() {
+            let blank = NodeBundle {
+                node_id: node.node_id.clone(),
+                role: node.role,
+                zone: node.zone,
+                files: node.files.clone(),
+                genesis: None,
+                witness: None,
+                keyring: Vec::new(),
+            };
+            let installed = init::install(&*env.disk, Path::new(NODE_DIR), &blank);
+            installed.map_err(|error| error.to_string())?;
+            world.set_blank_disk(&node.node_id);
+        }
         init::install(&*env.disk, Path::new(NODE_DIR), node).map_err(|error| error.to_string())?;
         world.set_main(&node.node_id, main(world, &node.node_id));
     }
@@ -119,6 +134,7 @@ async fn simulate(plan: &Plan, world: &World, recorder: Recorder) -> Result<Play
         .join(init::STORE_DIR)
         .join(kms::store::engine::STORE_FILE);
     world.set_swapper(Box::new(RedbSwapper::new(store, StoredRows)));
+    operator::hire(world, &bundle)?;
     for node in plan.nodes() {
         world.boot(&node);
     }
@@ -146,6 +162,13 @@ fn add_nodes(plan: &Plan, world: &World) -> BTreeMap<String, String> {
         };
         world.add_node(NodeSpec { name, ip, zone, region, wall_offset_us });
     }
+    world.add_node(NodeSpec {
+        name: operator::OPERATOR.to_owned(),
+        ip: "10.0.2.1".to_owned(),
+        zone: None,
+        region: plan.topology.region.clone(),
+        wall_offset_us: 0,
+    });
     for number in 0..=plan.topology.clients {
         let name = client_name(number);
         world.add_node(NodeSpec {

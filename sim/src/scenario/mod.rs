@@ -178,6 +178,16 @@ pub enum FaultKind {
     WallOffset,
     /// A disk's syncs fail with an I/O error.
     FailSyncs,
+    /// Power off, and a database's disk is gone: it comes back with an empty one.
+    LoseDisk,
+    /// The disk that was lost is put back.
+    ReturnDisk,
+    /// A disk goes back to an earlier synced state.
+    RollBackDisk,
+    /// An operator makes a database anew from the other zone's.
+    Rebuild,
+    /// An operator gives a rebuild up.
+    Abandon,
 }
 
 /// Which ways a link is cut or slowed.
@@ -248,6 +258,8 @@ pub struct FaultSpec {
     pub how: Option<Choice<How>>,
     /// Restarts: time between one node's start and the next one's stop (default 3s).
     pub gap: Option<Spans>,
+    /// Rebuilds: after how long the operator stops in the middle, for another to go on.
+    pub interrupt: Option<Spans>,
 }
 
 /// A random mixture: each seed leaves some kinds out and draws the rest.
@@ -386,7 +398,16 @@ impl FaultKind {
 
     /// Whether it is done to disks, so to databases only.
     pub fn of_disks(self) -> bool {
-        matches!(self, FaultKind::SlowDisk | FaultKind::FailSyncs | FaultKind::SwapRecords)
+        matches!(
+            self,
+            FaultKind::SlowDisk
+                | FaultKind::FailSyncs
+                | FaultKind::SwapRecords
+                | FaultKind::ReturnDisk
+                | FaultKind::RollBackDisk
+                | FaultKind::Rebuild
+                | FaultKind::Abandon
+        )
     }
 
     /// The word of the scenario file.
@@ -403,6 +424,11 @@ impl FaultKind {
             FaultKind::SwapRecords => "swap-records",
             FaultKind::WallOffset => "wall-offset",
             FaultKind::FailSyncs => "fail-syncs",
+            FaultKind::LoseDisk => "lose-disk",
+            FaultKind::ReturnDisk => "return-disk",
+            FaultKind::RollBackDisk => "roll-back-disk",
+            FaultKind::Rebuild => "rebuild",
+            FaultKind::Abandon => "abandon",
         }
     }
 }
@@ -428,6 +454,7 @@ impl FaultSpec {
         only("offset", self.offset.is_some(), &[WallOffset])?;
         only("how", self.how.is_some(), &[Restart])?;
         only("gap", self.gap.is_some(), &[Restart])?;
+        only("interrupt", self.interrupt.is_some(), &[Rebuild, Abandon])?;
         if self.returns.is_some() && self.lasting.is_none() {
             return Err("`returns` needs `for`".to_owned());
         }
@@ -448,8 +475,12 @@ impl Storm {
         if self.count.high > 100 {
             return Err("a storm has at most 100 faults".to_owned());
         }
-        if self.kinds.contains_key(&FaultKind::SwapRecords) || self.kinds.contains_key(&FaultKind::Restart) {
-            return Err("a storm has neither swap-records nor restart: write a [[fault]]".to_owned());
+        let alone = |kind: &&FaultKind| {
+            use FaultKind::*;
+            matches!(kind, SwapRecords | Restart | LoseDisk | ReturnDisk | RollBackDisk | Rebuild | Abandon)
+        };
+        if let Some(kind) = self.kinds.keys().find(alone) {
+            return Err(format!("a storm has no {}: write a [[fault]]", kind.word()));
         }
         let nodes = self.nodes.values().iter().all(|target| matches!(target, Target::Nodes(_)));
         let links = self.links.values().iter().all(|target| matches!(target, Target::Links(_)));

@@ -1,6 +1,6 @@
 //! The world as a nemesis sees it: `Actions`, and the faults that plan steps do not name yet.
 
-use super::{World, executor::HARNESS, locked};
+use super::{RebuildOrder, World, executor::HARNESS, locked};
 use crate::{
     actions::{Actions, CutMode},
     history::{Micros, Stop, What},
@@ -85,6 +85,35 @@ impl Actions for World {
         let (now_ns, epoch_s) = (self.0.now_ns(), self.0.settings.epoch_s);
         locked(&node.deviation).set_wall(now_ns, epoch_s, offset_us);
         self.0.trace_text("wall-offset", node.index, 0, &offset_us.to_string());
+    }
+
+    fn lose_disk(&self, node: &str) {
+        self.exchange_disk(node);
+        self.happened(What::DiskLost { node: node.to_owned() });
+    }
+
+    fn return_disk(&self, node: &str) {
+        if self.put_back_disk(node) {
+            self.happened(What::DiskReturned { node: node.to_owned() });
+        }
+    }
+
+    fn remember_disk(&self, node: &str) {
+        self.keep_disk_state(node);
+    }
+
+    fn roll_back_disk(&self, node: &str) {
+        if self.restore_disk_state(node) {
+            self.happened(What::DiskRolledBack { node: node.to_owned() });
+        }
+    }
+
+    fn rebuild(&self, node: &str, abandon: bool, interrupt_us: Option<Micros>) {
+        let order = RebuildOrder { node: node.to_owned(), abandon, interrupt_us };
+        match locked(&self.0.operator).as_ref() {
+            Some(operator) => operator(order),
+            None => panic!("no operator was hired for this world"),
+        }
     }
 
     fn swap_records(&self, node: &str, draw: u64) -> Vec<String> {

@@ -29,7 +29,7 @@ pub use run::{run, run_with};
 pub use secrecy::{Leak, Secrecy};
 pub use trace::{CHECKPOINT_EVENTS, TAIL_EVENTS, first_difference};
 
-use crate::history::{What, WorldEvent};
+use crate::history::{Micros, What, WorldEvent};
 use executor::Ready;
 use kms::env::{BoxFuture, Env};
 use node::{Deferred, Node};
@@ -45,6 +45,20 @@ use timer::Timers;
 
 /// What `boot` runs: the node's program; returns why it ended.
 pub type Main = Arc<dyn Fn(Env) -> BoxFuture<'static, String> + Send + Sync>;
+
+/// What an operator is asked to do, by [`crate::actions::Actions::rebuild`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RebuildOrder {
+    /// Whose database is made anew.
+    pub node: String,
+    /// Give a registered rebuild up instead.
+    pub abandon: bool,
+    /// Stop in the middle after this long, for another operator to go on.
+    pub interrupt_us: Option<Micros>,
+}
+
+/// Takes an order and sees to it in a task of its own.
+pub type Hired = Box<dyn Fn(RebuildOrder) + Send>;
 
 /// One machine.
 #[derive(Debug, Clone)]
@@ -162,6 +176,7 @@ pub(crate) struct Inner {
     probes: Mutex<BTreeMap<String, u64>>,
     deferred: Mutex<Vec<Deferred>>,
     swapper: Mutex<Option<Box<dyn swap::Swapper>>>,
+    operator: Mutex<Option<Hired>>,
 }
 
 #[derive(Default)]
@@ -196,6 +211,7 @@ impl World {
             probes: Mutex::default(),
             deferred: Mutex::default(),
             swapper: Mutex::default(),
+            operator: Mutex::default(),
             settings,
         }));
         world.add_node(NodeSpec {
@@ -245,6 +261,21 @@ impl World {
     /// Everything that was done to the world so far, in order.
     pub fn events(&self) -> Vec<WorldEvent> {
         locked(&self.0.events).clone()
+    }
+
+    /// Writes down what was done to the world.
+    pub fn happened(&self, what: What) {
+        self.0.record(executor::HARNESS, what);
+    }
+
+    /// Who sees to rebuilds.
+    pub fn hire(&self, operator: Hired) {
+        *locked(&self.0.operator) = Some(operator);
+    }
+
+    /// Whether a process of the node exists, paused or leaving as it may be.
+    pub fn is_running(&self, node: &str) -> bool {
+        self.0.find(node).life().is_some()
     }
 
     /// Counts something a checker wants to know of; `node` may be the harness.

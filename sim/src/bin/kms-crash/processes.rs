@@ -154,6 +154,11 @@ impl Actions for Processes {
     fn slow_disk(&self, _: &str, _: Micros) {}
     fn fail_syncs(&self, _: &str, _: bool) {}
     fn set_wall_offset(&self, _: &str, _: i64) {}
+    fn lose_disk(&self, _: &str) {}
+    fn return_disk(&self, _: &str) {}
+    fn remember_disk(&self, _: &str) {}
+    fn roll_back_disk(&self, _: &str) {}
+    fn rebuild(&self, _: &str, _: bool, _: Option<Micros>) {}
     fn swap_records(&self, _: &str, _: u64) -> Vec<String> {
         Vec::new()
     }

@@ -1,6 +1,7 @@
 //! A node's simulated disk behind `kms::env::Disk`: counts and charges operations, injects faults, searches and
 //! traces what is written. What survives a power cut is decided in `power`; the bytes are kept in `tree`.
 
+mod media;
 mod power;
 mod tree;
 
@@ -54,6 +55,8 @@ struct DiskState {
     operations: u64,
     cut_at: Option<u64>,
     busy_until_ns: u64,
+    /// Other disks of this machine, and whether the one in it is good for anything.
+    media: media::Media,
 }
 
 /// What an operation is about to do, for the trace.

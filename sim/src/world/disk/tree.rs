@@ -285,8 +285,35 @@ impl Tree {
         Ok(())
     }
 
-    /// Changes the path by which a file is reported.
+    /// What is durable, as a disk of its own. Bytes are shared until one of the two changes.
+    pub(super) fn durable_copy(&self) -> Tree {
+        let copy = |inode: &Inode| {
+            let body = match &inode.body {
+                Body::File { durable, .. } => {
+                    Body::File { cached: durable.clone(), durable: durable.clone(), log: Vec::new() }
+                }
+                Body::Dir { durable, .. } => {
+                    Body::Dir { cached: durable.clone(), durable: durable.clone(), log: Vec::new() }
+                }
+            };
+            Inode { body, path: inode.path.clone(), lock: None }
+        };
+        let inodes = self.inodes.iter().map(|(number, inode)| (*number, copy(inode))).collect();
+        let mut tree = Tree { inodes, next: self.next };
+        tree.collect();
+        tree
+    }
+
+    /// Changes the path by which a file is reported; of a directory, those of all files in it.
     pub(super) fn rename_hint(&mut self, inode: u64, path: &Path) {
+        let old = self.path(inode).to_owned();
+        let new = names(path).join("/");
+        let prefix = format!("{old}/");
+        for child in self.inodes.values_mut() {
+            if let Some(rest) = child.path.strip_prefix(&prefix) {
+                child.path = format!("{new}/{rest}");
+            }
+        }
         if let Some(inode) = self.inodes.get_mut(&inode) {
             inode.path = names(path).join("/");
         }
