@@ -17,7 +17,8 @@ use crate::{
 pub fn check(input: &CheckInput<'_>, timeline: &Timeline) -> Verdict {
     let mut verdict = Verdict::new("G13", "g13_recovery");
     let cuts = timeline.host_database_cuts(input.topology);
-    let hurts = Spans::union([timeline.chain_broken(), &cuts, timeline.other_faults()]);
+    let hurts =
+        Spans::union([timeline.chain_broken(), &cuts, &timeline.made_anew(), timeline.other_faults()]);
     let fine = timeline.disturbed().complement();
     let mut times = Vec::new();
     let mut hurt_before = 0;

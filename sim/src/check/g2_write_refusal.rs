@@ -57,6 +57,7 @@ impl<'a> Judge<'a> {
             &timeline.host_database_cuts(topology),
             &timeline.databases_leaving(topology),
             timeline.other_faults(),
+            &timeline.made_anew(),
             &timeline.any_paused(hosts.iter().copied()),
         ]);
         let lost: Vec<Spans> = hosts.iter().map(|host| timeline.unavailable(host)).collect();

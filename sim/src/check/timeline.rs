@@ -199,7 +199,7 @@ impl Timeline {
             all.extend(spans.starts());
             if topology.is_database(name) {
                 write.extend(spans.starts());
-            } else {
+            } else if topology.nodes.get(name).is_some_and(|facts| facts.kind != NodeKind::Witness) {
                 path.extend(spans.starts());
             }
         }
@@ -316,6 +316,12 @@ impl Timeline {
     /// least.
     pub fn chain_broken(&self) -> &Spans {
         &self.chain_broken
+    }
+
+    /// When a database was being made anew, or waited for that: a refusal has a reason, and the database does not
+    /// serve.
+    pub fn made_anew(&self) -> Spans {
+        Spans::union(self.rebuilt.values())
     }
 
     /// When anything was wrong.

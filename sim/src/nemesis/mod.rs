@@ -179,7 +179,11 @@ impl Nemesis<'_> {
                 self.strike(index, std::slice::from_ref(node));
                 world.return_disk(node);
             }
-            Act::RollBackDisk { node } => world.remember_disk(node),
+            Act::RememberDisk { node } => world.remember_disk(node),
+            Act::RollBackDisk { node } => {
+                self.strike(index, std::slice::from_ref(node));
+                world.roll_back_disk(node);
+            }
             Act::Rebuild { node, abandon, interrupt_us } => world.rebuild(node, *abandon, *interrupt_us),
         }
     }
@@ -219,17 +223,9 @@ impl Nemesis<'_> {
                 nodes.iter().for_each(|node| self.held.fail_syncs(world, node, index, false));
             }
             Act::LoseDisk { nodes } => nodes.iter().for_each(|node| self.held.up(world, node, index)),
-            Act::ReturnDisk { node } => self.held.up(world, node, index),
-            Act::RollBackDisk { node } => {
-                let was_up = world.is_up(node);
-                world.power_cut(node);
-                world.roll_back_disk(node);
-                if was_up {
-                    world.boot(node);
-                }
-            }
-            // It ends when it is done.
-            Act::Rebuild { .. } => {}
+            Act::ReturnDisk { node } | Act::RollBackDisk { node } => self.held.up(world, node, index),
+            // A memory has no end, and a rebuild ends when it is done.
+            Act::RememberDisk { .. } | Act::Rebuild { .. } => {}
         }
     }
 

@@ -34,7 +34,7 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
             Act::RollBackDisk { node } => {
                 lost.insert(node.as_str());
             }
-            Act::ReturnDisk { node } | Act::Rebuild { node, .. } => {
+            Act::ReturnDisk { node } | Act::RememberDisk { node } | Act::Rebuild { node, .. } => {
                 if !node.starts_with("db-") {
                     return Err(OverBudget(format!("{node} is no database")));
                 }

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const DEFAULT_OPERATIONS: Counts = Counts { low: 1, high: 60 };
 const DEFAULT_EXTRA: Spans = Spans { low: 20_000, high: 200_000 };
 const DEFAULT_OFFSET: Spans = Spans { low: 1_000_000, high: 300_000_000 };
+const DOWN_TO_ROLL_BACK: Spans = Spans { low: 50_000, high: 2_000_000 };
 const DEFAULT_GAP: Spans = Spans { low: 3_000_000, high: 3_000_000 };
 
 impl Plan {
@@ -149,6 +150,8 @@ fn draw_fault(
             let nodes = draw_nodes(&target, places, dice)?;
             if kind == FaultKind::Restart {
                 restart(spec, nodes, at_us, dice, faults);
+            } else if kind == FaultKind::RollBackDisk {
+                roll_back(nodes, at_us, lasting.unwrap_or(at_us), dice, faults);
             } else {
                 let mut act = node_act(spec, kind, nodes, dice);
                 if matches!(target, NodeTarget::Database(None)) {
@@ -255,6 +258,15 @@ fn node_act(spec: &FaultSpec, kind: FaultKind, nodes: Vec<String>, dice: &mut Di
             Act::Shutdown { nodes }
         }
     }
+}
+
+/// The disk goes back by `age_us`, while its machine is off for a moment.
+fn roll_back(nodes: Vec<String>, at_us: Micros, age_us: Micros, dice: &mut Dice, faults: &mut Vec<Fault>) {
+    let node = one_database(nodes);
+    let off_us = DOWN_TO_ROLL_BACK.draw(dice);
+    let from = at_us.saturating_sub(age_us);
+    faults.push(Fault { at_us: from, until_us: None, act: Act::RememberDisk { node: node.clone() } });
+    faults.push(Fault { at_us, until_us: Some(at_us + off_us), act: Act::RollBackDisk { node } });
 }
 
 /// One node after the other: each is down for `for`, and up for `gap` before the next one stops.

@@ -186,7 +186,11 @@ pub enum Act {
     ReturnDisk {
         node: String,
     },
-    /// What is durable at the start is what its disk shows after the end, when the power fails for a moment.
+    /// What is durable now is what a later `roll-back-disk` brings back.
+    RememberDisk {
+        node: String,
+    },
+    /// The database is down from start to end, and then has the disk as it was remembered.
     RollBackDisk {
         node: String,
     },
@@ -215,7 +219,7 @@ impl Act {
             Act::FailSyncs { .. } => FaultKind::FailSyncs,
             Act::LoseDisk { .. } => FaultKind::LoseDisk,
             Act::ReturnDisk { .. } => FaultKind::ReturnDisk,
-            Act::RollBackDisk { .. } => FaultKind::RollBackDisk,
+            Act::RememberDisk { .. } | Act::RollBackDisk { .. } => FaultKind::RollBackDisk,
             Act::Rebuild { abandon: false, .. } => FaultKind::Rebuild,
             Act::Rebuild { abandon: true, .. } => FaultKind::Abandon,
         }
@@ -234,6 +238,7 @@ impl Act {
             | Act::FailSyncs { nodes } => nodes.iter().map(String::as_str).collect(),
             Act::SwapRecords { node, .. }
             | Act::ReturnDisk { node }
+            | Act::RememberDisk { node }
             | Act::RollBackDisk { node }
             | Act::Rebuild { node, .. } => vec![node],
             Act::CutLink { links, .. } | Act::SlowLink { links, .. } => {

@@ -34,6 +34,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// After so long somebody else has to be asked.
 const LIMIT: Duration = Duration::from_secs(240);
 
+/// Who is refused for so long has been given an order that makes no sense.
+const REFUSED: Duration = Duration::from_secs(40);
+
 /// Installs the operator's files on its machine, and has it wait for orders.
 ///
 /// # Errors
@@ -64,7 +67,7 @@ async fn see_to(
 ) {
     let zone = if order.node == "db-a" { Zone::A } else { Zone::B };
     let plan = Plan { zone, abandon: order.abandon, retire_serving: false, instead: false };
-    let until = env.now() + LIMIT;
+    let (until, begun) = (env.now() + LIMIT, env.now());
     let mut interrupt = order.interrupt_us;
     let step = |step| world.happened(What::Rebuild { node: order.node.clone(), step });
     step(Rebuild::Begun);
@@ -82,6 +85,10 @@ async fn see_to(
             Some(Ok(epoch)) => return world.note("operator", &format!("{number}: done, epoch {epoch}")),
             Some(Err(RebuildError::Needless(why))) => {
                 world.note("operator", &format!("{number}: {why}"));
+                return step(Rebuild::GivenUp);
+            }
+            Some(Err(RebuildError::Refused(why))) if env.now() > begun + REFUSED => {
+                world.note("operator", &format!("{number}: gives up: {why}"));
                 return step(Rebuild::GivenUp);
             }
             Some(Err(error)) => world.note("operator", &format!("{number}: {error}")),

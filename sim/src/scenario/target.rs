@@ -93,7 +93,7 @@ impl NodeTarget {
         let mut zone = |fixed: &Option<Zone>| fixed.or_else(|| dice.pick(&ZONES).copied());
         match self {
             NodeTarget::Named(name) => {
-                let known = name == "entry" || places.all().contains(name);
+                let known = ["entry", "witness"].contains(&name.as_str()) || places.all().contains(name);
                 known.then(|| vec![name.clone()])
             }
             NodeTarget::All | NodeTarget::BothZones => Some(places.all()),

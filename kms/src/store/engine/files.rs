@@ -157,6 +157,10 @@ impl Engine {
         discard_filling(disk, data)?;
         let dir = data.join(FILLING_DIR);
         disk.create_dir(data)?;
+        // The machine may be new: then nobody has made the name of this directory durable yet.
+        if let Some(parent) = data.parent() {
+            disk.sync_dir(parent)?;
+        }
         let engine = make(disk, &dir, identity, keep)?;
         disk.create_dir(&dir.join(KEYRING_DIR))?;
         disk.sync_dir(data)?;
