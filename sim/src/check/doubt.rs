@@ -20,7 +20,7 @@ pub struct Doubts {
 impl Doubts {
     /// Reads the writes of a run.
     pub fn new(input: &CheckInput<'_>, timeline: &Timeline) -> Doubts {
-        let whole = timeline.chain_broken().complement();
+        let whole = Spans::union([timeline.chain_broken(), &timeline.made_anew()]).complement();
         let recovery = input.bounds.recovery_us;
         let mut spans: BTreeMap<String, Vec<(Micros, Micros)>> = BTreeMap::new();
         let mut all = Vec::new();

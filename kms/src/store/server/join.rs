@@ -100,7 +100,7 @@ async fn member_heard(behind: &Behind, shared: &Arc<Shared>, known: &Known) -> R
     let (active, own) = (&known.active, &identity.epoch);
     if own == active {
         if !identity.active() {
-            return learn(behind, own, &known.activation).await;
+            learn(behind, own, &known.activation).await?;
         }
         return match &known.pending {
             Some(pending) if pending.record.source == identity.db_id => adopted(shared, pending).await,

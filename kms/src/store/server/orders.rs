@@ -205,7 +205,8 @@ async fn give_up_and_catch_up(
     Ok(())
 }
 
-/// R16: the epoch is active. Source and target store it; then the target serves.
+/// R16: the epoch is active. Source and target store it. An order to learn may be old news, so it joins nobody:
+/// the target serves once the witness, asked since its start, has said so too (R10).
 pub(super) async fn learn(behind: &Behind, epoch: &Registered, activation: &Signed) -> Result<(), String> {
     if let Some((engine, loaded)) = behind.node.filling.take(epoch) {
         return become_member(behind, engine, loaded, activation).await;
@@ -225,10 +226,7 @@ pub(super) async fn learn(behind: &Behind, epoch: &Registered, activation: &Sign
             begin_epoch(identity, view.last, activation);
             Ok(())
         })
-        .await?;
-    // The witness has made it active since this start, and it can be the only one.
-    shared.view().joined = true;
-    Ok(())
+        .await
 }
 
 fn begin_epoch(identity: &mut Identity, last: crate::store::log::Position, activation: Signed) {
