@@ -225,9 +225,14 @@ impl Operator {
             // Interrupted between the activation and its news.
             return self.spread(plan.zone, &known, person).await;
         }
-        let (epoch, before) = match self.resumable(plan, &known)? {
-            Some(pending) => (pending, true),
-            None => (self.register(plan, &known, person).await?, false),
+        // Who must be fenced is what stood when the epoch was registered: another operator may have been faster since
+        // `known`.
+        let (epoch, known, before) = match self.resumable(plan, &known)? {
+            Some(pending) => (pending, known, true),
+            None => {
+                let stands = self.register(plan, &known, person).await?;
+                (stands.newest().clone(), stands, false)
+            }
         };
         person.told(&Progress::Registered(epoch.record.epoch, before));
         self.give(source, (OrderKind::Adopt, &epoch.signed, None), person).await?;
@@ -304,12 +309,15 @@ impl Operator {
         plan: Plan,
         known: &Known,
         person: &mut dyn Person,
-    ) -> Result<Registered, RebuildError> {
+    ) -> Result<Known, RebuildError> {
         let (active, source) = (&known.active.record, other(plan.zone));
         let of_source = self.status(source).await;
         let of_source = of_source.map_err(|error| RebuildError::Away(self.name(source), error))?;
         let expected = active.members[place(source)];
-        if of_source.phase != "member" || of_source.db_id != expected.to_string() {
+        // R11: one that retired for a fence has missed nothing as long as no other epoch has been active.
+        let revived = plan.instead && known.pending.is_some();
+        let fit = of_source.phase == "member" || revived && of_source.phase == "retired";
+        if !fit || of_source.db_id != expected.to_string() {
             return Err(refused(format!(
                 "{} is {} ({}), not the member {expected} of the last active epoch, {}: it may lack what was \
                  acknowledged and is not copied. If the other zone's database has everything, rebuild this one",
@@ -319,7 +327,6 @@ impl Operator {
                 active.epoch
             )));
         }
-        let revived = plan.instead && known.pending.is_some();
         if !of_source.serving && !revived {
             return Err(refused(format!(
                 "{} does not serve at the moment ({}): it is not copied before it does",
@@ -363,7 +370,7 @@ impl Operator {
         let registered = Registered { record, signed: signed.clone() };
         let stands = self.tell_witness(Body::Register(signed), person).await?;
         if *stands.newest() == registered {
-            Ok(registered)
+            Ok(stands)
         } else {
             Err(refused(format!(
                 "another operator registered epoch {} meanwhile",

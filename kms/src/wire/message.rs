@@ -209,9 +209,13 @@ pub struct Start {
     /// From Welcome.
     #[prost(bytes = "vec", tag = "1")]
     pub nonce: Vec<u8>,
-    /// The head's confirmed position: a tail below it serves nothing until it has caught up (R6).
+    /// The head's confirmed position: honest disks never leave a tail below it.
     #[prost(uint64, tag = "2")]
     pub confirmed: u64,
+    /// The end of the head's log: a tail below it serves nothing until it has caught up (R6). It may have shown
+    /// what the head does not know to be confirmed, and forgotten it.
+    #[prost(uint64, tag = "3")]
+    pub last: u64,
 }
 
 /// One entry of the log.

@@ -267,6 +267,10 @@ async fn resolve(shared: &Arc<Shared>, id: &[u8]) -> Body {
     let Ok(id) = codec::id16(id) else {
         return Body::BadRequest("an id is not 16 bytes".to_owned());
     };
+    // A log of a past epoch may call done what the region does not have.
+    if !shared.view().serving() {
+        return not_serving(false);
+    }
     match shared.engine("resolve", move |engine| engine.attempt(CommitId(id))).await {
         Ok(Some(seq)) => {
             let view = shared.view();

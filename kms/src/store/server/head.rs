@@ -267,7 +267,8 @@ impl Head {
         let Some(link) = &mut self.link else { return Ok(()) };
         link.started = true;
         let nonce = link.nonce.clone();
-        self.send(Body::Start(Start { nonce: nonce.clone(), confirmed: confirmed.seq }));
+        let last = self.shared.view().last.seq;
+        self.send(Body::Start(Start { nonce: nonce.clone(), confirmed: confirmed.seq, last }));
         let missing =
             self.shared.engine("resend", move |engine| engine.entries_after(tail, usize::MAX)).await?;
         for entry in &missing {

@@ -142,7 +142,7 @@ async fn member_heard(behind: &Behind, shared: &Arc<Shared>, known: &Known) -> R
 }
 
 async fn adopted(shared: &Arc<Shared>, pending: &crate::store::epoch::Registered) -> Result<(), String> {
-    store_adopted(shared, pending).await
+    store_adopted(shared, pending, false).await
 }
 
 fn joined(shared: &Arc<Shared>) {

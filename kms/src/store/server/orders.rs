@@ -95,12 +95,17 @@ async fn adopt(node: &Node, shared: &Arc<Shared>, epoch: &Registered) -> Result<
         return Ok(());
     }
     known_at_witness(node, epoch).await?;
-    store_adopted(shared, epoch).await
+    // R11: one that retired for a fence, in the last epoch that was active, has missed nothing.
+    store_adopted(shared, epoch, true).await
 }
 
 /// The durable half of [`adopt`]: the witness has said, since this start, that this one is the source. So it
 /// has joined, also if it had not before.
-pub(super) async fn store_adopted(shared: &Arc<Shared>, epoch: &Registered) -> Result<(), String> {
+pub(super) async fn store_adopted(
+    shared: &Arc<Shared>,
+    epoch: &Registered,
+    revive: bool,
+) -> Result<(), String> {
     let adopted = epoch.clone();
     shared
         .change_identity(|view, identity| {
@@ -111,7 +116,8 @@ pub(super) async fn store_adopted(shared: &Arc<Shared>, epoch: &Registered) -> R
             if record.source != identity.db_id {
                 return Err(format!("the source is {}, this is {}", record.source, identity.db_id));
             }
-            if identity.phase != Phase::Member || !view.withheld.nothing() {
+            let fit = identity.phase == Phase::Member || revive && identity.phase == Phase::Retired;
+            if !fit || !view.withheld.nothing() {
                 return Err(
                     "only a member with an undoubted log can be the source: this one may lack what was \
                             acknowledged"
@@ -122,6 +128,7 @@ pub(super) async fn store_adopted(shared: &Arc<Shared>, epoch: &Registered) -> R
                 return Err(format!("epoch {} does not follow {}", record.epoch, identity.epoch()));
             }
             identity.epoch = adopted;
+            identity.phase = Phase::Member;
             identity.activation = None;
             identity.fence = None;
             Ok(())

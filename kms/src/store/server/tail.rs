@@ -169,14 +169,15 @@ impl Tail {
             }
             Some(Body::Start(start)) if start.nonce == self.nonce => {
                 self.started = true;
-                let behind = {
+                let forgot = {
                     let mut view = self.shared.view();
                     // The head has joined, or knows that this tail has (R10).
                     view.joined = true;
-                    view.withheld.behind = view.last.seq < start.confirmed;
-                    view.withheld.behind
+                    view.catch_up_to = start.last;
+                    view.withheld.behind = view.last.seq < start.last;
+                    view.last.seq < start.confirmed
                 };
-                if behind {
+                if forgot {
                     self.shared.loud("loud:tail-below-confirmed");
                 }
                 Ok(None)
@@ -238,7 +239,7 @@ fn advance(shared: &Shared, position: Position) {
     assert_eq!(view.last.seq + 1, position.seq, "the tail's log has no holes");
     view.last = position;
     view.confirmed = position;
-    if view.withheld.behind && position.seq >= view.head_confirmed {
+    if view.withheld.behind && position.seq >= view.catch_up_to {
         view.withheld.behind = false;
     }
     drop(view);

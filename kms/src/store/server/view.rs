@@ -58,6 +58,8 @@ pub(super) struct View {
     /// Tail: how far the head says it has confirmed. An attempt above it is not acknowledged (R3), whoever
     /// asks.
     pub(super) head_confirmed: u64,
+    /// Tail: where the head's log ended when the link began.
+    pub(super) catch_up_to: u64,
     /// The last loud event, for `kms status`.
     pub(super) loud: Option<&'static str>,
 }
@@ -131,6 +133,7 @@ impl Shared {
             pending,
             writable: false,
             head_confirmed: 0,
+            catch_up_to: 0,
             loud: None,
         };
         assert!(view.confirmed.seq <= view.last.seq, "confirmed <= last");
