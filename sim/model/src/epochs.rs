@@ -1,0 +1,249 @@
+//! Rules of a rebuild and a restore: register (R11), adopt (R12, on the answer of the witness), fence (R13), fill
+//! (R14), activate (R15), restore (R17). An operator's step that is too late is refused by the witness.
+
+use crate::defect::Defect;
+use crate::log::{Epoch, Log, bit};
+use crate::protocol::Protocol;
+use crate::state::{
+    Database, HEAD, Kind, Message, NOBODY, Operator, Phase, REPLICA, Role, SPARE, State, TAIL, Witness,
+};
+
+fn mask(at: u8) -> u8 {
+    bit(at + 1)
+}
+
+impl Protocol {
+    /// R11: compare-and-set at the witness. The source is a member of the last active epoch. The target is a new
+    /// database, or, when a pending epoch is abandoned, the other member.
+    pub(crate) fn register(&self, state: &mut State, source: u8, target: u8) -> bool {
+        let record = state.witness;
+        let spent = state.spent.registers;
+        if spent == self.bounds.registers
+            || self.bounds.sources >> source & 1 == 0
+            || record.source == REPLICA
+            || !record.has(source)
+            || source == target
+        {
+            return false;
+        }
+        let new = target == SPARE + state.spent.targets && state.at(target).phase == Phase::Blank;
+        let abandoned = self.bounds.abandon && !record.active;
+        let back = abandoned && record.has(target) && state.at(target).phase == Phase::Member;
+        if !(new && (self.bounds.renew || spent == 0) || back) {
+            return false;
+        }
+        let number = match (self.lacks(Defect::NoCompareAndSet), record.active) {
+            // Each operator counts on from what it knew.
+            (true, false) => record.epoch.number(),
+            _ => record.epoch.number() + 1,
+        };
+        let epoch = Epoch::new(number, spent + 1);
+        state.spent.registers += 1;
+        state.spent.targets += u8::from(new);
+        state.witness = Witness { epoch, active: false, source, target, ..record };
+        let role = state.at(source).role.other();
+        let fenced = if self.lacks(Defect::FenceBeforeRegister) { state.seen_off } else { 0 };
+        let operator = Operator { epoch, source, target, role, fenced, filled: false };
+        let slot = usize::from(self.lacks(Defect::NoCompareAndSet) && state.operators[0].is_some());
+        state.operators[slot] = Some(operator);
+        if self.lacks(Defect::OldOrderJoins) {
+            state.send(Message { kind: Kind::Record, epoch, nonce: source, log: Log::default() });
+        }
+        true
+    }
+
+    /// Never done: an operator looks before registering, and counts on it later.
+    pub(crate) fn see_off(&self, state: &mut State, at: u8) -> bool {
+        let database = state.at(at);
+        let counts = self.lacks(Defect::FenceBeforeRegister) && state.spent.registers == 0;
+        if !counts || database.up || database.phase != Phase::Member {
+            return false;
+        }
+        state.seen_off |= mask(at);
+        true
+    }
+
+    /// R13: whether the fence must name a database: one that may serve in an earlier epoch, or that was made a
+    /// member of one and has not learned it yet.
+    fn must_fence(&self, state: &State, operator: &Operator, at: u8) -> bool {
+        let unlearned = state.witness.has(at) && !self.lacks(Defect::UnlearnedUnfenced);
+        at != operator.source
+            && at != operator.target
+            && match state.at(at).phase {
+                Phase::Member => true,
+                Phase::Filling => unlearned,
+                Phase::Blank | Phase::Retired => false,
+            }
+    }
+
+    fn may_fence(&self, state: &State, operator: &Operator, at: u8) -> bool {
+        let source = state.at(operator.source);
+        let adopted = source.phase == Phase::Member && source.epoch == operator.epoch;
+        let missing = operator.fenced & mask(at) == 0;
+        let early = self.lacks(Defect::FenceBeforeAdopt);
+        !self.lacks(Defect::NoFence)
+            && missing
+            && (adopted || early)
+            && self.must_fence(state, operator, at)
+            && !self.lacks(Defect::FenceBeforeRegister)
+    }
+
+    /// R13: the operator states that a database does not run now. It is true.
+    pub(crate) fn fence_off(&self, state: &mut State, slot: u8, at: u8) -> bool {
+        let Some(operator) = state.operators[usize::from(slot)] else { return false };
+        if state.at(at).up || !self.may_fence(state, &operator, at) {
+            return false;
+        }
+        let fenced = operator.fenced | mask(at);
+        state.operators[usize::from(slot)] = Some(Operator { fenced, ..operator });
+        true
+    }
+
+    /// R13: a running database is asked to retire, and does.
+    pub(crate) fn fence_retired(&self, state: &mut State, slot: u8, at: u8) -> bool {
+        let Some(operator) = state.operators[usize::from(slot)] else { return false };
+        if !self.bounds.retire || !state.at(at).up || !self.may_fence(state, &operator, at) {
+            return false;
+        }
+        state.change(at).retire();
+        true
+    }
+
+    /// R14: all of the source, entries in doubt included. With the old database as target, nothing is copied:
+    /// the logs are compared as in a handshake, and what is in doubt is sent again in the new epoch.
+    pub(crate) fn fill(&self, state: &mut State, slot: u8) -> bool {
+        let Some(operator) = state.operators[usize::from(slot)] else { return false };
+        if operator.filled {
+            return false;
+        }
+        if operator.source == REPLICA {
+            self.fill_region(state, operator.epoch);
+        } else if state.at(operator.target).phase == Phase::Member {
+            if !self.adopted(state, &operator) || !comparable(state, &operator) {
+                return false;
+            }
+        } else if !self.fill_new(state, &operator) {
+            return false;
+        }
+        state.operators[usize::from(slot)] = Some(Operator { filled: true, ..operator });
+        true
+    }
+
+    fn adopted(&self, state: &State, operator: &Operator) -> bool {
+        let source = state.at(operator.source);
+        source.up && source.phase == Phase::Member && source.epoch == operator.epoch
+    }
+
+    fn fill_new(&self, state: &mut State, operator: &Operator) -> bool {
+        if !self.adopted(state, operator) || state.at(operator.target).phase != Phase::Blank {
+            return false;
+        }
+        let source = state.change(operator.source);
+        if self.lacks(Defect::FillConfirmedOnly) && source.role == Role::Head {
+            // Both sides keep what is confirmed, so both are equal.
+            source.store(source.log.prefix(source.confirmed));
+        }
+        let log = source.log;
+        *state.change(operator.target) = filling(operator.role, operator.epoch, log);
+        if self.lacks(Defect::CountBeforeActive) || self.lacks(Defect::WriteBeforeActive) {
+            state.send(Message { kind: Kind::Confirm, epoch: operator.epoch, nonce: 0, log });
+        }
+        true
+    }
+
+    fn fill_region(&self, state: &mut State, epoch: Epoch) {
+        for (at, role) in [(SPARE, Role::Head), (SPARE + 1, Role::Tail)] {
+            *state.change(at) = filling(role, epoch, state.replica);
+        }
+    }
+
+    /// R15: filled, fenced, and still what the witness has as pending.
+    pub(crate) fn activate(&self, state: &mut State, slot: u8) -> bool {
+        let Some(operator) = state.operators[usize::from(slot)] else { return false };
+        let fenced = self.lacks(Defect::NoFence)
+            || operator.source == REPLICA
+            || (0..state.databases.len() as u8)
+                .all(|at| operator.fenced & mask(at) != 0 || !self.must_fence(state, &operator, at));
+        let pending = state.witness.epoch == operator.epoch && !state.witness.active;
+        if !operator.filled || !fenced || !(pending || self.lacks(Defect::NoCompareAndSet)) {
+            return false;
+        }
+        let (head, tail) = match (operator.source, operator.role) {
+            (REPLICA, _) => (SPARE, SPARE + 1),
+            (source, Role::Head) => (operator.target, source),
+            (source, Role::Tail) => (source, operator.target),
+        };
+        state.operators[usize::from(slot)] = None;
+        state.witness = Witness {
+            epoch: operator.epoch,
+            active: true,
+            source: operator.source,
+            target: operator.target,
+            head,
+            tail,
+        };
+        let log = state.at(tail).log;
+        self.note_commit(state, log);
+        if self.lacks(Defect::OldRecordServes) {
+            let target = operator.target;
+            state.send(Message {
+                kind: Kind::Record,
+                epoch: operator.epoch,
+                nonce: target,
+                log: Log::default(),
+            });
+        }
+        true
+    }
+
+    /// R17: the region is lost. Its databases are off and its entry is withdrawn, and the next epoch is
+    /// registered, as one step. What the third copy lacks is gone for good.
+    pub(crate) fn restore(&self, state: &mut State) -> bool {
+        if !self.bounds.restore || state.witness.source == REPLICA {
+            return false;
+        }
+        for at in [HEAD, TAIL] {
+            state.change(at).stop();
+        }
+        let epoch = Epoch::new(state.witness.epoch.number() + 1, 15);
+        state.witness =
+            Witness { epoch, active: false, source: REPLICA, target: NOBODY, ..state.witness };
+        state.operators = [None; 2];
+        state.operators[0] = Some(Operator {
+            epoch,
+            source: REPLICA,
+            target: SPARE,
+            role: Role::Head,
+            fenced: 0,
+            filled: false,
+        });
+        let log = state.replica;
+        state.history.restore(log);
+        state.order = log;
+        true
+    }
+}
+
+/// A new store with everything in it. That it is complete is durable.
+fn filling(role: Role, epoch: Epoch, log: Log) -> Database {
+    Database {
+        phase: Phase::Filling,
+        role,
+        epoch,
+        active: false,
+        log,
+        confirmed: if role == Role::Head { log.len() } else { 0 },
+        synced: log.len(),
+        up: true,
+        joined: false,
+        compared: true,
+        ..Database::default()
+    }
+}
+
+/// What a handshake would find: the tail's log begins the head's, and has what the head knows confirmed.
+pub fn comparable(state: &State, operator: &Operator) -> bool {
+    let (source, target) = (state.at(operator.source), state.at(operator.target));
+    let (head, tail) = if source.role == Role::Head { (source, target) } else { (target, source) };
+    tail.log.begins(head.log) && head.confirmed <= tail.log.len()
+}
