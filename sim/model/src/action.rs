@@ -53,6 +53,14 @@ pub enum Action {
     Activate { operator: u8 },
     /// The third copy follows a database.
     Follow { from: u8 },
+    /// A database grants a host a lease.
+    Grant { at: u8 },
+    /// A host uses its lease.
+    UseLease,
+    /// The lease is over.
+    EndLease,
+    /// A head forwards what is in doubt. A step of its own only where there are leases.
+    Forward { at: u8 },
     /// The region is lost: every database off, its entry withdrawn, the next epoch registered.
     Restore,
 }
@@ -76,6 +84,9 @@ impl Protocol {
         }
         for at in 0..DATABASES as u8 {
             self.at_database(state, at, out);
+        }
+        if state.lease.is_some() {
+            out.extend([Action::UseLease, Action::EndLease]);
         }
         if self.bounds.registers > 0 || self.bounds.restore {
             self.of_operators(state, out);
@@ -120,6 +131,9 @@ impl Protocol {
         }
         if self.bounds.nonces > 0 {
             out.push(Action::Hello { at });
+        }
+        if self.bounds.leases > 0 {
+            out.extend([Action::Grant { at }, Action::Forward { at }]);
         }
         if self.bounds.replica {
             out.push(Action::Follow { from: at });

@@ -41,10 +41,12 @@ pub struct Bounds {
     pub nonces: u8,
     /// Commit requests that arrive again.
     pub repeats: u8,
+    /// Leases granted, one at a time.
+    pub leases: u8,
 }
 
 /// Every database.
-pub const ALL: u8 = 0b1111;
+pub const ALL: u8 = 0b1_1111;
 /// The first head.
 pub const HEAD_ONLY: u8 = 0b0001;
 /// The first tail.
@@ -72,4 +74,5 @@ pub const CALM: Bounds = Bounds {
     replica: false,
     nonces: 0,
     repeats: 0,
+    leases: 0,
 };

@@ -5,7 +5,7 @@ use crate::defect::Defect;
 use crate::history::{self, DELETE, Write};
 use crate::log::{Log, bit};
 use crate::protocol::Protocol;
-use crate::state::{Database, Kind, Message, Phase, Role, State};
+use crate::state::{Database, Kind, Message, Phase, REPLICA, Role, State};
 
 /// A version, as a write meets it.
 fn met(version: u8, tombstones: bool) -> u8 {
@@ -64,7 +64,9 @@ impl Protocol {
             database.synced = log.len();
         }
         let (epoch, nonce) = (database.epoch, database.link);
-        state.send(Message { kind: Kind::Append, epoch, nonce, log });
+        if self.bounds.leases == 0 {
+            state.send(Message { kind: Kind::Append, epoch, nonce, log });
+        }
         state.history.ask(id, self.bounds.writes);
         if self.lacks(Defect::AcknowledgeBeforeTail) {
             state.history.acknowledge(id, self.bounds.writes);
@@ -164,7 +166,7 @@ impl Protocol {
             return false;
         }
         let log = database.log;
-        if serving {
+        if serving && state.witness.tail == at {
             self.note_commit(state, log);
         }
         state.send(Message { kind: Kind::Confirm, epoch: message.epoch, nonce: 0, log });
@@ -173,13 +175,16 @@ impl Protocol {
 
     /// Keeps the order of commits, which only the promise of the third copy asks for.
     pub(crate) fn note_commit(&self, state: &mut State, log: Log) {
-        if self.bounds.replica && log.len() > state.order.len() {
+        let lost = !state.witness.active && state.witness.source == REPLICA;
+        if self.bounds.replica && !lost && log.len() > state.order.len() {
             state.order = log;
         }
     }
 
     /// R3, R12: a confirmation is counted only in an epoch that is known to be active, and acknowledges.
     fn take_confirm(&self, state: &mut State, message: Message, at: u8) -> bool {
+        // Who forwards under a lease would at least acknowledge after it.
+        let waits = self.lacks(Defect::ForwardUnderLease) && state.lease.is_some();
         let database = state.change(at);
         let counts = database.active
             || self.lacks(Defect::WriteBeforeActive)
@@ -190,18 +195,28 @@ impl Protocol {
             || !counts
             || !message.log.begins(database.log)
             || message.log.len() <= database.confirmed
+            || waits
         {
             return false;
         }
-        let before = database.confirmed;
         database.confirmed = message.log.len();
-        for place in before..message.log.len() {
-            let id = message.log.at(place);
+        self.resolve(state, at);
+        true
+    }
+
+    /// R4, R10: a joined head tells those who wait, and those who ask for an attempt's fate (`Resolve`), what is
+    /// confirmed. The earliest moment is the strictest.
+    pub(crate) fn resolve(&self, state: &mut State, at: u8) {
+        let database = *state.at(at);
+        let answers = database.joined || self.lacks(Defect::ResolveUnjoined);
+        if database.role != Role::Head || !answers {
+            return;
+        }
+        for id in database.log.prefix(database.confirmed).ids() {
             if state.history.open() & !state.history.hung_up & bit(id) != 0 {
                 state.history.acknowledge(id, self.bounds.writes);
             }
         }
-        true
     }
 
     /// What was written is synced, where a defect let it be seen before.
@@ -248,7 +263,7 @@ impl Protocol {
         let database = *state.at(from);
         let all = database.role == Role::Tail || self.lacks(Defect::FollowInDoubt);
         let log = if all { database.log } else { database.log.prefix(database.confirmed) };
-        let current = state.witness.source != crate::state::REPLICA || database.epoch == state.witness.epoch;
+        let current = database.epoch >= state.witness.floor;
         if database.phase != Phase::Member || !database.active || !current || !state.replica.begins(log) {
             return false;
         }

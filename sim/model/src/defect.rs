@@ -36,6 +36,10 @@ pub enum Defect {
     Forgetful,
     /// P16: bytes of a dead link are taken.
     DeadLink,
+    /// P17: the head forwards under a lease, and acknowledges after it.
+    ForwardUnderLease,
+    /// P18: a head that starts has forgotten its leases, and forwards.
+    LeaseForgotten,
     /// Q1: no fence.
     NoFence,
     /// Q2: a database that starts serves at once.
@@ -54,6 +58,8 @@ pub enum Defect {
     WriteBeforeActive,
     /// Q10: a blank database makes itself a store in its old epoch.
     BlankStarts,
+    /// Q11: an epoch becomes active while a lease of an earlier one is not over.
+    ActivateUnderLease,
     /// Q12: the source counts the confirmation of a database that is being filled.
     CountBeforeActive,
     /// X1: a target that crashes forgets its fill, after the operator has counted on it.
@@ -70,4 +76,10 @@ pub enum Defect {
     OldOrderJoins,
     /// X7: the fence leaves out a target that has not learned that it is a member.
     UnlearnedUnfenced,
+    /// X8: a database that has not joined tells the fate of an attempt.
+    ResolveUnjoined,
+    /// X9: the head grants a lease on what is in doubt.
+    LeaseInDoubt,
+    /// X10: a tail grants leases.
+    TailGrants,
 }

@@ -4,9 +4,7 @@
 use crate::defect::Defect;
 use crate::log::{Epoch, Log, bit};
 use crate::protocol::Protocol;
-use crate::state::{
-    Database, HEAD, Kind, Message, NOBODY, Operator, Phase, REPLICA, Role, SPARE, State, TAIL, Witness,
-};
+use crate::state::{Database, Kind, Message, NOBODY, Operator, Phase, REPLICA, Role, SPARE, State, Witness};
 
 fn mask(at: u8) -> u8 {
     bit(at + 1)
@@ -20,13 +18,13 @@ impl Protocol {
         let spent = state.spent.registers;
         if spent == self.bounds.registers
             || self.bounds.sources >> source & 1 == 0
-            || record.source == REPLICA
+            || (record.source == REPLICA && !record.active)
             || !record.has(source)
             || source == target
         {
             return false;
         }
-        let new = target == SPARE + state.spent.targets && state.at(target).phase == Phase::Blank;
+        let new = target == SPARE + state.spent.targets;
         let abandoned = self.bounds.abandon && !record.active;
         let back = abandoned && record.has(target) && state.at(target).phase == Phase::Member;
         if !(new && (self.bounds.renew || spent == 0) || back) {
@@ -117,7 +115,7 @@ impl Protocol {
             return false;
         }
         if operator.source == REPLICA {
-            self.fill_region(state, operator.epoch);
+            self.fill_region(state, &operator);
         } else if state.at(operator.target).phase == Phase::Member {
             if !self.adopted(state, &operator) || !comparable(state, &operator) {
                 return false;
@@ -151,9 +149,9 @@ impl Protocol {
         true
     }
 
-    fn fill_region(&self, state: &mut State, epoch: Epoch) {
-        for (at, role) in [(SPARE, Role::Head), (SPARE + 1, Role::Tail)] {
-            *state.change(at) = filling(role, epoch, state.replica);
+    fn fill_region(&self, state: &mut State, operator: &Operator) {
+        for (at, role) in [(operator.target, Role::Head), (operator.target + 1, Role::Tail)] {
+            *state.change(at) = filling(role, operator.epoch, state.replica);
         }
     }
 
@@ -164,12 +162,13 @@ impl Protocol {
             || operator.source == REPLICA
             || (0..state.databases.len() as u8)
                 .all(|at| operator.fenced & mask(at) != 0 || !self.must_fence(state, &operator, at));
+        let leased = state.lease.is_some() && !self.lacks(Defect::ActivateUnderLease);
         let pending = state.witness.epoch == operator.epoch && !state.witness.active;
-        if !operator.filled || !fenced || !(pending || self.lacks(Defect::NoCompareAndSet)) {
+        if !operator.filled || !fenced || leased || !(pending || self.lacks(Defect::NoCompareAndSet)) {
             return false;
         }
         let (head, tail) = match (operator.source, operator.role) {
-            (REPLICA, _) => (SPARE, SPARE + 1),
+            (REPLICA, _) => (operator.target, operator.target + 1),
             (source, Role::Head) => (operator.target, source),
             (source, Role::Tail) => (source, operator.target),
         };
@@ -181,6 +180,7 @@ impl Protocol {
             target: operator.target,
             head,
             tail,
+            ..state.witness
         };
         let log = state.at(tail).log;
         self.note_commit(state, log);
@@ -199,20 +199,23 @@ impl Protocol {
     /// R17: the region is lost. Its databases are off and its entry is withdrawn, and the next epoch is
     /// registered, as one step. What the third copy lacks is gone for good.
     pub(crate) fn restore(&self, state: &mut State) -> bool {
-        if !self.bounds.restore || state.witness.source == REPLICA {
+        let target = SPARE + state.spent.targets;
+        let room = usize::from(target) + 1 < state.databases.len();
+        if !self.bounds.restore || state.witness.floor != Epoch::FIRST || !room {
             return false;
         }
-        for at in [HEAD, TAIL] {
-            state.change(at).stop();
+        for database in &mut state.databases {
+            database.stop();
         }
+        state.spent.targets += 2;
         let epoch = Epoch::new(state.witness.epoch.number() + 1, 15);
         state.witness =
-            Witness { epoch, active: false, source: REPLICA, target: NOBODY, ..state.witness };
+            Witness { epoch, active: false, source: REPLICA, target: NOBODY, floor: epoch, ..state.witness };
         state.operators = [None; 2];
         state.operators[0] = Some(Operator {
             epoch,
             source: REPLICA,
-            target: SPARE,
+            target,
             role: Role::Head,
             fenced: 0,
             filled: false,

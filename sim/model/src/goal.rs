@@ -80,13 +80,13 @@ pub fn of(state: &State) -> u32 {
         witness.active && databases.iter().any(|d| d.phase == Phase::Filling && !d.up),
     );
     let pending = !witness.active && witness.source < REPLICA;
-    note(Goal::SourceOff, pending && !state.at(witness.source.min(3)).up);
+    note(Goal::SourceOff, pending && !state.at(witness.source.min(SPARE)).up);
     note(Goal::Retired, databases.iter().any(|d| d.phase == Phase::Retired));
     let adopted = databases.iter().any(|d| d.phase == Phase::Member && !d.active && d.epoch != witness.epoch);
     note(Goal::Overtaken, pending && adopted && state.spent.registers > 1);
     let pair = old(HEAD) && old(TAIL) && state.at(HEAD).epoch == state.at(TAIL).epoch;
     note(Goal::OldPair, pair && counted(state, state.at(HEAD), 2));
-    note(Goal::NewHead, second && (SPARE..4).any(|id| counted(state, state.at(id), 2)));
+    note(Goal::NewHead, second && (SPARE..5).any(|id| counted(state, state.at(id), 2)));
     note(Goal::DiskReplaced, state.spent.losses > 0 && second);
     note(Goal::Restored, witness.source == REPLICA && second);
     note(Goal::Lost, history.lost != 0);

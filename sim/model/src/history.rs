@@ -77,7 +77,7 @@ impl History {
 
     /// Writes whose fate is open: sent, and not answered.
     pub fn open(&self) -> u8 {
-        self.may_happen() & !self.acknowledged
+        (self.may_happen() | self.lost) & !self.acknowledged
     }
 
     fn may_happen(&self) -> u8 {
@@ -93,7 +93,9 @@ impl History {
     /// A write is answered with success.
     pub fn acknowledge(&mut self, id: u8, program: &[Write]) {
         self.acknowledged |= bit(id);
-        self.keep(program, |happened, _| happened & bit(id) != 0);
+        // What went with a region has not happened in the history that goes on.
+        let gone = self.lost & bit(id) != 0;
+        self.keep(program, |happened, _| !gone && happened & bit(id) != 0);
     }
 
     /// A write is answered "refused".
@@ -120,7 +122,6 @@ impl History {
     pub fn restore(&mut self, log: Log) {
         let kept = log.set();
         self.lost |= self.may_happen() & !kept;
-        self.acknowledged &= kept;
         self.possible = mark(kept | self.lost, log.last());
     }
 
@@ -261,7 +262,7 @@ mod tests {
         history.ask(3, &program);
         history.acknowledge(3, &program);
         history.restore(Log::default().with(1));
-        assert_eq!((history.acknowledged, history.lost), (bit(1), bit(3)));
+        assert_eq!(history.lost, bit(3));
         let mut back = history;
         back.read(3, &program);
         assert!(!back.is_one());

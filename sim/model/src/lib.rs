@@ -10,6 +10,7 @@ pub mod defect;
 pub mod epochs;
 pub mod goal;
 pub mod history;
+pub mod lease;
 pub mod log;
 pub mod promise;
 pub mod protocol;

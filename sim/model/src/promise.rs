@@ -98,7 +98,8 @@ pub fn holds(promise: Promise, bounds: &Bounds, state: &State) -> bool {
 }
 
 fn durable(bounds: &Bounds, state: &State) -> bool {
-    let acknowledged = state.history.acknowledged;
+    // What a lost region took with it is the business of G5.
+    let acknowledged = state.history.acknowledged & !state.history.lost;
     let members = [state.witness.head, state.witness.tail].map(|id| state.at(id));
     let with_disk = members.iter().filter(|member| member.phase != Phase::Blank);
     if bounds.rollbacks > 0 {

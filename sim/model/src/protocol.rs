@@ -81,6 +81,10 @@ impl Protocol {
             Action::FenceRetired { operator, at } => self.fence_retired(&mut next, operator, at),
             Action::Fill { operator } => self.fill(&mut next, operator),
             Action::Activate { operator } => self.activate(&mut next, operator),
+            Action::Grant { at } => self.grant(&mut next, at),
+            Action::UseLease => self.use_lease(&mut next),
+            Action::EndLease => self.end_lease(&mut next),
+            Action::Forward { at } => self.forward(&mut next, at),
             Action::Follow { from } => self.follow(&mut next, from),
             Action::Restore => self.restore(&mut next),
         };

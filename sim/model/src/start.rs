@@ -62,6 +62,7 @@ impl Protocol {
                 database.epoch = Epoch::FIRST;
                 database.active = true;
             }
+            Phase::Retired if self.bounds.retire => {}
             Phase::Blank | Phase::Retired => return false,
         }
         database.up = true;
@@ -136,6 +137,7 @@ impl Protocol {
         if database.phase == Phase::Member {
             database.joined = true;
         }
+        self.resolve(state, at);
         true
     }
 
@@ -147,7 +149,15 @@ impl Protocol {
         let own = database.epoch == record.epoch;
         let newer = record.epoch.number() > database.epoch.number();
         match database.phase {
-            Phase::Blank | Phase::Retired => return false,
+            Phase::Blank => return false,
+            // R11: a member of the last active epoch that has retired for a rebuild that came to nothing is
+            // revived as the source of the next one.
+            Phase::Retired if newer && source && record.has(at) => {
+                database.phase = Phase::Member;
+                database.epoch = record.epoch;
+                database.joined = true;
+            }
+            Phase::Retired => return false,
             // A member of the new epoch learns (R16), or the source adopts (R12) and is joined thereby.
             Phase::Member if (own || newer) && (member || source) => {
                 database.epoch = record.epoch;
@@ -169,13 +179,14 @@ impl Protocol {
         if member {
             self.learned(state, at);
         }
+        self.resolve(state, at);
         true
     }
 
     /// A head that has learned that its epoch is active sends what is in doubt again, in this epoch (R7).
     pub(crate) fn learned(&self, state: &mut State, at: u8) {
         let database = *state.at(at);
-        if database.role == Role::Head {
+        if database.role == Role::Head && self.bounds.leases == 0 {
             for length in database.confirmed + 1..=database.log.len() {
                 let log = database.log.prefix(length);
                 state.send(Message { kind: Kind::Append, epoch: database.epoch, nonce: 0, log });

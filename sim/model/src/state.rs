@@ -4,8 +4,8 @@
 use crate::history::History;
 use crate::log::{Epoch, Log};
 
-/// Databases that may ever exist: the first head and tail, and two that are filled later.
-pub const DATABASES: usize = 4;
+/// Databases that may ever exist: the first head and tail, and three that are filled later.
+pub const DATABASES: usize = 5;
 /// The first head.
 pub const HEAD: u8 = 0;
 /// The first tail.
@@ -87,6 +87,8 @@ pub struct Database {
     pub link: u8,
     /// Volatile, at a tail: whether `Start` was received on this link.
     pub started: bool,
+    /// Volatile: it has granted a lease since its start that is not over.
+    pub granted: bool,
     /// Volatile: what it was told and has not acted upon.
     pub answer: Option<Answer>,
 }
@@ -115,6 +117,7 @@ impl Database {
         self.compared = false;
         self.link = 0;
         self.started = false;
+        self.granted = false;
         self.answer = None;
         self.log = self.log.prefix(self.synced);
         self.confirmed = self.confirmed.min(self.synced);
@@ -154,6 +157,8 @@ pub struct Witness {
     pub head: u8,
     /// The tail of the last active epoch.
     pub tail: u8,
+    /// The epoch of the restore: the third copy takes nothing of an earlier one.
+    pub floor: Epoch,
 }
 
 impl Witness {
@@ -170,7 +175,7 @@ pub struct Operator {
     pub epoch: Epoch,
     /// What is copied.
     pub source: u8,
-    /// What becomes a member; of a restore, the head.
+    /// What becomes a member; of a restore, the head, and the tail is the next one.
     pub target: u8,
     /// The target's place.
     pub role: Role,
@@ -208,6 +213,15 @@ pub struct Message {
     pub log: Log,
 }
 
+/// A lease that a host holds: until its end it answers with this version and asks nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// What the host goes on using.
+    pub version: u8,
+    /// Whether a head granted it. A tail does only by a defect, and then no head knows.
+    pub by_head: bool,
+}
+
 /// What was spent of each budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Spent {
@@ -225,6 +239,8 @@ pub struct Spent {
     pub nonces: u8,
     /// Requests repeated.
     pub repeats: u8,
+    /// Leases granted.
+    pub leases: u8,
 }
 
 /// A state.
@@ -242,6 +258,8 @@ pub struct State {
     pub network: Vec<Message>,
     /// What clients saw.
     pub history: History,
+    /// The lease that is not over.
+    pub lease: Option<Lease>,
     /// The third copy's log, where it is modelled.
     pub replica: Log,
     /// The order of commits, where the third copy is modelled.
@@ -266,11 +284,13 @@ impl State {
                 target: NOBODY,
                 head: HEAD,
                 tail: TAIL,
+                floor: Epoch::FIRST,
             },
             operators: [None; 2],
             seen_off: 0,
             network: Vec::new(),
             history: History::default(),
+            lease: None,
             replica: Log::default(),
             order: Log::default(),
             spent: Spent { nonces: link, ..Spent::default() },

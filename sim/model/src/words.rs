@@ -15,6 +15,7 @@ pub fn name(id: u8) -> String {
         1 => "T".into(),
         2 => "N".into(),
         3 => "M".into(),
+        4 => "O".into(),
         REPLICA => "the third copy".into(),
         _ => "nobody".into(),
     }
@@ -113,6 +114,16 @@ fn sentence(model: &Protocol, before: &State, action: Action, after: &State) -> 
             format!("{} vouches for epoch {:?}: {} {}", name(peer), before.at(peer).epoch, name(at), became(before, at, after))
         }
         Action::Heed { at } => format!("the answer arrives: {} {}", name(at), became(before, at, after)),
+        Action::Grant { at } => {
+            let value = after.lease.map_or("nothing".into(), |lease| version(lease.version));
+            format!("{} ({}) grants a host a lease on {value}", name(at), role(before, at))
+        }
+        Action::UseLease => {
+            let value = before.lease.map_or("nothing".into(), |lease| version(lease.version));
+            format!("the host answers from its lease: {value}")
+        }
+        Action::EndLease => "the lease is over".into(),
+        Action::Forward { at } => format!("{} forwards what is in doubt", name(at)),
         Action::Hello { at } => {
             format!("{} receives a `Hello`, ends its link and says what it has: {}", name(at), log(before.at(at).log))
         }
@@ -124,8 +135,14 @@ fn appended(write: &str, before: &State, after: &State, at: u8, id: u8) -> Strin
     let entry = after.at(at);
     let answered = after.history.acknowledged & !before.history.acknowledged & bit(id) != 0;
     let synced = if entry.synced < entry.log.len() { "without a sync" } else { "durably" };
-    let answer = if answered { "and acknowledges it" } else { "and forwards it" };
-    format!("{write} reaches {} ({}, epoch {:?}), which appends it {synced} {answer}", name(at), role(before, at), entry.epoch)
+    let answer = if answered {
+        ", acknowledges it"
+    } else if before.network.len() == after.network.len() {
+        ""
+    } else {
+        ", forwards it"
+    };
+    format!("{write} reaches {} ({}, epoch {:?}), which appends it {synced}{answer}", name(at), role(before, at), entry.epoch)
 }
 
 fn delivered(model: &Protocol, before: &State, message: Message, at: u8, after: &State) -> String {
@@ -186,7 +203,8 @@ fn became(before: &State, at: u8, after: &State) -> String {
     } else if new.active && (!old.active || old.epoch != new.epoch) {
         format!("learns that epoch {:?} is active, and serves", new.epoch)
     } else if old.epoch != new.epoch {
-        format!("adopts epoch {:?}", new.epoch)
+        let again = if old.phase == Phase::Retired { ", a member again" } else { "" };
+        format!("adopts epoch {:?}{again}", new.epoch)
     } else if new.joined && !old.joined {
         format!("joins epoch {:?}, and serves {}", new.epoch, log(new.log))
     } else {
@@ -212,7 +230,8 @@ fn operated(before: &State, action: Action, after: &State) -> String {
         }
         Action::Fill { operator } => match of(operator) {
             Some(running) if running.source == REPLICA => {
-                format!("N and M are filled from the third copy: {}", log(after.at(running.target).log))
+                let (head, tail) = (name(running.target), name(running.target + 1));
+                format!("{head} and {tail} are filled from the third copy: {}", log(after.at(running.target).log))
             }
             Some(running) if before.at(running.target).phase == Phase::Member => {
                 format!("{} and {} compare their logs", name(running.source), name(running.target))
