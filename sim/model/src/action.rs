@@ -1,8 +1,10 @@
 //! Everything that can happen in one step, and the list of what may happen next. The list is generous: the
 //! rules decide what has an effect.
 
+use crate::defect::Defect;
+use crate::log::bit;
 use crate::protocol::Protocol;
-use crate::state::{DATABASES, Kind, Message, REPLICA, State};
+use crate::state::{DATABASES, Kind, Message, Phase, REPLICA, Role, State};
 
 /// One step. Numbers are ids of databases, or of writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,7 +68,7 @@ pub enum Action {
 }
 
 impl Protocol {
-    /// What may happen next.
+    /// What may happen next. Nothing after what clients saw has ceased to be one history.
     pub fn candidates(&self, state: &State, out: &mut Vec<Action>) {
         out.clear();
         if !state.history.is_one() {
@@ -76,89 +78,101 @@ impl Protocol {
         for message in &state.network {
             let to_tail = matches!(message.kind, Kind::Append | Kind::Start);
             for (at, database) in (0..).zip(&state.databases) {
-                let for_tail = database.role == crate::state::Role::Tail;
-                if database.up && (for_tail == to_tail || message.kind == Kind::Record) {
+                let fits = (database.role == Role::Tail) == to_tail && database.epoch == message.epoch;
+                if database.up && (fits || message.kind == Kind::Record) {
                     out.push(Action::Deliver { message: *message, at });
                 }
             }
         }
         for at in 0..DATABASES as u8 {
-            self.at_database(state, at, out);
+            if state.at(at).up {
+                self.at_running(state, at, out);
+            } else if state.at(at).phase != Phase::Blank || self.lacks(Defect::BlankStarts) {
+                out.push(Action::Restart { at });
+            }
+            if state.spent.losses < self.bounds.losses {
+                out.push(Action::LoseDisk { at });
+            }
         }
         if state.lease.is_some() {
             out.extend([Action::UseLease, Action::EndLease]);
         }
-        if self.bounds.registers > 0 || self.bounds.restore {
-            self.of_operators(state, out);
-        }
+        self.of_operators(state, out);
     }
 
     fn requests(&self, state: &State, out: &mut Vec<Action>) {
         for write in self.bounds.writes {
             let id = write.id;
-            for at in 0..DATABASES as u8 {
-                out.push(Action::Commit { id, at });
-                out.push(Action::Repeat { id, at });
-                out.push(Action::Resend { id, at });
+            let asked = state.history.asked & bit(id) != 0;
+            for (at, database) in (0..).zip(&state.databases) {
+                if !database.up || database.role != Role::Head {
+                    continue;
+                }
+                if !asked {
+                    out.push(Action::Commit { id, at });
+                } else if state.spent.repeats < self.bounds.repeats {
+                    out.push(Action::Repeat { id, at });
+                }
+                if asked && self.resends() {
+                    out.push(Action::Resend { id, at });
+                }
             }
-            out.push(Action::HangUp { id });
-            out.push(Action::Refuse { id });
+            if asked && (self.resends() || self.refuses()) {
+                out.extend([Action::HangUp { id }, Action::Refuse { id }]);
+            }
         }
-        out.retain(|action| match action {
-            Action::Commit { at, .. } | Action::Repeat { at, .. } => state.at(*at).up,
-            Action::Resend { at, .. } => self.resends() && state.at(*at).up,
-            Action::HangUp { .. } | Action::Refuse { .. } => self.resends() || self.refuses(),
-            _ => true,
-        });
     }
 
-    fn at_database(&self, state: &State, at: u8, out: &mut Vec<Action>) {
-        if !state.at(at).up {
-            out.extend([Action::Restart { at }, Action::LoseDisk { at }]);
-            return;
+    fn at_running(&self, state: &State, at: u8, out: &mut Vec<Action>) {
+        let (database, bounds, spent) = (state.at(at), &self.bounds, &state.spent);
+        let mut add = |allowed: bool, action: Action| {
+            if allowed {
+                out.push(action);
+            }
+        };
+        add(self.serves(database), Action::Read { at });
+        add(database.synced < database.log.len(), Action::Sync { at });
+        add(spent.crashes < bounds.crashes, Action::Crash { at });
+        add(spent.rollbacks < bounds.rollbacks, Action::Rollback { at });
+        add(true, Action::AskWitness { at });
+        add(database.answer.is_some(), Action::Heed { at });
+        for (peer, other) in (0..).zip(&state.databases) {
+            let may = bounds.vouch && !database.joined && other.up && other.epoch == database.epoch;
+            add(may, Action::AskPeer { at, peer });
         }
-        out.extend([
-            Action::Read { at },
-            Action::Sync { at },
-            Action::Crash { at },
-            Action::Rollback { at },
-            Action::LoseDisk { at },
-            Action::AskWitness { at },
-            Action::Heed { at },
-        ]);
-        if self.bounds.vouch {
-            out.extend((0..DATABASES as u8).map(|peer| Action::AskPeer { at, peer }));
-        }
-        if self.bounds.nonces > 0 {
-            out.push(Action::Hello { at });
-        }
-        if self.bounds.leases > 0 {
-            out.extend([Action::Grant { at }, Action::Forward { at }]);
-        }
-        if self.bounds.replica {
-            out.push(Action::Follow { from: at });
-        }
+        add(bounds.nonces > 0, Action::Hello { at });
+        add(spent.leases < bounds.leases, Action::Grant { at });
+        add(bounds.leases > 0 && database.in_doubt(), Action::Forward { at });
+        add(bounds.replica, Action::Follow { from: at });
     }
 
     fn of_operators(&self, state: &State, out: &mut Vec<Action>) {
-        for source in [state.witness.head, state.witness.tail] {
-            out.extend((0..DATABASES as u8).map(|target| Action::Register { source, target }));
-        }
-        for at in 0..DATABASES as u8 {
-            out.push(Action::SeeOff { at });
+        if state.spent.registers < self.bounds.registers {
+            for source in [state.witness.head, state.witness.tail] {
+                out.extend((0..DATABASES as u8).map(|target| Action::Register { source, target }));
+            }
+            if self.lacks(Defect::FenceBeforeRegister) {
+                out.extend((0..DATABASES as u8).map(|at| Action::SeeOff { at }));
+            }
         }
         for (operator, slot) in (0..).zip(&state.operators) {
             let Some(running) = slot else { continue };
-            if running.source != REPLICA {
-                for at in 0..DATABASES as u8 {
-                    out.extend([
-                        Action::FenceOff { operator, at },
-                        Action::FenceRetired { operator, at },
-                    ]);
+            for (at, database) in (0..).zip(&state.databases) {
+                if running.source == REPLICA || matches!(database.phase, Phase::Blank | Phase::Retired) {
+                    continue;
                 }
+                out.push(match database.up {
+                    true => Action::FenceRetired { operator, at },
+                    false => Action::FenceOff { operator, at },
+                });
             }
-            out.extend([Action::Fill { operator }, Action::Activate { operator }]);
+            out.push(match running.filled {
+                true => Action::Activate { operator },
+                false => Action::Fill { operator },
+            });
         }
-        out.push(Action::Restore);
+        if self.bounds.restore {
+            out.push(Action::Restore);
+        }
     }
 }

@@ -83,3 +83,8 @@ pub enum Defect {
     /// X10: a tail grants leases.
     TailGrants,
 }
+
+impl Defect {
+    /// How many there are.
+    pub const COUNT: usize = Defect::TailGrants as usize + 1;
+}

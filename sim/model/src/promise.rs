@@ -46,9 +46,9 @@ impl Promise {
             Promise::Refused => "G2",
             Promise::ThirdCopy => "G5",
             Promise::OneEpoch => "one active epoch",
-            Promise::Prefix => "the tail's log is a prefix of the head's",
-            Promise::Confirmed => "confirmed is at most the tail's last",
-            Promise::Comparable => "the old member compares well",
+            Promise::Prefix => "tail prefix of head",
+            Promise::Confirmed => "confirmed in tail",
+            Promise::Comparable => "old member fits",
         }
     }
 

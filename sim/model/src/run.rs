@@ -33,26 +33,31 @@ pub type Trace = Vec<(State, Option<Action>)>;
 pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
 /// Searches a configuration to its end.
-pub fn configuration(which: &Configuration, long: bool, threads: usize, progress: Progress<'_>) -> Found {
+pub fn configuration(which: &Configuration, long: bool, progress: Progress<'_>) -> Found {
     let bounds = if long { which.long } else { which.short };
-    search(Protocol::sound(bounds), which.goals, threads, progress)
+    search(Protocol::sound(bounds), which.goals, progress)
 }
 
 /// Searches for the first state in which a defect breaks its promise.
 pub fn defect(which: &Planted, progress: Progress<'_>) -> Found {
-    // One thread: with more, the first trace found need not be a shortest one.
-    search(Protocol::with(which.bounds, which.defect, which.promises), &[], 1, progress)
+    search(Protocol::with(which.bounds, which.defect, which.promises), &[], progress)
+}
+
+/// Searches the bounds of a defect with the rule on: nothing may break.
+pub fn same_bounds(which: &Planted) -> Found {
+    search(Protocol::sound(which.bounds), &[], &|_, _| {})
 }
 
 #[expect(clippy::disallowed_methods, reason = "a command-line tool that times itself")]
-fn search(model: Protocol, goals: &[Goal], threads: usize, progress: Progress<'_>) -> Found {
+fn search(model: Protocol, goals: &[Goal], progress: Progress<'_>) -> Found {
     let started = Instant::now();
     let reached = std::sync::Arc::clone(&model.reached);
     let judge = model.clone();
-    let checker = model.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures).spawn_bfs();
+    // One thread: with more, the first trace found need not be a shortest one.
+    let checker = model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs();
     let mut told = Duration::ZERO;
     while !checker.is_done() {
-        std::thread::sleep(Duration::from_millis(if started.elapsed().as_secs() < 2 { 5 } else { 100 }));
+        std::thread::sleep(Duration::from_millis(if started.elapsed().as_secs() < 2 { 1 } else { 100 }));
         if started.elapsed() > told + Duration::from_secs(10) {
             told = started.elapsed();
             progress(checker.unique_state_count(), checker.max_depth());

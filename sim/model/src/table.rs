@@ -41,6 +41,16 @@ pub struct Planted {
     pub bounds: Bounds,
 }
 
+impl Planted {
+    /// Whether it is called so.
+    pub fn is(&self, name: &str) -> bool {
+        self.name == name || self.id.eq_ignore_ascii_case(name)
+    }
+}
+
+// What is shortened by accident does not compile.
+const _: () = assert!(CONFIGURATIONS.len() == 13 && DEFECTS.len() == Defect::COUNT);
+
 const ONE: &[Write] = &[CREATE];
 const TWO: &[Write] = &[CREATE, UPDATE];
 const RIVALS: &[Write] = &[CREATE, RIVAL];
@@ -145,7 +155,7 @@ pub const CONFIGURATIONS: &[Configuration] = &[
     Configuration {
         name: "two-rebuilds",
         about: "any member rebuilt, then any member again: two operators, overtaking, four databases",
-        short: Bounds { writes: RIVALS, registers: 2, crashes: 1, retire: true, ..CALM },
+        short: Bounds { writes: RIVALS, registers: 2, crashes: 2, retire: true, ..CALM },
         long: Bounds {
             writes: THREE,
             registers: 2,
@@ -163,7 +173,7 @@ pub const CONFIGURATIONS: &[Configuration] = &[
         short: Bounds {
             writes: RIVALS,
             registers: 2,
-            crashes: 1,
+            crashes: 2,
             abandon: true,
             retire: true,
             ..CALM
@@ -228,8 +238,18 @@ pub const CONFIGURATIONS: &[Configuration] = &[
     },
     Configuration {
         name: "everything",
-        about: "two rebuilds, abandoned or not, then or before it a restore; crashes, a disk lost, a third copy",
+        about: "rebuilds, abandoned or not, before or after a restore; crashes, a disk lost, a third copy",
         short: Bounds {
+            writes: RIVALS,
+            registers: 1,
+            crashes: 1,
+            losses: 1,
+            retire: true,
+            replica: true,
+            restore: true,
+            ..CALM
+        },
+        long: Bounds {
             writes: RIVALS,
             registers: 2,
             crashes: 1,
@@ -241,20 +261,7 @@ pub const CONFIGURATIONS: &[Configuration] = &[
             restore: true,
             ..CALM
         },
-        long: Bounds {
-            writes: THREE,
-            pipelined: true,
-            registers: 2,
-            crashes: 2,
-            losses: 1,
-            abandon: true,
-            retire: true,
-            late: true,
-            replica: true,
-            restore: true,
-            ..CALM
-        },
-        goals: &[Goal::ThirdEpoch, Goal::OldPair, Goal::Restored, Goal::DiskReplaced],
+        goals: &[Goal::ThirdEpoch, Goal::Restored, Goal::Lost, Goal::DiskReplaced, Goal::Retired],
     },
     Configuration {
         name: "rollback",
@@ -619,3 +626,50 @@ pub const DEFECTS: &[Planted] = &[
         bounds: Bounds { writes: ONE, leases: 1, ..CALM },
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_defect_stands_in_the_table_once() {
+        for (place, planted) in DEFECTS.iter().enumerate() {
+            assert_eq!(planted.defect as usize, place, "{}", planted.name);
+            assert!(!planted.promises.is_empty(), "{}", planted.name);
+        }
+        let names: BTreeSet<&str> = DEFECTS
+            .iter()
+            .flat_map(|planted| [planted.id, planted.name])
+            .chain(CONFIGURATIONS.iter().map(|configuration| configuration.name))
+            .collect();
+        assert_eq!(names.len(), 2 * DEFECTS.len() + CONFIGURATIONS.len());
+    }
+
+    #[test]
+    fn every_defect_is_found_and_is_the_only_reason() {
+        for planted in DEFECTS {
+            assert!(run::defect(planted, &|_, _| {}).broken.is_some(), "{} is not found", planted.name);
+            assert!(run::same_bounds(planted).broken.is_none(), "{} breaks without it", planted.name);
+        }
+    }
+
+    #[test]
+    fn a_goal_that_is_out_of_reach_is_missed() {
+        let calm = Configuration { goals: &[Goal::Acknowledged, Goal::Restored], ..CONFIGURATIONS[0] };
+        assert_eq!(run::configuration(&calm, false, &|_, _| {}).missed, [Goal::Restored]);
+    }
+
+    #[test]
+    fn the_document_lists_everything() {
+        let document = include_str!("../../../docs/model.md");
+        for configuration in CONFIGURATIONS {
+            assert!(document.contains(&format!("| `{}` |", configuration.name)), "{}", configuration.name);
+        }
+        for planted in DEFECTS {
+            let row = format!("| {} `{}` |", planted.id, planted.name);
+            assert!(document.contains(&row), "{}", planted.name);
+        }
+    }
+}
