@@ -31,6 +31,8 @@ pub struct Bounds {
     pub retire: bool,
     /// Whether answers of witness and peers may arrive late.
     pub late: bool,
+    /// Whether a crash loses the flag that a later epoch is active.
+    pub forget_active: bool,
     /// Whether a joined peer may vouch.
     pub vouch: bool,
     /// Whether the region is lost once, and restored from the third copy.
@@ -69,6 +71,7 @@ pub const CALM: Bounds = Bounds {
     renew: true,
     retire: false,
     late: false,
+    forget_active: false,
     vouch: true,
     restore: false,
     replica: false,

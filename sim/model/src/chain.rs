@@ -143,11 +143,14 @@ impl Protocol {
         let links = self.bounds.nonces > 0;
         let database = state.change(at);
         let serving = database.phase == Phase::Member && database.active;
+        let old = self.lacks(Defect::OldPeerServed)
+            && database.phase == Phase::Member
+            && database.epoch > message.epoch;
         let early = database.phase == Phase::Filling && self.lacks(Defect::WriteBeforeActive);
         let linked = !links || (database.started && database.link == message.nonce);
         if database.role != Role::Tail
-            || database.epoch != message.epoch
-            || !(serving || early)
+            || !(database.epoch == message.epoch || old)
+            || !(serving || early || old)
             || !(linked || self.lacks(Defect::DeadLink))
         {
             return false;
@@ -186,9 +189,8 @@ impl Protocol {
         // Who forwards under a lease would at least acknowledge after it.
         let waits = self.lacks(Defect::ForwardUnderLease) && state.lease.is_some();
         let database = state.change(at);
-        let counts = database.active
-            || self.lacks(Defect::WriteBeforeActive)
-            || self.lacks(Defect::CountBeforeActive);
+        let counts =
+            database.active || self.lacks(Defect::WriteBeforeActive) || self.lacks(Defect::CountBeforeActive);
         if database.role != Role::Head
             || database.phase != Phase::Member
             || database.epoch != message.epoch

@@ -82,9 +82,11 @@ pub enum Defect {
     LeaseInDoubt,
     /// X10: a tail grants leases.
     TailGrants,
+    /// X11: a source that has adopted still takes what its peer of the old epoch sends.
+    OldPeerServed,
 }
 
 impl Defect {
     /// How many there are.
-    pub const COUNT: usize = Defect::TailGrants as usize + 1;
+    pub const COUNT: usize = Defect::OldPeerServed as usize + 1;
 }

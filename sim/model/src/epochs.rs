@@ -212,14 +212,8 @@ impl Protocol {
         state.witness =
             Witness { epoch, active: false, source: REPLICA, target: NOBODY, floor: epoch, ..state.witness };
         state.operators = [None; 2];
-        state.operators[0] = Some(Operator {
-            epoch,
-            source: REPLICA,
-            target,
-            role: Role::Head,
-            fenced: 0,
-            filled: false,
-        });
+        state.operators[0] =
+            Some(Operator { epoch, source: REPLICA, target, role: Role::Head, fenced: 0, filled: false });
         let log = state.replica;
         state.history.restore(log);
         state.order = log;
@@ -249,4 +243,74 @@ pub fn comparable(state: &State, operator: &Operator) -> bool {
     let (source, target) = (state.at(operator.source), state.at(operator.target));
     let (head, tail) = if source.role == Role::Head { (source, target) } else { (target, source) };
     tail.log.begins(head.log) && head.confirmed <= tail.log.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::Action;
+    use crate::bounds::{Bounds, CALM};
+    use crate::history::CREATE;
+    use crate::state::{HEAD, TAIL};
+
+    fn after(model: &Protocol, steps: &[Action]) -> State {
+        steps.iter().fold(State::first(false), |state, step| {
+            let mut allowed = Vec::new();
+            model.candidates(&state, &mut allowed);
+            assert!(allowed.contains(step), "{step:?} is not offered");
+            model.step(&state, *step).unwrap_or_else(|| panic!("{step:?} is not taken"))
+        })
+    }
+
+    #[test]
+    fn a_member_that_retired_for_nothing_is_revived() {
+        let bounds =
+            Bounds { writes: &[CREATE], registers: 2, retire: true, losses: 1, abandon: true, ..CALM };
+        let model = Protocol::sound(bounds);
+        let (new, next) = (SPARE, SPARE + 1);
+        // The fence has cost the tail its place, and then the source's disk is lost before the fill.
+        let state = after(
+            &model,
+            &[
+                Action::Register { source: HEAD, target: new },
+                Action::AskWitness { at: HEAD },
+                Action::FenceRetired { operator: 0, at: TAIL },
+                Action::LoseDisk { at: HEAD },
+                Action::Register { source: TAIL, target: next },
+                Action::Restart { at: TAIL },
+                Action::AskWitness { at: TAIL },
+                Action::Fill { operator: 0 },
+                Action::Activate { operator: 0 },
+                Action::AskWitness { at: TAIL },
+                Action::AskWitness { at: next },
+                Action::Commit { id: 1, at: next },
+            ],
+        );
+        assert!(model.serves(state.at(TAIL)) && model.serves(state.at(next)));
+        assert_eq!(model.broken(&state), None);
+    }
+
+    #[test]
+    fn an_abandoned_rebuild_leaves_the_old_pair() {
+        let model = Protocol::sound(Bounds { writes: &[CREATE], registers: 2, abandon: true, ..CALM });
+        let state = after(
+            &model,
+            &[
+                Action::Commit { id: 1, at: HEAD },
+                Action::Register { source: HEAD, target: SPARE },
+                Action::AskWitness { at: HEAD },
+                Action::Fill { operator: 0 },
+                Action::Register { source: HEAD, target: TAIL },
+                Action::AskWitness { at: HEAD },
+                Action::Fill { operator: 0 },
+                Action::Activate { operator: 0 },
+                Action::AskWitness { at: HEAD },
+                Action::AskWitness { at: TAIL },
+            ],
+        );
+        // What was in doubt is sent again in the new epoch.
+        let again = state.network.iter().any(|m| m.kind == Kind::Append && m.epoch == state.witness.epoch);
+        assert!(again && state.at(TAIL).active && state.at(TAIL).log.is_empty());
+        assert_eq!(model.broken(&state), None);
+    }
 }

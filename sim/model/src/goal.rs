@@ -75,10 +75,7 @@ pub fn of(state: &State) -> u32 {
     note(Goal::Rejoined, state.spent.crashes > 0 && databases.iter().filter(|d| d.joined).count() == 2);
     note(Goal::SecondEpoch, second);
     note(Goal::ThirdEpoch, any(3));
-    note(
-        Goal::TargetOff,
-        witness.active && databases.iter().any(|d| d.phase == Phase::Filling && !d.up),
-    );
+    note(Goal::TargetOff, witness.active && databases.iter().any(|d| d.phase == Phase::Filling && !d.up));
     let pending = !witness.active && witness.source < REPLICA;
     note(Goal::SourceOff, pending && !state.at(witness.source.min(SPARE)).up);
     note(Goal::Retired, databases.iter().any(|d| d.phase == Phase::Retired));

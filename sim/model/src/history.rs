@@ -57,15 +57,7 @@ pub struct History {
 
 impl Default for History {
     fn default() -> History {
-        History {
-            possible: 1,
-            asked: 0,
-            acknowledged: 0,
-            refused: 0,
-            conflicted: 0,
-            lost: 0,
-            hung_up: 0,
-        }
+        History { possible: 1, asked: 0, acknowledged: 0, refused: 0, conflicted: 0, lost: 0, hung_up: 0 }
     }
 }
 
@@ -108,9 +100,7 @@ impl History {
     pub fn conflict(&mut self, write: Write, program: &[Write]) {
         self.asked |= bit(write.id);
         self.conflicted |= bit(write.id);
-        self.keep(program, |happened, version| {
-            version != write.expect && happened & bit(write.id) == 0
-        });
+        self.keep(program, |happened, version| version != write.expect && happened & bit(write.id) == 0);
     }
 
     /// A reader sees this.

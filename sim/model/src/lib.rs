@@ -3,19 +3,19 @@
 //!
 //! [`table`] has the configurations that hold and the defects that must be found; [`run`] searches them.
 
-pub mod action;
-pub mod bounds;
-pub mod chain;
-pub mod defect;
-pub mod epochs;
-pub mod goal;
-pub mod history;
-pub mod lease;
-pub mod log;
-pub mod promise;
+mod action;
+mod bounds;
+mod chain;
+mod defect;
+mod epochs;
+mod goal;
+mod history;
+mod lease;
+mod log;
+mod promise;
 pub mod protocol;
 pub mod run;
-pub mod start;
-pub mod state;
+mod start;
+mod state;
 pub mod table;
 pub mod words;

@@ -11,6 +11,11 @@ impl Log {
     /// Entries that fit.
     pub const MAX: u8 = 5;
 
+    /// All of it as a number.
+    pub fn bits(self) -> u16 {
+        self.0
+    }
+
     /// How many entries there are.
     pub fn len(self) -> u8 {
         // At most 16 bits: the quotient is at most 5.
@@ -91,6 +96,11 @@ impl Epoch {
     /// An epoch of this number and id.
     pub fn new(number: u8, id: u8) -> Epoch {
         Epoch(number << 4 | id)
+    }
+
+    /// Number and id as one.
+    pub fn bits(self) -> u8 {
+        self.0
     }
 
     /// Its number.

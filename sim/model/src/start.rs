@@ -15,10 +15,14 @@ impl Protocol {
         state.spent.crashes += 1;
         halt(state, at);
         let database = state.change(at);
+        if self.bounds.forget_active && database.epoch != Epoch::FIRST {
+            database.active = false;
+        }
         if self.lacks(Defect::FillForgotten) && database.phase == Phase::Filling {
             database.store(Log::default());
         }
-        if self.lacks(Defect::EpochForgotten) && (at == HEAD || at == TAIL) && database.epoch != Epoch::FIRST {
+        if self.lacks(Defect::EpochForgotten) && (at == HEAD || at == TAIL) && database.epoch != Epoch::FIRST
+        {
             database.epoch = Epoch::FIRST;
             database.active = true;
         }

@@ -49,7 +49,7 @@ impl Planted {
 }
 
 // What is shortened by accident does not compile.
-const _: () = assert!(CONFIGURATIONS.len() == 13 && DEFECTS.len() == Defect::COUNT);
+const _: () = assert!(CONFIGURATIONS.len() == 14 && DEFECTS.len() == Defect::COUNT);
 
 const ONE: &[Write] = &[CREATE];
 const TWO: &[Write] = &[CREATE, UPDATE];
@@ -112,13 +112,7 @@ pub const CONFIGURATIONS: &[Configuration] = &[
             late: true,
             ..CALM
         },
-        goals: &[
-            Goal::SecondEpoch,
-            Goal::SourceOff,
-            Goal::TargetOff,
-            Goal::Retired,
-            Goal::DiskReplaced,
-        ],
+        goals: &[Goal::SecondEpoch, Goal::SourceOff, Goal::TargetOff, Goal::Retired, Goal::DiskReplaced],
     },
     Configuration {
         name: "rebuild-head",
@@ -156,28 +150,13 @@ pub const CONFIGURATIONS: &[Configuration] = &[
         name: "two-rebuilds",
         about: "any member rebuilt, then any member again: two operators, overtaking, four databases",
         short: Bounds { writes: RIVALS, registers: 2, crashes: 2, retire: true, ..CALM },
-        long: Bounds {
-            writes: THREE,
-            registers: 2,
-            crashes: 3,
-            losses: 1,
-            retire: true,
-            late: true,
-            ..CALM
-        },
+        long: Bounds { writes: THREE, registers: 2, crashes: 3, losses: 1, retire: true, late: true, ..CALM },
         goals: &[Goal::ThirdEpoch, Goal::Overtaken, Goal::NewHead, Goal::SourceOff, Goal::TargetOff],
     },
     Configuration {
         name: "abandoned",
         about: "a rebuild given up: the next epoch has the old database as target, or a new one",
-        short: Bounds {
-            writes: RIVALS,
-            registers: 2,
-            crashes: 2,
-            abandon: true,
-            retire: true,
-            ..CALM
-        },
+        short: Bounds { writes: RIVALS, registers: 2, crashes: 2, abandon: true, retire: true, ..CALM },
         long: Bounds {
             writes: THREE,
             registers: 3,
@@ -188,6 +167,21 @@ pub const CONFIGURATIONS: &[Configuration] = &[
             ..CALM
         },
         goals: &[Goal::ThirdEpoch, Goal::OldPair, Goal::Overtaken, Goal::SourceOff],
+    },
+    Configuration {
+        name: "flag-forgotten",
+        about: "two rebuilds, where a crash loses the flag that the epoch is active: it must be asked for, never guessed",
+        short: Bounds { writes: RIVALS, registers: 2, crashes: 2, retire: true, forget_active: true, ..CALM },
+        long: Bounds {
+            writes: RIVALS,
+            registers: 2,
+            crashes: 3,
+            retire: true,
+            late: true,
+            forget_active: true,
+            ..CALM
+        },
+        goals: &[Goal::ThirdEpoch, Goal::SourceOff, Goal::TargetOff],
     },
     Configuration {
         name: "replica",
@@ -267,7 +261,7 @@ pub const CONFIGURATIONS: &[Configuration] = &[
         name: "rollback",
         about: "a disk forgets its last entry; links with nonces, a database compares before it serves",
         short: Bounds { writes: THREE, rollbacks: 1, crashes: 1, nonces: 3, ..CALM },
-        long: Bounds { writes: FOUR_LONG, pipelined: true, rollbacks: 1, crashes: 3, nonces: 5, ..CALM },
+        long: Bounds { writes: FOUR_LONG, pipelined: true, rollbacks: 1, crashes: 2, nonces: 4, ..CALM },
         goals: &[Goal::Acknowledged, Goal::Rejoined, Goal::Mended],
     },
 ];
@@ -362,7 +356,14 @@ pub const DEFECTS: &[Planted] = &[
         says: "the third copy follows what the head has not seen confirmed",
         defect: Defect::FollowInDoubt,
         promises: &[Promise::ThirdCopy],
-        bounds: Bounds { writes: RIVALS, registers: 1, sources: TAIL_ONLY, retire: true, replica: true, ..CALM },
+        bounds: Bounds {
+            writes: RIVALS,
+            registers: 1,
+            sources: TAIL_ONLY,
+            retire: true,
+            replica: true,
+            ..CALM
+        },
     },
     Planted {
         id: "P11",
@@ -624,6 +625,15 @@ pub const DEFECTS: &[Planted] = &[
         defect: Defect::TailGrants,
         promises: &[Promise::OneHistory],
         bounds: Bounds { writes: ONE, leases: 1, ..CALM },
+    },
+    Planted {
+        id: "X11",
+        name: "old-peer-served",
+        rule: "R12",
+        says: "a source that has adopted still takes what its peer of the old epoch sends",
+        defect: Defect::OldPeerServed,
+        promises: &[Promise::OneHistory],
+        bounds: Bounds { writes: ONE, registers: 1, sources: TAIL_ONLY, retire: true, ..CALM },
     },
 ];
 

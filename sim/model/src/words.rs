@@ -77,17 +77,32 @@ fn sentence(model: &Protocol, before: &State, action: Action, after: &State) -> 
         }
         Action::HangUp { id } => format!("the connection of {}'s client ends before its answer", write(id)),
         Action::Resend { id, at } if after.history.refused & bit(id) != 0 => {
-            format!("the host sends {} to {} again, the link is down now: it answers `refused`", write(id), name(at))
+            format!(
+                "the host sends {} to {} again, the link is down now: it answers `refused`",
+                write(id),
+                name(at)
+            )
         }
         Action::Resend { id, at } => {
-            format!("the host sends {} to {} again and is answered `conflict`, which it passes on", write(id), name(at))
+            format!(
+                "the host sends {} to {} again and is answered `conflict`, which it passes on",
+                write(id),
+                name(at)
+            )
         }
-        Action::Refuse { id } => format!("the deadline of {} passes, and its client is told `refused`", write(id)),
+        Action::Refuse { id } => {
+            format!("the deadline of {} passes, and its client is told `refused`", write(id))
+        }
         Action::Deliver { message, at } => delivered(model, before, message, at, after),
         Action::Sync { at } => format!("{} syncs", name(at)),
         Action::Read { at } => {
             let seen = model.answer(before.at(at)).map_or("nothing".into(), version);
-            format!("a reader at {} ({}, epoch {:?}) sees {seen}", name(at), role(before, at), before.at(at).epoch)
+            format!(
+                "a reader at {} ({}, epoch {:?}) sees {seen}",
+                name(at),
+                role(before, at),
+                before.at(at).epoch
+            )
         }
         Action::Crash { at } => crashed(model, before, at, after),
         Action::Rollback { at } => {
@@ -111,7 +126,13 @@ fn sentence(model: &Protocol, before: &State, action: Action, after: &State) -> 
             format!("{} asks {}, whose answer is on its way", name(at), name(peer))
         }
         Action::AskPeer { at, peer } => {
-            format!("{} vouches for epoch {:?}: {} {}", name(peer), before.at(peer).epoch, name(at), became(before, at, after))
+            format!(
+                "{} vouches for epoch {:?}: {} {}",
+                name(peer),
+                before.at(peer).epoch,
+                name(at),
+                became(before, at, after)
+            )
         }
         Action::Heed { at } => format!("the answer arrives: {} {}", name(at), became(before, at, after)),
         Action::Grant { at } => {
@@ -125,7 +146,11 @@ fn sentence(model: &Protocol, before: &State, action: Action, after: &State) -> 
         Action::EndLease => "the lease is over".into(),
         Action::Forward { at } => format!("{} forwards what is in doubt", name(at)),
         Action::Hello { at } => {
-            format!("{} receives a `Hello`, ends its link and says what it has: {}", name(at), log(before.at(at).log))
+            format!(
+                "{} receives a `Hello`, ends its link and says what it has: {}",
+                name(at),
+                log(before.at(at).log)
+            )
         }
         _ => operated(before, action, after),
     }
@@ -142,18 +167,33 @@ fn appended(write: &str, before: &State, after: &State, at: u8, id: u8) -> Strin
     } else {
         ", forwards it"
     };
-    format!("{write} reaches {} ({}, epoch {:?}), which appends it {synced}{answer}", name(at), role(before, at), entry.epoch)
+    format!(
+        "{write} reaches {} ({}, epoch {:?}), which appends it {synced}{answer}",
+        name(at),
+        role(before, at),
+        entry.epoch
+    )
 }
 
 fn delivered(model: &Protocol, before: &State, message: Message, at: u8, after: &State) -> String {
     let (to, have) = (name(at), after.at(at).log);
     match message.kind {
         Kind::Append if before.at(at).log == have => {
-            format!("{to} ({}) receives an `Append` it has already, and confirms {}", role(before, at), log(have))
+            format!(
+                "{to} ({}) receives an `Append` it has already, and confirms {}",
+                role(before, at),
+                log(have)
+            )
         }
         Kind::Append => {
-            let synced = if after.at(at).synced < have.len() { "shows it before a sync" } else { "makes it durable" };
-            format!("{to} ({}) receives `Append` {} of epoch {:?}, {synced}, confirms", role(before, at), log(message.log), message.epoch)
+            let synced =
+                if after.at(at).synced < have.len() { "shows it before a sync" } else { "makes it durable" };
+            format!(
+                "{to} ({}) receives `Append` {} of epoch {:?}, {synced}, confirms",
+                role(before, at),
+                log(message.log),
+                message.epoch
+            )
         }
         Kind::Confirm => {
             let told: Vec<&str> = model
@@ -163,13 +203,27 @@ fn delivered(model: &Protocol, before: &State, message: Message, at: u8, after: 
                 .filter(|w| after.history.acknowledged & !before.history.acknowledged & bit(w.id) != 0)
                 .map(|write| write_name(*write))
                 .collect();
-            let told = if told.is_empty() { String::new() } else { format!(", acknowledges {}", told.join(" and ")) };
-            format!("{to} (head) counts the confirmation of {} in epoch {:?}{told}", log(message.log), message.epoch)
+            let told = if told.is_empty() {
+                String::new()
+            } else {
+                format!(", acknowledges {}", told.join(" and "))
+            };
+            format!(
+                "{to} (head) counts the confirmation of {} in epoch {:?}{told}",
+                log(message.log),
+                message.epoch
+            )
         }
         Kind::Welcome if after.at(at).phase == Phase::Retired => {
-            format!("{to} compares its log {} with the tail's {}: neither is a prefix, both stop", log(before.at(at).log), log(message.log))
+            format!(
+                "{to} compares its log {} with the tail's {}: neither is a prefix, both stop",
+                log(before.at(at).log),
+                log(message.log)
+            )
         }
-        Kind::Welcome => format!("{to} compares its log with the tail's {}, and has {} now", log(message.log), log(have)),
+        Kind::Welcome => {
+            format!("{to} compares its log with the tail's {}, and has {} now", log(message.log), log(have))
+        }
         Kind::Start => format!("{to} receives `Start`: it has {} now", log(have)),
         Kind::Record => format!("an old signed record reaches {to}, which {}", became(before, at, after)),
     }
@@ -217,13 +271,25 @@ fn operated(before: &State, action: Action, after: &State) -> String {
     let epoch = |slot: u8| of(slot).map_or(before.witness.epoch, |operator| operator.epoch);
     match action {
         Action::Register { source, target } => {
-            let what = if before.at(target).phase == Phase::Member { "the old database" } else { "the new database" };
+            let what = if before.at(target).phase == Phase::Member {
+                "the old database"
+            } else {
+                "the new database"
+            };
             let epoch = after.witness.epoch;
-            format!("an operator registers epoch {epoch:?} at the witness: source {}, target {what} {}", name(source), name(target))
+            format!(
+                "an operator registers epoch {epoch:?} at the witness: source {}, target {what} {}",
+                name(source),
+                name(target)
+            )
         }
         Action::SeeOff { at } => format!("an operator sees that {} does not run", name(at)),
         Action::FenceOff { operator, at } => {
-            format!("fence of epoch {:?}: the operator states that {} does not run now", epoch(operator), name(at))
+            format!(
+                "fence of epoch {:?}: the operator states that {} does not run now",
+                epoch(operator),
+                name(at)
+            )
         }
         Action::FenceRetired { operator, at } => {
             format!("fence of epoch {:?}: {} answers that it has retired", epoch(operator), name(at))
@@ -231,19 +297,32 @@ fn operated(before: &State, action: Action, after: &State) -> String {
         Action::Fill { operator } => match of(operator) {
             Some(running) if running.source == REPLICA => {
                 let (head, tail) = (name(running.target), name(running.target + 1));
-                format!("{head} and {tail} are filled from the third copy: {}", log(after.at(running.target).log))
+                format!(
+                    "{head} and {tail} are filled from the third copy: {}",
+                    log(after.at(running.target).log)
+                )
             }
             Some(running) if before.at(running.target).phase == Phase::Member => {
                 format!("{} and {} compare their logs", name(running.source), name(running.target))
             }
             Some(running) => {
-                format!("{} is filled from {}: {}", name(running.target), name(running.source), log(after.at(running.target).log))
+                format!(
+                    "{} is filled from {}: {}",
+                    name(running.target),
+                    name(running.source),
+                    log(after.at(running.target).log)
+                )
             }
             None => "nothing is filled".into(),
         },
         Action::Activate { operator } => {
             let record = &after.witness;
-            format!("epoch {:?} becomes active at the witness, of {} and {}", epoch(operator), name(record.head), name(record.tail))
+            format!(
+                "epoch {:?} becomes active at the witness, of {} and {}",
+                epoch(operator),
+                name(record.head),
+                name(record.tail)
+            )
         }
         Action::Follow { from } => format!("the third copy follows {}: {}", name(from), log(after.replica)),
         Action::Restore => format!(
