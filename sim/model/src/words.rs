@@ -76,25 +76,18 @@ fn sentence(model: &Protocol, before: &State, action: Action, after: &State) -> 
             format!("the request of {} arrives again at {}, which appends it again", write(id), name(at))
         }
         Action::HangUp { id } => format!("the connection of {}'s client ends before its answer", write(id)),
-        Action::Resend { id, at } if after.history.refused & bit(id) != 0 => {
-            format!(
-                "the host sends {} to {} again, the link is down now: it answers `refused`",
-                write(id),
-                name(at)
-            )
-        }
         Action::Resend { id, at } => {
-            format!(
-                "the host sends {} to {} again and is answered `conflict`, which it passes on",
-                write(id),
-                name(at)
-            )
+            let refused = after.history.refused & bit(id) != 0;
+            let answer = if refused {
+                "the link is down now: it answers `refused`"
+            } else {
+                "is answered `conflict`, and passes it on"
+            };
+            format!("the host sends {} to {} again, {answer}", write(id), name(at))
         }
         Action::Refuse { id } => {
             format!("the deadline of {} passes, and its client is told `refused`", write(id))
         }
-        Action::Deliver { message, at } => delivered(model, before, message, at, after),
-        Action::Sync { at } => format!("{} syncs", name(at)),
         Action::Read { at } => {
             let seen = model.answer(before.at(at)).map_or("nothing".into(), version);
             format!(
@@ -104,6 +97,28 @@ fn sentence(model: &Protocol, before: &State, action: Action, after: &State) -> 
                 before.at(at).epoch
             )
         }
+        Action::Deliver { message, at } => delivered(model, before, message, at, after),
+        Action::Grant { at } => {
+            format!("{} ({}) grants a host a lease on {}", name(at), role(before, at), leased(after))
+        }
+        Action::UseLease => format!("the host answers from its lease: {}", leased(before)),
+        Action::EndLease => "the lease is over".into(),
+        Action::Forward { at } => format!("{} forwards what is in doubt", name(at)),
+        Action::Follow { from } => {
+            format!("the third copy follows {}: {}", name(from), log(after.replica))
+        }
+        _ => ran(model, before, action, after),
+    }
+}
+
+fn leased(state: &State) -> String {
+    state.lease.map_or("nothing".into(), |lease| version(lease.version))
+}
+
+/// Steps of processes and disks, and of whom a database asks.
+fn ran(model: &Protocol, before: &State, action: Action, after: &State) -> String {
+    match action {
+        Action::Sync { at } => format!("{} syncs", name(at)),
         Action::Crash { at } => crashed(model, before, at, after),
         Action::Rollback { at } => {
             format!("{} stops, and its disk forgets the last entry: {}", name(at), log(after.at(at).log))
@@ -126,31 +141,13 @@ fn sentence(model: &Protocol, before: &State, action: Action, after: &State) -> 
             format!("{} asks {}, whose answer is on its way", name(at), name(peer))
         }
         Action::AskPeer { at, peer } => {
-            format!(
-                "{} vouches for epoch {:?}: {} {}",
-                name(peer),
-                before.at(peer).epoch,
-                name(at),
-                became(before, at, after)
-            )
+            let epoch = before.at(peer).epoch;
+            format!("{} vouches for epoch {epoch:?}: {} {}", name(peer), name(at), became(before, at, after))
         }
         Action::Heed { at } => format!("the answer arrives: {} {}", name(at), became(before, at, after)),
-        Action::Grant { at } => {
-            let value = after.lease.map_or("nothing".into(), |lease| version(lease.version));
-            format!("{} ({}) grants a host a lease on {value}", name(at), role(before, at))
-        }
-        Action::UseLease => {
-            let value = before.lease.map_or("nothing".into(), |lease| version(lease.version));
-            format!("the host answers from its lease: {value}")
-        }
-        Action::EndLease => "the lease is over".into(),
-        Action::Forward { at } => format!("{} forwards what is in doubt", name(at)),
         Action::Hello { at } => {
-            format!(
-                "{} receives a `Hello`, ends its link and says what it has: {}",
-                name(at),
-                log(before.at(at).log)
-            )
+            let log = log(before.at(at).log);
+            format!("{} receives a `Hello`, ends its link and says what it has: {log}", name(at))
         }
         _ => operated(before, action, after),
     }
@@ -324,7 +321,6 @@ fn operated(before: &State, action: Action, after: &State) -> String {
                 name(record.tail)
             )
         }
-        Action::Follow { from } => format!("the third copy follows {}: {}", name(from), log(after.replica)),
         Action::Restore => format!(
             "the region is lost, all is off; an operator registers epoch {:?} with the third copy {} as source",
             after.witness.epoch,
