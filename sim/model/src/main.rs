@@ -159,7 +159,9 @@ fn check(names: &[String], long: bool, threads: Option<usize>) -> u8 {
                         Job::Holds(which) => hold(which, long),
                         Job::Breaks(which) => breaks(which),
                     };
-                    err(&line);
+                    if matches!(job, Job::Holds(_)) {
+                        err(&line);
+                    }
                     lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((place, line, well));
                 }
             });
