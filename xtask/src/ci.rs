@@ -6,7 +6,7 @@
 use crate::interrupt::Children;
 use crate::shell::{self, Failure, World};
 use crate::sim::table;
-use crate::{exit, planted, say, test, tidy};
+use crate::{exit, model, planted, say, test, tidy};
 use clap::Parser;
 use std::path::Path;
 use std::process::Stdio;
@@ -15,7 +15,7 @@ use std::time::Instant;
 /// Arguments of `cargo xtask ci`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only these steps: format, clippy, clippy-sim, tidy, docs, test, planted
+    /// Only these steps: format, clippy, clippy-sim, tidy, docs, model, test, planted
     #[arg(long, value_name = "STEP", value_delimiter = ',')]
     only: Vec<String>,
 }
@@ -34,7 +34,7 @@ struct Step {
     run: fn(&Path) -> Result<End, Failure>,
 }
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step { name: "format", needs: Some("fmt"), run: |root| real(root, &["fmt", "--all", "--check"]) },
     Step {
         name: "clippy",
@@ -44,6 +44,7 @@ const STEPS: [Step; 7] = [
     Step { name: "clippy-sim", needs: Some("clippy"), run: clippy_sim },
     Step { name: "tidy", needs: None, run: |_| tidy::run().map(by_code) },
     Step { name: "docs", needs: None, run: docs },
+    Step { name: "model", needs: None, run: |_| model::run(&model::Args::default()).map(by_code) },
     Step { name: "test", needs: None, run: |_| test::run(&test::Args::default()).map(by_code) },
     Step { name: "planted", needs: None, run: planted_sample },
 ];
@@ -126,7 +127,11 @@ fn clippy_sim(root: &Path) -> Result<End, Failure> {
 }
 
 fn docs(root: &Path) -> Result<End, Failure> {
-    let mut command = shell::cargo(root, World::Real, &["doc", "--no-deps", "-p", "kms", "-p", "kms-sim"]);
+    let mut command = shell::cargo(
+        root,
+        World::Real,
+        &["doc", "--no-deps", "-p", "kms", "-p", "kms-sim", "-p", "kms-model"],
+    );
     command.env("RUSTDOCFLAGS", "-D warnings");
     shell::run(&mut command).map(ended)
 }

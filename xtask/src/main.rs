@@ -1,4 +1,4 @@
-//! The project's commands: `cargo xtask sim | test | ci | tidy | planted | crash | bench`.
+//! The project's commands: `cargo xtask sim | test | model | ci | tidy | planted | crash | bench`.
 //!
 //! Runs processes and reads what they print; it links neither the service nor the simulator, so it builds
 //! in seconds and never sees their cfgs. It sets the compiler flags and target directories that the two
@@ -10,6 +10,7 @@ mod bench;
 mod ci;
 mod crash;
 mod interrupt;
+mod model;
 mod planted;
 mod say;
 mod shell;
@@ -66,7 +67,9 @@ enum Command {
     Sim(sim::Args),
     /// Run all tests: unit, integration, conformance, and a short scenario regression
     Test(test::Args),
-    /// Everything a change must pass: format, clippy, tidy, docs, tests, a sample of planted bugs
+    /// Search the protocol's model exhaustively: what must hold holds, each rule switched off breaks a promise
+    Model(model::Args),
+    /// Everything a change must pass: format, clippy, tidy, docs, model, tests, a sample of planted bugs
     Ci(ci::Args),
     /// Check the rules of the code base that the compiler cannot
     Tidy,
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Sim(args) => sim::run(args),
         Command::Test(args) => test::run(&args),
+        Command::Model(args) => model::run(&args),
         Command::Ci(args) => ci::run(&args),
         Command::Tidy => tidy::run(),
         Command::Planted(args) => planted::run(args),

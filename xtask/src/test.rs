@@ -28,8 +28,9 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     let root = shell::root();
     let mut suites: Vec<(&str, Suite)> = vec![
         // One call: packages built apart are built with other features of what they depend on, all of it anew.
-        ("kms on the real machine; plans, checkers and reports of kms-sim; xtask", |root| {
-            cargo_test(root, World::Real, &["test", "-p", "kms", "-p", "kms-sim", "-p", "xtask"])
+        ("kms on the real machine; plans, checkers and reports of kms-sim; kms-model; xtask", |root| {
+            let packages = ["-p", "kms", "-p", "kms-sim", "-p", "kms-model", "-p", "xtask"];
+            cargo_test(root, World::Real, &[&["test"][..], &packages].concat())
         }),
     ];
     if cfg!(target_os = "linux") && !args.no_sim {
