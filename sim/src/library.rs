@@ -65,7 +65,8 @@ pub enum NotRunnable {
     Plan(PathBuf, crate::plan::BadPlan),
 }
 
-/// The file meant by `name`: a path, or a name under `scenarios/` or `scenarios/regressions/`.
+/// The file meant by `name`: a path, or a name under `scenarios/`, `scenarios/stories/` or
+/// `scenarios/regressions/`.
 ///
 /// # Errors
 /// [`NotRunnable::Missing`].
@@ -74,6 +75,7 @@ pub fn find(name: &str) -> Result<PathBuf, NotRunnable> {
     [
         PathBuf::from(name),
         dir.join(format!("{name}.toml")),
+        dir.join("stories").join(format!("{name}.toml")),
         dir.join("regressions").join(format!("{name}.toml")),
         dir.join("regressions").join(format!("{name}.plan")),
     ]

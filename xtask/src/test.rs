@@ -9,6 +9,8 @@ use std::time::Instant;
 
 /// Seeds of each scenario.
 const SCENARIO_SEEDS: u64 = 2;
+/// Seeds of each story in scenarios/stories.
+const STORY_SEEDS: u64 = 3;
 /// Scheduler seeds of each plan in scenarios/regressions.
 const PLAN_SEEDS: u64 = 20;
 
@@ -39,6 +41,9 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         }));
         suites.push(("scenarios, 2 seeds each", |_| {
             sim::run(sim::Args::of(Vec::new(), 1..SCENARIO_SEEDS + 1))
+        }));
+        suites.push(("stories, 3 seeds each", |_| {
+            sim::run(sim::Args::of(vec!["stories".to_owned()], 1..STORY_SEEDS + 1))
         }));
         suites.push(("plans of bugs found before, 20 seeds each", plans));
     }

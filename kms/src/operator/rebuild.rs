@@ -291,6 +291,8 @@ impl Operator {
         match (same_zone, plan.abandon, plan.instead) {
             (true, true, _) if takes_back => Ok(Some(pending.clone())),
             (true, true, _) => Ok(None),
+            // The database that was to be taken back may have what the source has not: then it never is.
+            (true, false, _) if takes_back => Ok(None),
             (true, false, _) => Ok(Some(pending.clone())),
             (false, _, true) => Ok(None),
             (false, _, false) => Err(refused(format!(

@@ -124,8 +124,9 @@ fn plans_beyond_the_budget_are_refused() {
 #[test]
 fn every_committed_scenario_draws() {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
-    let files = crate::library::scenario_files(&dir).expect("scenarios");
+    let mut files = crate::library::scenario_files(&dir).expect("scenarios");
     assert!(files.len() >= 8, "{files:?}");
+    files.extend(crate::library::scenario_files(&dir.join("stories")).expect("stories"));
     for file in files {
         let text = crate::library::read(&file).expect("readable");
         let scenario = Scenario::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));

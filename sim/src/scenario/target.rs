@@ -47,6 +47,8 @@ pub enum LinkTarget {
     HostFar,
     /// `link:host-near`: one drawn host with its own zone's database.
     HostNear,
+    /// `link:witness`: both databases with the witness, which stands in for zone b's side.
+    Witness,
 }
 
 /// The nodes of a region, by place.
@@ -120,6 +122,9 @@ impl LinkTarget {
                 .flat_map(|from| places.zone(b).into_iter().map(move |to| (from.clone(), to)))
                 .collect(),
             LinkTarget::Databases => vec![(Places::database(a), Places::database(b))],
+            LinkTarget::Witness => {
+                ZONES.iter().map(|zone| (Places::database(*zone), "witness".to_owned())).collect()
+            }
             LinkTarget::HostFar | LinkTarget::HostNear => {
                 let zone = if dice.chance(1, 2) { a } else { b };
                 let Some(host) = dice.pick(&places.hosts(zone)).cloned() else { return Vec::new() };
@@ -177,6 +182,7 @@ impl Target {
             ("link", "databases") => Target::Links(LinkTarget::Databases),
             ("link", "host-far") => Target::Links(LinkTarget::HostFar),
             ("link", "host-near") => Target::Links(LinkTarget::HostNear),
+            ("link", "witness") => Target::Links(LinkTarget::Witness),
             _ => return None,
         })
     }

@@ -4,6 +4,9 @@ use crate::shell::{self, Failure, World, harness, usage};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+/// Where scripted stories are: scenarios that each replay one trace. They run by name or as the group `stories`.
+const STORIES: &str = "scenarios/stories";
+
 /// A scenario file, as far as a runner must know it.
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -22,8 +25,21 @@ pub struct Scenario {
 /// # Errors
 /// When a file does not parse.
 pub fn scenarios(root: &Path) -> Result<Vec<Scenario>, Failure> {
+    folder(root, "scenarios")
+}
+
+/// Every story of `scenarios/stories`, by name.
+///
+/// # Errors
+/// When a file does not parse.
+pub fn stories(root: &Path) -> Result<Vec<Scenario>, Failure> {
+    folder(root, STORIES)
+}
+
+fn folder(root: &Path, folder: &str) -> Result<Vec<Scenario>, Failure> {
     let mut found = Vec::new();
-    let entries = std::fs::read_dir(root.join("scenarios")).map_err(|_| usage("no folder scenarios/"))?;
+    let entries =
+        std::fs::read_dir(root.join(folder)).map_err(|_| usage(format!("no folder {folder}/")))?;
     for entry in entries {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "toml") {
@@ -33,7 +49,7 @@ pub fn scenarios(root: &Path) -> Result<Vec<Scenario>, Failure> {
     }
     found.sort_by(|left, right| left.name.cmp(&right.name));
     if found.is_empty() {
-        return Err(usage("no scenario in scenarios/"));
+        return Err(usage(format!("no scenario in {folder}/")));
     }
     Ok(found)
 }
@@ -43,9 +59,11 @@ pub fn scenarios(root: &Path) -> Result<Vec<Scenario>, Failure> {
 /// # Errors
 /// When there is none, or it does not parse.
 pub fn named(root: &Path, argument: &str) -> Result<Scenario, Failure> {
-    let inside = root.join("scenarios").join(format!("{argument}.toml"));
-    if inside.is_file() {
-        return scenario(&inside, argument.to_owned());
+    for folder in ["scenarios", STORIES] {
+        let inside = root.join(folder).join(format!("{argument}.toml"));
+        if inside.is_file() {
+            return scenario(&inside, argument.to_owned());
+        }
     }
     let path = Path::new(argument);
     if path.is_file() {
@@ -58,7 +76,7 @@ pub fn named(root: &Path, argument: &str) -> Result<Scenario, Failure> {
         return scenario(&path, shown);
     }
     let known: Vec<String> = scenarios(root)?.into_iter().map(|scenario| scenario.name).collect();
-    Err(usage(format!("no scenario `{argument}`; there are: {}", known.join(", "))))
+    Err(usage(format!("no scenario `{argument}`; there are: {}, and `stories`", known.join(", "))))
 }
 
 fn scenario(path: &Path, argument: String) -> Result<Scenario, Failure> {

@@ -37,7 +37,7 @@ const FAILURES_SHOWN: u64 = 10;
     Examples:\n  cargo xtask sim\n  cargo xtask sim zone-loss --seeds 1000\n  cargo xtask sim zone-loss --seed 7 --trace\n  cargo xtask sim crash-storm --seeds 1000 --twice --json"
 )]
 pub struct Args {
-    /// Scenarios: names in scenarios/, or paths of scenario or plan files
+    /// Scenarios: names in scenarios/ or scenarios/stories/, `stories` for all of those, or paths of scenario or plan files
     scenarios: Vec<String>,
     /// Seeds 1 to N, or A to B without B [default with a scenario: 20]
     #[arg(long, value_name = "N|A..B", conflicts_with = "seed")]
@@ -219,7 +219,14 @@ impl Work {
         let scenarios = if all {
             build::scenarios(root)?.into_iter().filter(|scenario| !scenario.long).collect()
         } else {
-            args.scenarios.iter().map(|name| build::named(root, name)).collect::<Result<Vec<_>, _>>()?
+            let mut named = Vec::new();
+            for name in &args.scenarios {
+                match name.as_str() {
+                    "stories" => named.extend(build::stories(root)?),
+                    name => named.push(build::named(root, name)?),
+                }
+            }
+            named
         };
         let given = match (&args.seeds, args.seed) {
             (Some(seeds), _) => Some(seeds.0.clone()),

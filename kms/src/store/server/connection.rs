@@ -21,6 +21,7 @@ use crate::{
         log::Attempt,
     },
     wire::{
+        epoch::Order,
         frame::{self, FrameError, FrameReader},
         message::{
             Body, Commit, ENVELOPE_VERSION, Empty, Envelope, Fate, KeyringObject, NotDone, NotRead, Pong,
@@ -160,7 +161,7 @@ impl Behind {
         let body = match (role, envelope.body.clone()) {
             (PeerRole::Host, Some(body)) => self.host(envelope, body).await,
             (PeerRole::Operator, Some(Body::Status(_))) => self.status().await,
-            (PeerRole::Operator, Some(Body::Order(order))) => match orders::carry_out(&self, &order).await {
+            (PeerRole::Operator, Some(Body::Order(order))) => match self.order(order).await {
                 Ok(()) => Body::Done(Empty {}),
                 Err(why) => Body::BadRequest(why),
             },
@@ -206,6 +207,27 @@ impl Behind {
             }
             _ => Body::BadRequest("a host may not ask this".to_owned()),
         }
+    }
+
+    /// Carries an order out to its end, also when the operator has gone: stopped in the middle, the disk would
+    /// have what memory has not. Only the end of the incarnation stops it, after which the disk is read again.
+    async fn order(&self, order: Order) -> Result<(), String> {
+        let behind = self.clone();
+        let work = self.node.env.spawn("order", async move {
+            let closing = behind.member.as_ref().map(|(shared, _)| shared.fatal.clone());
+            let closing = async {
+                match closing {
+                    Some(closing) => closing.closed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                done = orders::carry_out(&behind, &order) => done,
+                () = closing => Err("the store is being opened again".to_owned()),
+            }
+        });
+        work.await.unwrap_or_else(|_| Err("the order panicked".to_owned()))
     }
 
     async fn status(&self) -> Body {

@@ -147,6 +147,9 @@ impl Head {
         };
         // R12: a link counts in the epoch it was made in, and only while that is active.
         self.link.take_if(|link| !active || link.epoch != epoch);
+        // What a comparison of whole logs has confirmed (R11, abandon) is in flight no more.
+        let confirmed = self.shared.view().confirmed.seq;
+        self.in_flight.take_if(|flight| flight.pending.entry.position.seq <= confirmed);
         match event {
             Some(Event::Commit(waiting)) => self.queue.push_back(waiting),
             Some(event) if active => self.handle(event).await?,

@@ -196,6 +196,7 @@ async fn incarnation(
     // Every task holds the store, and so does work on blocking threads whose task was aborted: wait until all have let go and
     // the file is closed, so that it can be opened again.
     drop(behind);
+    drop(failed);
     for part in parts.iter() {
         part.abort();
     }

@@ -46,7 +46,13 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     let link = *fence.borrow_and_update();
     let (last, joined) = {
         let _writer = shared.writer.lock().await;
-        let view = shared.view();
+        let mut view = shared.view();
+        if view.last.seq < envelope.seen {
+            // This log lacks what the head has confirmed. The head may not be able to send it again: nothing
+            // is served from here until it has.
+            view.head_confirmed = view.head_confirmed.max(envelope.seen);
+            view.withheld.behind = true;
+        }
         (view.last, view.joined)
     };
     let db_id = shared.identity().db_id.0.to_vec();
