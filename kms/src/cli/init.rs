@@ -14,9 +14,10 @@ use kms::{
 use std::{collections::BTreeMap, path::PathBuf};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example, a region on seven machines:\n  \
+#[command(after_help = "Example, a region on eight machines:\n  \
     kms init --out ./rbx --address db-a=10.0.1.1,db-b=10.0.2.1,host-a1=10.0.1.11,host-a2=10.0.1.12 \\\n    \
-    --address host-b1=10.0.2.11,host-b2=10.0.2.12,entry=10.0.0.1 --endpoint-name kms.example.com\n\n\
+    --address host-b1=10.0.2.11,host-b2=10.0.2.12,witness=10.9.0.1,entry=10.0.0.1 \
+    --endpoint-name kms.example.com\n\n\
     Then copy ./rbx/<node> to each machine and start it with `kms serve --config <node>/node.toml`.\n\
     Without --address the whole region is on 127.0.0.1.")]
 pub(super) struct Options {
@@ -38,7 +39,7 @@ pub(super) struct Options {
     /// DNS name or IP address that clients call the REST endpoint by; may be given several times
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     endpoint_name: Vec<String>,
-    /// IP address of a node (db-a, db-b, host-a1, ..., entry); either all nodes or none
+    /// IP address of a node (db-a, db-b, host-a1, ..., witness, entry); either all nodes or none
     #[arg(long, value_name = "NODE=IP", value_delimiter = ',')]
     address: Vec<String>,
 }

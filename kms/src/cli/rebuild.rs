@@ -85,8 +85,8 @@ struct AbandonOptions {
 
 #[derive(Debug, Args)]
 struct StatementOptions {
-    /// State that the process of this database (its id, or the first 8 characters of it) is not running now.
-    /// Without it you are asked when it matters
+    /// State that the process of this database (its id, or the first 8 characters of it, as `kms status` shows) is not
+    /// running now. Without it you are asked when it matters
     #[arg(long, value_name = "ID")]
     not_running: Option<String>,
 }
@@ -132,7 +132,13 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
 pub(super) async fn serve_alone(env: Env, options: AloneOptions) -> Result<(), Failure> {
     let operator = operator(&env, &options.which)?;
     let mut terminal = Terminal::new(&env, options.database, ALONE);
-    let database = operator.serve_alone(options.zone.into(), &mut terminal).await.map_err(failure)?;
+    let served = operator.serve_alone(options.zone.into(), &mut terminal).await;
+    let database = served.map_err(|error| match error {
+        RebuildError::NotStated(id) => {
+            Failure::Usage(format!("not stated that no newer epoch is in use: database {id} goes on waiting"))
+        }
+        other => failure(other),
+    })?;
     say(format_args!("Database {database} serves until its process ends. Bring the witness back.\n"));
     Ok(())
 }
@@ -153,27 +159,46 @@ fn failure(error: RebuildError) -> Failure {
     }
 }
 
-const NOT_RUNNING: &str = "must not be running: is its process stopped, its machine off, or its disk gone, NOW?\n\
+const NOT_RUNNING: Question = Question {
+    text: "must not be running: is its process stopped, its machine off, or its disk gone, NOW?\n\
+    (The id names a store: a process that is blank, or shows another id, is not it.)\n\
     If it runs and cannot be reached, clients near it would read what is no longer true.\n\
-    To state that it is not running";
-const ALONE: &str = "will serve although nobody says that its epoch is current. If its zone was rebuilt meanwhile,\n\
-    clients would read what is no longer true. To state that no newer epoch is in use";
+    To state that it is not running",
+    option: "--not-running",
+};
+const ALONE: Question = Question {
+    text: "will serve although nobody says that its epoch is current. If its zone was rebuilt meanwhile,\n\
+    clients would read what is no longer true. To state that no newer epoch is in use",
+    option: "--database",
+};
+
+/// What is asked of a person, and the option that answers in advance.
+struct Question {
+    text: &'static str,
+    option: &'static str,
+}
 
 /// A person at a terminal, or a script that has said everything in advance.
 struct Terminal {
     env: Env,
     stated: Option<String>,
-    question: &'static str,
+    question: Question,
     begun: Option<(Duration, u64)>,
+    /// What was said last: the same is not said twice in a row.
+    said: String,
     line_open: bool,
 }
 
 impl Terminal {
-    fn new(env: &Env, stated: Option<String>, question: &'static str) -> Terminal {
-        Terminal { env: env.clone(), stated, question, begun: None, line_open: false }
+    fn new(env: &Env, stated: Option<String>, question: Question) -> Terminal {
+        Terminal { env: env.clone(), stated, question, begun: None, said: String::new(), line_open: false }
     }
 
     fn line(&mut self, text: &str) {
+        if self.said == text {
+            return;
+        }
+        text.clone_into(&mut self.said);
         if std::mem::take(&mut self.line_open) {
             complain("\n");
         }
@@ -182,6 +207,10 @@ impl Terminal {
 
     /// Bytes, share and time left, on one line that is written again.
     fn filling(&mut self, fill: &kms::store::server::FillStatus) {
+        if fill.rows_total == 0 && !fill.filled {
+            let why = fill.trouble.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+            return self.line(&format!("filling: waiting for the source{why}"));
+        }
         let now = self.env.now().0;
         let (begun, had) = *self.begun.get_or_insert((now, fill.bytes));
         let seconds = now.saturating_sub(begun).as_secs_f64();
@@ -215,7 +244,7 @@ impl Person for Terminal {
             Progress::Adopted => {
                 "the source has adopted it: key writes are refused from now on, reads go on".to_owned()
             }
-            Progress::Fenced(true) => "fenced: the old database has retired".to_owned(),
+            Progress::Fenced(true) => "fenced: no database of an earlier epoch can serve any more".to_owned(),
             Progress::Fenced(false) => "fenced, by your statement".to_owned(),
             Progress::Filling(fill) => return self.filling(fill),
             Progress::Waiting(what) => format!("waiting: {what}"),
@@ -241,10 +270,11 @@ impl Person for Terminal {
         self.line(&format!(
             "The database {full} of zone {} {}, type the first {ID_PREFIX} characters of its id:",
             zone.word(),
-            self.question
+            self.question.text
         ));
         if !std::io::stdin().is_terminal() {
-            self.line("(no terminal to ask at: give it on the command line, see --help)");
+            let option = self.question.option;
+            self.line(&format!("(no terminal to ask at: add {option} and the id)"));
             return Box::pin(async { false });
         }
         let env = self.env.clone();

@@ -53,6 +53,8 @@ struct Witness {
     address: String,
     /// The last active epoch.
     epoch: Option<String>,
+    /// The ids of its databases, zone a's and zone b's.
+    members: Option<[String; 2]>,
     /// The registered epoch that is not active, and the zone that is made anew.
     pending: Option<(String, String)>,
     error: Option<String>,
@@ -119,13 +121,20 @@ fn witness(operator: &OperatorConfig, known: Result<Known, RebuildError>) -> Wit
         Ok(known) => Witness {
             address,
             epoch: Some(known.active.record.epoch.to_string()),
+            members: Some(known.active.record.members.map(|id| id.to_string())),
             pending: known.pending.map(|pending| {
                 let zone = if pending.record.members[0] == pending.record.target { "a" } else { "b" };
                 (pending.record.epoch.to_string(), zone.to_owned())
             }),
             error: None,
         },
-        Err(error) => Witness { address, epoch: None, pending: None, error: Some(error.to_string()) },
+        Err(error) => {
+            let error = match error {
+                RebuildError::Witness(_, error) => error.to_string(),
+                other => other.to_string(),
+            };
+            Witness { address, epoch: None, members: None, pending: None, error: Some(error) }
+        }
     }
 }
 
@@ -133,14 +142,24 @@ fn witness(operator: &OperatorConfig, known: Result<Known, RebuildError>) -> Wit
 fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
     let mut advice = Vec::new();
     if let Some((epoch, zone)) = &witness.pending {
+        let place = usize::from(zone == "b");
+        let target = databases.get(place).and_then(|database| database.status.as_ref());
+        let old = witness.members.as_ref().map(|members| members[place].as_str());
+        // Only the database of the last active epoch, unless it has retired, can be taken back.
+        let kept = target.is_none_or(|status| status.phase != "retired" && Some(status.db_id.as_str()) == old);
+        let abandon = match (kept, target) {
+            (true, Some(_)) => format!(", or give it up with `kms rebuild abandon {zone}`"),
+            (true, None) => format!(", or bring its old database back and run `kms rebuild abandon {zone}`"),
+            (false, _) => String::new(),
+        };
         advice.push(format!(
-            "A rebuild of zone {zone} is under way (epoch {epoch}): finish it with `kms rebuild zone {zone}`, or give it \
-             up with `kms rebuild abandon {zone}`."
+            "A rebuild of zone {zone} is under way (epoch {epoch}): finish it with `kms rebuild zone {zone}`{abandon}."
         ));
     }
     for (database, zone) in databases.iter().zip(["a", "b"]) {
         let other = if zone == "a" { "b" } else { "a" };
         match &database.status {
+            None if witness.pending.as_ref().is_some_and(|(_, lost)| lost == zone) => {}
             None => advice.push(format!(
                 "The database of zone {zone} does not answer. Bring it back; if its disks are lost, put a blank node in its \
                  place and run `kms rebuild zone {zone}`."
@@ -151,9 +170,20 @@ fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
                     status.phase
                 ));
             }
+            Some(status) if status.phase == "member" && !status.joined && witness.error.is_some() => {
+                advice.push(format!(
+                    "The database of zone {zone} waits for the witness or the other database to say that its epoch is \
+                     current. If neither can be brought back soon, and nobody rebuilt zone {zone} meanwhile: \
+                     `kms serve-alone {zone}`."
+                ));
+            }
             Some(status) if status.phase == "member" && !status.joined => advice.push(format!(
-                "The database of zone {zone} waits for the witness or the other database to say that its epoch is \
-                 current. If both are lost, and nobody rebuilt zone {zone}: `kms serve-alone {zone}`."
+                "The database of zone {zone} waits{}.",
+                if witness.pending.is_some() {
+                    ": it does not serve before the rebuild is given up"
+                } else {
+                    " to hear from the witness, which answers here: see whether it reaches it"
+                }
             )),
             Some(status) if status.phase == "member" && !status.serving => advice.push(format!(
                 "The database of zone {zone} does not serve ({}): if that lasts, `kms rebuild zone {zone}` copies zone \
@@ -164,7 +194,10 @@ fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
         }
     }
     if let Some(error) = &witness.error {
-        advice.push(format!("{error}."));
+        advice.push(format!(
+            "The witness does not answer ({error}). Bring it back: a database that starts waits for it or for the other \
+             database, and no rebuild goes on."
+        ));
     }
     advice
 }
@@ -184,6 +217,7 @@ fn text(report: &Report) -> String {
     let heading = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let mut databases = vec![heading(&[
         "DATABASE",
+        "ID",
         "ADDRESS",
         "ROLE",
         "PHASE",
@@ -200,13 +234,14 @@ fn text(report: &Report) -> String {
         databases.push(match &database.status {
             Some(status) => vec![
                 status.node.clone(),
+                short(&status.db_id),
                 database.address.clone(),
-                status.role.clone(),
+                or_dash(&status.role),
                 phase(status),
-                status.epoch.clone(),
+                or_dash(&status.epoch),
                 yes(status.serving),
                 // Writes enter at the head alone.
-                if status.role == "tail" { "-".to_owned() } else { yes(status.writable) },
+                if status.role != "head" { "-".to_owned() } else { yes(status.writable) },
                 status.last.to_string(),
                 status.confirmed.to_string(),
                 status.in_doubt.to_string(),
@@ -214,8 +249,8 @@ fn text(report: &Report) -> String {
                 note(status),
             ],
             None => {
-                let mut row = vec!["?".to_owned(), database.address.clone()];
-                row.resize(11, "-".to_owned());
+                let mut row = vec!["?".to_owned(), "-".to_owned(), database.address.clone()];
+                row.resize(12, "-".to_owned());
                 row.push(database.error.clone().unwrap_or_default());
                 row
             }
@@ -231,10 +266,12 @@ fn text(report: &Report) -> String {
             host.error.clone().unwrap_or_default(),
         ]);
     }
+    let members = report.witness.members.as_ref();
+    let of = members.map(|[a, b]| format!(" (zone a: {}, zone b: {})", short(a), short(b))).unwrap_or_default();
     let epoch = match (&report.witness.epoch, &report.witness.pending) {
-        (Some(epoch), None) => format!("epoch {epoch} is active"),
+        (Some(epoch), None) => format!("epoch {epoch} is active{of}"),
         (Some(epoch), Some((pending, zone))) => {
-            format!("epoch {epoch} is active, {pending} is registered (zone {zone} is made anew)")
+            format!("epoch {epoch} is active{of}, {pending} is registered: zone {zone} is made anew")
         }
         (None, _) => report.witness.error.clone().unwrap_or_default(),
     };
@@ -248,6 +285,15 @@ fn text(report: &Report) -> String {
         report.witness.address,
         table(&hosts)
     )
+}
+
+fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-" } else { text }.to_owned()
+}
+
+/// As much of a database's id as names it to people; `-` for none.
+fn short(id: &str) -> String {
+    id.get(..8).unwrap_or("-").to_owned()
 }
 
 fn phase(status: &DatabaseStatus) -> String {
@@ -267,7 +313,8 @@ fn note(status: &DatabaseStatus) -> String {
         notes.extend(fill.trouble.clone());
     }
     if status.alone > 0 {
-        notes.push(format!("told {} times to serve alone", status.alone));
+        let times = if status.alone == 1 { "once" } else { "several times" };
+        notes.push(format!("was {times} told to serve alone"));
     }
     notes.extend(status.alarm.clone());
     notes.join("; ")
