@@ -38,8 +38,7 @@ pub fn stories(root: &Path) -> Result<Vec<Scenario>, Failure> {
 
 fn folder(root: &Path, folder: &str) -> Result<Vec<Scenario>, Failure> {
     let mut found = Vec::new();
-    let entries =
-        std::fs::read_dir(root.join(folder)).map_err(|_| usage(format!("no folder {folder}/")))?;
+    let entries = std::fs::read_dir(root.join(folder)).map_err(|_| usage(format!("no folder {folder}/")))?;
     for entry in entries {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "toml") {
