@@ -22,6 +22,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod timeline;
+mod toggles;
 
 use crate::{
     history::{Call, History, Micros, Op, Outcome},

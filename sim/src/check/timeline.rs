@@ -7,6 +7,7 @@
 use super::{
     CheckInput, NodeKind, Topology,
     spans::{FOREVER, Spans},
+    toggles::Toggles,
 };
 use crate::history::{History, Micros, Rebuild, Stop, What};
 use std::collections::{BTreeMap, BTreeSet};
@@ -421,52 +422,6 @@ fn classify<'a>(topology: &Topology, mut lost: BTreeSet<&'a str>, cuts: Vec<&'a 
             if crossing { Loss::ZoneLink } else { common.unwrap_or(Loss::Beyond) }
         }
         _ => Loss::Beyond,
-    }
-}
-
-/// Things that are on or off, by event.
-#[derive(Debug)]
-struct Toggles<K> {
-    since: BTreeMap<K, Option<Micros>>,
-    spans: BTreeMap<K, Vec<(Micros, Micros)>>,
-}
-
-impl<K> Default for Toggles<K> {
-    fn default() -> Self {
-        Toggles { since: BTreeMap::new(), spans: BTreeMap::new() }
-    }
-}
-
-impl<K: Ord + Clone> Toggles<K> {
-    fn on(&mut self, key: K, at: Micros) {
-        self.since.entry(key).or_insert(None).get_or_insert(at);
-    }
-
-    fn is_on(&self, key: &K) -> bool {
-        self.since.get(key).is_some_and(Option::is_some)
-    }
-
-    /// `from_start`: if this is the first that is heard of it, it was on since the start of the run.
-    fn off(&mut self, key: &K, at: Micros, from_start: bool) {
-        let since = match self.since.insert(key.clone(), None) {
-            None if from_start => Some(0),
-            None => None,
-            Some(since) => since,
-        };
-        if let Some(since) = since {
-            // A start at 0 still is a start: the moment before is kept, so that recovery follows it.
-            let at = if since == 0 { at.max(1) } else { at };
-            self.spans.entry(key.clone()).or_default().push((since, at));
-        }
-    }
-
-    fn spans(mut self) -> BTreeMap<K, Spans> {
-        for (key, since) in self.since {
-            if let Some(since) = since {
-                self.spans.entry(key).or_default().push((since, FOREVER));
-            }
-        }
-        self.spans.into_iter().map(|(key, spans)| (key, Spans::of(spans))).collect()
     }
 }
 
