@@ -96,6 +96,7 @@ impl Timeline {
         let mut cuts = Toggles::default();
         let mut leaving = Toggles::default();
         let (mut rebuilt, mut unwritable) = (Toggles::default(), Toggles::default());
+        let mut adopted = BTreeSet::new();
         let made_anew: BTreeSet<&str> = history
             .events
             .iter()
@@ -126,15 +127,24 @@ impl Timeline {
                     rebuilt.on(node.clone(), at);
                     unwritable.on(node.clone(), at);
                 }
+                // Nobody has made it anew meanwhile: then it is the newest one, and its node is as good as ever.
+                What::DiskReturned { node } if unwritable.is_on(node) && !adopted.contains(node) => {
+                    rebuilt.off(node, at, false);
+                    unwritable.off(node, at, false);
+                }
                 What::DiskReturned { node } => {
                     rebuilt.on(node.clone(), at);
                     unwritable.on(node.clone(), at);
                 }
                 What::Rebuild { node, step } => match step {
                     Rebuild::Begun => rebuilt.on(node.clone(), at),
-                    Rebuild::Adopted => unwritable.on(node.clone(), at),
+                    Rebuild::Adopted => {
+                        adopted.insert(node.clone());
+                        unwritable.on(node.clone(), at);
+                    }
                     Rebuild::Activating => unwritable.off(node, at, false),
                     Rebuild::Activated => {
+                        adopted.remove(node);
                         rebuilt.off(node, at, false);
                         unwritable.off(node, at, false);
                     }

@@ -98,6 +98,24 @@ impl Actions for Fake {
     fn set_wall_offset(&self, node: &str, offset_us: i64) {
         self.say(format!("wall {node} {offset_us}"));
     }
+    fn lose_disk(&self, node: &str) {
+        assert!(!self.is_up(node), "its disk taken from a running node");
+        self.say(format!("lose-disk {node}"));
+    }
+    fn return_disk(&self, node: &str) {
+        assert!(!self.is_up(node), "a disk put into a running node");
+        self.say(format!("return-disk {node}"));
+    }
+    fn remember_disk(&self, node: &str) {
+        self.say(format!("remember {node}"));
+    }
+    fn roll_back_disk(&self, node: &str) {
+        assert!(!self.is_up(node), "rolled back under a running node");
+        self.say(format!("roll-back {node}"));
+    }
+    fn rebuild(&self, node: &str, abandon: bool, _: Option<Micros>) {
+        self.say(format!("rebuild {node} {abandon}"));
+    }
     fn swap_records(&self, node: &str, draw: u64) -> Vec<String> {
         assert!(!self.is_up(node), "swapped under a running node");
         self.say(format!("swap {node} {draw}"));

@@ -50,7 +50,7 @@ pub(super) async fn run(behind: Behind) {
 fn open_question(behind: &Behind) -> bool {
     let of_member = behind.member.as_ref().is_some_and(|(shared, _)| {
         let view = shared.view();
-        view.identity.phase != Phase::Retired && !(view.joined && view.identity.active())
+        view.identity.phase != Phase::Retired && !(view.joined && !view.alone && view.identity.active())
     });
     of_member || behind.node.filling.waits_for().is_some()
 }
@@ -147,6 +147,7 @@ async fn adopted(shared: &Arc<Shared>, pending: &crate::store::epoch::Registered
 
 fn joined(shared: &Arc<Shared>) {
     let mut view = shared.view();
+    view.alone = false;
     if !view.joined {
         view.joined = true;
         tracing::info!(epoch = %view.identity.epoch(), "joined: the witness knows the epoch as current");

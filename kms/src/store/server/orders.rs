@@ -308,6 +308,11 @@ async fn serve_alone(
         })
         .await?;
     tracing::warn!(%epoch, %database, "serving alone, by the operator's statement");
-    shared.view().joined = true;
+    {
+        let mut view = shared.view();
+        view.alone = !view.joined;
+        view.joined = true;
+    }
+    shared.ask.notify_one();
     Ok(())
 }

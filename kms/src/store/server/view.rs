@@ -45,6 +45,8 @@ pub(super) struct View {
     pub(super) identity: Arc<Identity>,
     /// Somebody who may know has said, since this start, that the epoch is current (R10).
     pub(super) joined: bool,
+    /// It has joined by an operator's statement alone: the witness is still asked.
+    pub(super) alone: bool,
     /// What else keeps it from serving.
     pub(super) withheld: Withheld,
     /// End of the durable log.
@@ -127,6 +129,7 @@ impl Shared {
         let view = View {
             identity: Arc::new(loaded.identity.clone()),
             joined: false,
+            alone: false,
             withheld: Withheld::default(),
             last: loaded.last,
             confirmed: loaded.confirmed,
