@@ -146,7 +146,8 @@ fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
         let target = databases.get(place).and_then(|database| database.status.as_ref());
         let old = witness.members.as_ref().map(|members| members[place].as_str());
         // Only the database of the last active epoch, unless it has retired, can be taken back.
-        let kept = target.is_none_or(|status| status.phase != "retired" && Some(status.db_id.as_str()) == old);
+        let kept =
+            target.is_none_or(|status| status.phase != "retired" && Some(status.db_id.as_str()) == old);
         let abandon = match (kept, target) {
             (true, Some(_)) => format!(", or give it up with `kms rebuild abandon {zone}`"),
             (true, None) => format!(", or bring its old database back and run `kms rebuild abandon {zone}`"),
@@ -267,7 +268,8 @@ fn text(report: &Report) -> String {
         ]);
     }
     let members = report.witness.members.as_ref();
-    let of = members.map(|[a, b]| format!(" (zone a: {}, zone b: {})", short(a), short(b))).unwrap_or_default();
+    let of =
+        members.map(|[a, b]| format!(" (zone a: {}, zone b: {})", short(a), short(b))).unwrap_or_default();
     let epoch = match (&report.witness.epoch, &report.witness.pending) {
         (Some(epoch), None) => format!("epoch {epoch} is active{of}"),
         (Some(epoch), Some((pending, zone))) => {
