@@ -13,9 +13,10 @@ struct Layer {
 }
 
 /// Paths of `kms` that the simulator may name, and why.
-const DOORS: [(&str, &str); 10] = [
+const DOORS: [(&str, &str); 12] = [
     ("node", "what `kms serve` calls"),
     ("init", "what `kms init` calls"),
+    ("operator", "what `kms rebuild` calls"),
     ("env", "the seam it implements"),
     ("limits", "the bounds that verdicts use"),
     ("record", "types on the wire"),
@@ -23,6 +24,7 @@ const DOORS: [(&str, &str); 10] = [
     ("wire", "types on the wire"),
     ("store::engine", "where a row's blob lies, for the step that swaps records at rest"),
     ("store::api", "types on the wire"),
+    ("store::epoch", "the id of a database, which the operator's statements are about"),
     ("store::row", "the layout of a stored row, for the same step"),
 ];
 
