@@ -160,6 +160,13 @@ fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
     for (database, zone) in databases.iter().zip(["a", "b"]) {
         let other = if zone == "a" { "b" } else { "a" };
         match &database.status {
+            Some(status) if status.serving && witness.members.as_ref().is_some_and(|ids| !ids.contains(&status.db_id)) => {
+                advice.push(format!(
+                    "The database of zone {zone}, {}, SERVES THE PAST: it is none of the active epoch's. Stop its process \
+                     now; when it starts again it asks the witness and retires.",
+                    short(&status.db_id)
+                ));
+            }
             None if witness.pending.as_ref().is_some_and(|(_, lost)| lost == zone) => {}
             None => advice.push(format!(
                 "The database of zone {zone} does not answer. Bring it back; if its disks are lost, put a blank node in its \

@@ -1,4 +1,4 @@
-//! Makes a region: certificates, keys, configurations and empty stores. The only maker of a store; plans
+//! Makes a region: certificates, keys, configurations and empty stores. The only maker of a store from nothing; plans
 //! everything in memory first, then writes it, and refuses to write where something is already.
 //!
 //! Identifiers, serial numbers, the root key and domain keys are drawn from the `Env` alone; the key

@@ -24,7 +24,7 @@ const DOORS: [(&str, &str); 12] = [
     ("wire", "types on the wire"),
     ("store::engine", "where a row's blob lies, for the step that swaps records at rest"),
     ("store::api", "types on the wire"),
-    ("store::epoch", "what the operator's statements are about"),
+    ("store::epoch", "the id of a database, which the operator's statements are about"),
     ("store::row", "the layout of a stored row, for the same step"),
 ];
 
