@@ -18,7 +18,7 @@ const TABLE: TableDefinition<u64, &[u8]> = TableDefinition::new("t");
 const ROWS: u64 = 8;
 
 fn path() -> &'static Path {
-    Path::new("data/store/store.redb")
+    Path::new("data/store.redb")
 }
 
 fn open(disk: &dyn Disk) -> Result<Database, String> {
