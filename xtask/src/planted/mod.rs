@@ -149,6 +149,13 @@ fn note(hunt: &mut Hunt, header: &header::Header, job: &Job, report: &Report) {
         }
         named.insert(verdict.promise.clone());
     }
+    // Writes that never come back are a verdict of the run itself.
+    if report.exit == exit::NO_PROGRESS {
+        if header.meant("progress", "") {
+            hunt.meant.insert(job.seed);
+        }
+        named.insert("progress".to_owned());
+    }
     if named.is_empty() && report.exit != exit::HELD {
         hunt.harness += 1;
         named.insert(exit::word(report.exit).to_owned());
