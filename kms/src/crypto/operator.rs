@@ -2,6 +2,7 @@
 //! nothing of what they say.
 
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
 use std::fmt;
 
 /// Set before what is signed, so that no signature made for something else is one of a statement.
@@ -28,6 +29,15 @@ impl OperatorKey {
     /// [`BadOperatorKey::Private`].
     pub fn from_pkcs8(der: &[u8]) -> Result<OperatorKey, BadOperatorKey> {
         Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map(OperatorKey).map_err(|_| BadOperatorKey::Private)
+    }
+
+    /// From PKCS #8 in PEM.
+    ///
+    /// # Errors
+    /// [`BadOperatorKey::Private`].
+    pub fn from_pem(pem: &[u8]) -> Result<OperatorKey, BadOperatorKey> {
+        let key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| BadOperatorKey::Private)?;
+        OperatorKey::from_pkcs8(key.secret_der())
     }
 
     /// Signs.

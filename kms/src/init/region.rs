@@ -19,7 +19,6 @@ use crate::{
     vault::{RootKey, new_domain_key},
     wire::identity::{Peer, PeerRole},
 };
-use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -81,9 +80,7 @@ fn random_uuid(env: &Env) -> Result<Uuid, InitError> {
 
 /// The region's first epoch, signed by its operator like every other one.
 fn first_epoch(env: &Env, region: &str, operator_key_pem: &str) -> Result<Known, InitError> {
-    let key = PrivateKeyDer::from_pem_slice(operator_key_pem.as_bytes())
-        .map_err(|error| InitError::Certificate(error.to_string()))?;
-    let key = OperatorKey::from_pkcs8(key.secret_der())
+    let key = OperatorKey::from_pem(operator_key_pem.as_bytes())
         .map_err(|error| InitError::Certificate(error.to_string()))?;
     let members = [DbId(random_id(env)?), DbId(random_id(env)?)];
     let epoch = Epoch { no: 1, id: random_id(env)? };

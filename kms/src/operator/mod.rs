@@ -8,16 +8,14 @@ use crate::{
     config::ConfigError,
     crypto::OperatorKey,
     env::{Disk, Env},
-    wire::tls::{NodePem, NodeTls, TlsError},
+    wire::tls::{NodePem, NodeTls, TlsError, read_file},
 };
-use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
 use serde::{Deserialize, Serialize};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
-use zeroize::Zeroizing;
 
 /// Where the nodes of a region are, and the operator's certificate. Relative paths are relative to the
 /// directory of `operator.toml`.
@@ -69,14 +67,8 @@ impl OperatorConfig {
     /// # Errors
     /// [`TlsError`] says what is wrong with the file.
     pub fn signer(&self, env: &Env) -> Result<OperatorKey, TlsError> {
-        const WHAT: &str = "operator key";
-        let pem = match env.disk.read(&self.key) {
-            Ok(Some(pem)) => Zeroizing::new(pem),
-            Ok(None) => return Err(TlsError::Missing { what: WHAT, path: self.key.clone() }),
-            Err(error) => return Err(TlsError::Read { what: WHAT, path: self.key.clone(), error }),
-        };
-        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::Pem(WHAT))?;
-        OperatorKey::from_pkcs8(key.secret_der()).map_err(|error| TlsError::Refused(error.to_string()))
+        let pem = read_file(env, "operator key", &self.key)?;
+        OperatorKey::from_pem(&pem).map_err(|error| TlsError::Refused(error.to_string()))
     }
 
     /// The operator's side of mutual TLS; a handshake takes at most `handshake`.
@@ -84,14 +76,9 @@ impl OperatorConfig {
     /// # Errors
     /// [`TlsError`] says which file is wrong.
     pub fn tls(&self, env: &Env, handshake: Duration) -> Result<Arc<NodeTls>, TlsError> {
-        let read = |what: &'static str, path: &Path| match env.disk.read(path) {
-            Ok(Some(bytes)) => Ok(Zeroizing::new(bytes)),
-            Ok(None) => Err(TlsError::Missing { what, path: path.into() }),
-            Err(error) => Err(TlsError::Read { what, path: path.into(), error }),
-        };
-        let cert = read("operator certificate", &self.cert)?;
-        let key = read("operator key", &self.key)?;
-        let node_ca = read("node CA", &self.node_ca)?;
+        let cert = read_file(env, "operator certificate", &self.cert)?;
+        let key = read_file(env, "operator key", &self.key)?;
+        let node_ca = read_file(env, "node CA", &self.node_ca)?;
         NodeTls::from_pem(env, &NodePem { cert: &cert, key: &key, node_ca: &node_ca }, handshake)
     }
 }

@@ -127,6 +127,10 @@ fn other(zone: Zone) -> Zone {
     }
 }
 
+fn message(kind: OrderKind, statement: &Signed) -> Order {
+    Order { kind: kind as i32, statement: Some(statement.clone()), activation: None }
+}
+
 fn refused(text: impl Into<String>) -> RebuildError {
     RebuildError::Refused(text.into())
 }
@@ -185,22 +189,22 @@ impl Operator {
         }
     }
 
+    async fn order(&self, zone: Zone, message: Order, limit: Duration) -> Result<(), NoAnswer> {
+        order(&self.env, &self.tls, (zone, self.address(zone)), message, limit).await
+    }
+
     /// Gives an order until it is carried out or refused.
     async fn give(
         &self,
         zone: Zone,
-        (kind, statement, activation): (OrderKind, &Signed, Option<&Signed>),
+        kind: OrderKind,
+        statement: &Signed,
         person: &mut dyn Person,
     ) -> Result<(), RebuildError> {
         let until = self.env.now() + PATIENCE;
         let limit = if kind == OrderKind::Fill { CATCH_UP_WITHIN } else { ANSWER_WITHIN };
         loop {
-            let message = Order {
-                kind: kind as i32,
-                statement: Some(statement.clone()),
-                activation: activation.cloned(),
-            };
-            match order(&self.env, &self.tls, (zone, self.address(zone)), message, limit).await {
+            match self.order(zone, message(kind, statement), limit).await {
                 Ok(()) => return Ok(()),
                 Err(NoAnswer::Refused(why)) => {
                     return Err(refused(format!("{} refuses: {why}", self.name(zone))));
@@ -235,7 +239,7 @@ impl Operator {
             }
         };
         person.told(&Progress::Registered(epoch.record.epoch, before));
-        self.give(source, (OrderKind::Adopt, &epoch.signed, None), person).await?;
+        self.give(source, OrderKind::Adopt, &epoch.signed, person).await?;
         person.told(&Progress::Adopted);
         self.fence(plan.zone, &known, &epoch, person).await?;
         let end = self.fill(plan.zone, &epoch, person).await?;
@@ -266,11 +270,10 @@ impl Operator {
         // They hear it from the witness too: this is only faster.
         for zone in [other(zone), zone] {
             let learn = Order {
-                kind: OrderKind::Learn as i32,
-                statement: Some(epoch.signed.clone()),
                 activation: Some(known.activation.clone()),
+                ..message(OrderKind::Learn, &epoch.signed)
             };
-            let _ = order(&self.env, &self.tls, (zone, self.address(zone)), learn, ANSWER_WITHIN).await;
+            let _ = self.order(zone, learn, ANSWER_WITHIN).await;
         }
         self.until_writable(person).await?;
         Ok(epoch.record.epoch)
@@ -418,7 +421,7 @@ impl Operator {
         }
         let by_itself = fenced.iter().all(|(_, retired)| *retired);
         let statement = self.sign(&Statement::Fence(epoch.record.epoch, fenced));
-        self.give(source, (OrderKind::Fence, &statement, None), person).await?;
+        self.give(source, OrderKind::Fence, &statement, person).await?;
         person.told(&Progress::Fenced(by_itself));
         Ok(())
     }
@@ -426,10 +429,9 @@ impl Operator {
     /// Whether the old database, asked now, answers that it has retired.
     async fn retired(&self, zone: Zone, old: DbId, epoch: &Registered) -> bool {
         let there = self.status(zone).await.is_ok_and(|status| status.db_id == old.to_string());
-        let retire =
-            Order { kind: OrderKind::Retire as i32, statement: Some(epoch.signed.clone()), activation: None };
+        let retire = message(OrderKind::Retire, &epoch.signed);
         there
-            && order(&self.env, &self.tls, (zone, self.address(zone)), retire, ANSWER_WITHIN).await.is_ok()
+            && self.order(zone, retire, ANSWER_WITHIN).await.is_ok()
             && self
                 .status(zone)
                 .await
@@ -446,7 +448,7 @@ impl Operator {
         let name = epoch.record.epoch.to_string();
         loop {
             self.retire_what_stands(zone, epoch).await;
-            self.give(zone, (OrderKind::Fill, &epoch.signed, None), person).await?;
+            self.give(zone, OrderKind::Fill, &epoch.signed, person).await?;
             let source = self.status(other(zone)).await;
             let target = self.status(zone).await;
             match (&source, &target) {
@@ -532,7 +534,7 @@ impl Operator {
             return Err(RebuildError::NotStated(database));
         }
         let statement = self.sign(&Statement::Alone { epoch, database, start });
-        self.give(zone, (OrderKind::ServeAlone, &statement, None), person).await?;
+        self.give(zone, OrderKind::ServeAlone, &statement, person).await?;
         Ok(database)
     }
 }

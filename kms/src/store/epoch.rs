@@ -248,6 +248,22 @@ impl Registered {
             _ => Err(BadStatement::Other),
         }
     }
+
+    /// Whether `activation` is the operator's statement that this epoch is active.
+    ///
+    /// # Errors
+    /// [`BadStatement`].
+    pub fn activated_by(
+        &self,
+        activation: &wire::Signed,
+        operator: &OperatorVerifier,
+        region: &str,
+    ) -> Result<(), BadStatement> {
+        match Statement::verify(activation, operator, region)? {
+            Statement::Active(epoch, _) if epoch == self.record.epoch => Ok(()),
+            _ => Err(BadStatement::Other),
+        }
+    }
 }
 
 /// What a database is to its region.

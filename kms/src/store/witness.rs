@@ -52,10 +52,7 @@ impl Known {
         let active = state.active.as_ref().ok_or(BadStatement::Other)?;
         let active = Registered::verify(active, operator, region)?;
         let activation = state.activation.clone().ok_or(BadStatement::Other)?;
-        match Statement::verify(&activation, operator, region)? {
-            Statement::Active(epoch, _) if epoch == active.record.epoch => {}
-            _ => return Err(BadStatement::Other),
-        }
+        active.activated_by(&activation, operator, region)?;
         let pending = state.pending.as_ref();
         let pending = pending.map(|signed| Registered::verify(signed, operator, region)).transpose()?;
         Ok(Known { witness: super::codec::id16(&state.witness)?, active, activation, pending })

@@ -29,6 +29,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use std::{fmt, future::Future, io, path::Path, path::PathBuf, sync::Arc, time::Duration};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use zeroize::Zeroizing;
 
 /// Who a connection is meant for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,14 +136,9 @@ impl NodeTls {
     /// # Errors
     /// [`TlsError`] says which file is wrong, and what to do.
     pub fn load(env: &Env, config: &NodeConfig) -> Result<Arc<NodeTls>, TlsError> {
-        let read = |what: &'static str, path: &Path| match env.disk.read(path) {
-            Ok(Some(bytes)) => Ok(zeroize::Zeroizing::new(bytes)),
-            Ok(None) => Err(TlsError::Missing { what, path: path.into() }),
-            Err(error) => Err(TlsError::Read { what, path: path.into(), error }),
-        };
-        let cert = read("node certificate", &config.cert)?;
-        let key = read("node key", &config.key)?;
-        let node_ca = read("node CA", &config.node_ca)?;
+        let cert = read_file(env, "node certificate", &config.cert)?;
+        let key = read_file(env, "node key", &config.key)?;
+        let node_ca = read_file(env, "node CA", &config.node_ca)?;
         let pem = NodePem { cert: &cert, key: &key, node_ca: &node_ca };
         let tls = NodeTls::from_pem(env, &pem, ms(config.limits.handshake_ms))?;
         let configured = Peer {
@@ -272,17 +268,25 @@ fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     (!chain.is_empty()).then_some(chain)
 }
 
+/// The whole of a file that TLS or a signature depends on; `what` names it in the error.
+///
+/// # Errors
+/// [`TlsError::Missing`], [`TlsError::Read`].
+pub fn read_file(env: &Env, what: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    match env.disk.read(path) {
+        Ok(Some(bytes)) => Ok(Zeroizing::new(bytes)),
+        Ok(None) => Err(TlsError::Missing { what, path: path.into() }),
+        Err(error) => Err(TlsError::Read { what, path: path.into(), error }),
+    }
+}
+
 /// The public key in the operator's certificate, as a node was given it by `kms init`.
 ///
 /// # Errors
 /// [`TlsError`] says what is wrong with the file.
 pub fn load_operator(env: &Env, path: &Path) -> Result<OperatorVerifier, TlsError> {
     const WHAT: &str = "operator certificate";
-    let pem = match env.disk.read(path) {
-        Ok(Some(pem)) => pem,
-        Ok(None) => return Err(TlsError::Missing { what: WHAT, path: path.into() }),
-        Err(error) => return Err(TlsError::Read { what: WHAT, path: path.into(), error }),
-    };
+    let pem = read_file(env, WHAT, path)?;
     let der = CertificateDer::from_pem_slice(&pem).map_err(|_| TlsError::Pem(WHAT))?;
     let (peer, key) = identity::public_key(&der)?;
     if peer.role != PeerRole::Operator {

@@ -60,21 +60,7 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
             Act::WallOffset { .. } => {}
         }
     }
-    for (index, fault) in plan.faults.iter().enumerate() {
-        let void: Option<&str> = match &fault.act {
-            Act::LoseDisk { nodes } => nodes.iter().map(String::as_str).find(|node| node.starts_with("db-")),
-            Act::ReturnDisk { node } => Some(node),
-            _ => None,
-        };
-        let anew = |later: &&super::Fault| matches!(&later.act, Act::Rebuild { node, abandon: false, .. } if Some(node.as_str()) == void);
-        if let Some(node) = void
-            && !plan.faults[index..].iter().any(|later| anew(&later))
-        {
-            return Err(OverBudget(format!(
-                "the disk of {node} is lost, and nobody makes it anew: add a rebuild"
-            )));
-        }
-    }
+    made_anew(plan)?;
     if lost.len() > 1 || !lost.is_empty() && !swapped.is_empty() && lost != swapped {
         return Err(OverBudget(
             "what one zone lost, the other must have: disks of both zones are hurt".to_owned(),
@@ -82,6 +68,27 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
     }
     if swapped.len() > 1 {
         return Err(OverBudget("records swapped at both databases: no good copy remains".to_owned()));
+    }
+    Ok(())
+}
+
+/// Whoever has an empty disk, or an old one, is made anew later.
+fn made_anew(plan: &Plan) -> Result<(), OverBudget> {
+    for (index, fault) in plan.faults.iter().enumerate() {
+        let lost = match &fault.act {
+            Act::LoseDisk { nodes } => nodes.iter().find(|node| node.starts_with("db-")),
+            Act::ReturnDisk { node } => Some(node),
+            _ => None,
+        };
+        let Some(lost) = lost else { continue };
+        let rebuilt = plan.faults[index..]
+            .iter()
+            .any(|later| matches!(&later.act, Act::Rebuild { node, abandon: false, .. } if node == lost));
+        if !rebuilt {
+            return Err(OverBudget(format!(
+                "the disk of {lost} is lost, and nobody makes it anew: add a rebuild"
+            )));
+        }
     }
     Ok(())
 }

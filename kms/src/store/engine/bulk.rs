@@ -1,12 +1,8 @@
 //! Whole stores in pieces: what a source reads out for a fill, and how the target takes it (R14). Many rows
 //! share one commit and one sync; a crash in between leaves a store that is not filled.
 
-use super::{Engine, EngineError, META, RECORDS, identity, redb_error};
-use crate::store::{
-    epoch::Identity,
-    log::{Entry, Position},
-    row,
-};
+use super::{Engine, EngineError, RECORDS, redb_error};
+use crate::store::{log::Position, row};
 use redb::{Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use ring::digest::{Context, SHA256};
 use std::ops::Bound;
@@ -84,7 +80,7 @@ impl Engine {
 pub struct Filler<'a>(pub &'a Engine);
 
 impl Filler<'_> {
-    /// Takes rows. Not durable before [`Filler::finish`].
+    /// Takes rows. Not durable before the next commit that syncs.
     ///
     /// # Errors
     /// [`EngineError::Damaged`] if a row does not match its checksum; storage errors.
@@ -109,26 +105,6 @@ impl Filler<'_> {
         self.0.write(|write| {
             Engine::put_base(write, at)?;
             Engine::put_confirmed(write, at.seq)
-        })
-    }
-
-    /// Takes the next entry of the log, applied.
-    ///
-    /// # Errors
-    /// Storage errors.
-    pub fn entry(&self, entry: &Entry) -> Result<(), EngineError> {
-        self.0.append_and_apply(entry)
-    }
-
-    /// Makes everything durable, and says so in the identity.
-    ///
-    /// # Errors
-    /// Storage errors.
-    pub fn finish(&self, identity: &Identity) -> Result<(), EngineError> {
-        self.0.write(|write| {
-            let mut meta = write.open_table(META).map_err(redb_error)?;
-            meta.insert(identity::KEY, identity::encode(identity).as_slice()).map_err(redb_error)?;
-            Ok(())
         })
     }
 }

@@ -250,13 +250,17 @@ async fn fill(node: &Arc<Node>, epoch: &Registered, head: bool) -> Result<(Engin
     let (digest, mut entries) = take_parts(node, &mut parts, &engine).await?;
     drop(parts);
     let store = engine.clone();
-    blocking(node, move || Filler(&store).begin_log(at)).await?;
+    blocking(node, move || {
+        // Read back what the disk has, before entries change it.
+        if store.digest()? == digest { Filler(&store).begin_log(at) } else { Err(EngineError::Damaged) }
+    })
+    .await?;
     let mut end = at;
     for bytes in entries.drain(..) {
         let entry = Entry::decode(end, bytes).map_err(malformed)?;
         end = entry.position;
         let store = engine.clone();
-        blocking(node, move || Filler(&store).entry(&entry)).await?;
+        blocking(node, move || store.append_and_apply(&entry)).await?;
     }
     if end != last {
         return Err("the entries do not lead to the end of the source's log".to_owned());
@@ -264,22 +268,10 @@ async fn fill(node: &Arc<Node>, epoch: &Registered, head: bool) -> Result<(Engin
     identity.filled = Some(last);
     let loaded = Loaded { identity: identity.clone(), last, confirmed: last, pending: None };
     let store = engine.clone();
-    blocking(node, move || {
-        // Read back what the disk has, before it counts.
-        if entries_changed_rows(at, last) || store.digest()? == digest {
-            Filler(&store).finish(&identity)
-        } else {
-            Err(EngineError::Damaged)
-        }
-    })
-    .await?;
+    // Its sync makes the rows durable too.
+    blocking(node, move || store.set_identity(&identity)).await?;
     let engine = Arc::try_unwrap(engine).map_err(|_| "the filled store is still in use".to_owned())?;
     Ok((engine, loaded))
-}
-
-/// The digest is of the rows before any entry was applied.
-fn entries_changed_rows(at: Position, last: Position) -> bool {
-    at != last
 }
 
 /// Takes rows, keyring objects and entries until the end; the digest of the rows has been compared.

@@ -103,7 +103,9 @@ async fn member_heard(behind: &Behind, shared: &Arc<Shared>, known: &Known) -> R
             learn(behind, own, &known.activation).await?;
         }
         return match &known.pending {
-            Some(pending) if pending.record.source == identity.db_id => adopted(shared, pending).await,
+            Some(pending) if pending.record.source == identity.db_id => {
+                store_adopted(shared, pending, false).await
+            }
             // R10: somebody may be about to make this one a database of the past.
             Some(_) if !shared.view().joined => Ok(()),
             _ => {
@@ -123,7 +125,7 @@ async fn member_heard(behind: &Behind, shared: &Arc<Shared>, known: &Known) -> R
         Some(pending)
             if pending.record.source == identity.db_id && own.record.epoch.no < pending.record.epoch.no =>
         {
-            adopted(shared, pending).await
+            store_adopted(shared, pending, false).await
         }
         _ if own.record.epoch.no < active.record.epoch.no => match active
             .record
@@ -139,10 +141,6 @@ async fn member_heard(behind: &Behind, shared: &Arc<Shared>, known: &Known) -> R
         },
         _ => Ok(()),
     }
-}
-
-async fn adopted(shared: &Arc<Shared>, pending: &crate::store::epoch::Registered) -> Result<(), String> {
-    store_adopted(shared, pending, false).await
 }
 
 fn joined(shared: &Arc<Shared>) {

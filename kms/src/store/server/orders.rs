@@ -62,10 +62,7 @@ pub(super) async fn carry_out(behind: &Behind, order: &Order) -> Result<(), Stri
         (Ok(OrderKind::Learn), Statement::Epoch(record)) => {
             let epoch = Registered { record, signed: signed.clone() };
             let activation = order.activation.as_ref().ok_or("an order to learn without an activation")?;
-            match Statement::verify(activation, &node.operator, &node.config.region).map_err(text)? {
-                Statement::Active(of, _) if of == epoch.record.epoch => {}
-                _ => return Err("the activation is of another epoch".to_owned()),
-            }
+            epoch.activated_by(activation, &node.operator, &node.config.region).map_err(text)?;
             learn(behind, &epoch, activation).await
         }
         (Ok(OrderKind::ServeAlone), Statement::Alone { epoch, database, start }) => {
