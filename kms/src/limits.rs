@@ -45,6 +45,8 @@ pub const LOG_TRUNCATE_STEP: u64 = 1_024;
 pub const FILL_PART_BYTES: usize = 1 << 20;
 /// Page cache of a database, bytes.
 pub const STORE_CACHE_BYTES: usize = 16 << 20;
+/// Journal of a store, bytes; a whole number of blocks of 4,096. When it is full, redb syncs what it has.
+pub const STORE_JOURNAL_BYTES: usize = 1 << 20;
 
 const _: () = assert!(BATCH_MAX_BYTES * 2 <= FRAME_MAX_BYTES);
 const _: () = assert!((FILL_PART_BYTES + RECORD_MAX_BYTES) * 2 <= FRAME_MAX_BYTES);

@@ -5,17 +5,12 @@
 use crate::{
     actions::Actions,
     history::{DiskImage, Micros},
-    world::{World, swap::Backend},
+    world::World,
 };
 use kms::{
     env::{BlockFile, Env},
-    record::RecordKey,
-    store::{
-        engine::{STORE_DIR, STORE_FILE},
-        row,
-    },
+    store::engine::{EngineError, JOURNAL_FILE, STORE_DIR, STORE_FILE, records_in},
 };
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use std::{
     collections::BTreeMap,
     io,
@@ -56,10 +51,14 @@ fn image(world: &World, node: &str, down: &str, acknowledged_before: Micros) -> 
     if world.disk_is_void(node) {
         return None;
     }
-    let serving = format!("/{STORE_DIR}/{STORE_FILE}");
-    let store =
-        world.disk_image(node).into_iter().find(|file| file.durable && file.path.ends_with(&serving))?;
-    let read = records(store.bytes);
+    let mut files: Vec<_> = world.disk_image(node).into_iter().filter(|file| file.durable).collect();
+    let mut file = |name: &str| {
+        let serving = format!("/{STORE_DIR}/{name}");
+        let at = files.iter().position(|file| file.path.ends_with(&serving))?;
+        Some(files.swap_remove(at).bytes)
+    };
+    let (store, journal) = (file(STORE_FILE)?, file(JOURNAL_FILE).unwrap_or_default());
+    let read = records(store, journal);
     let (records, unreadable) = match read {
         Ok(records) => (records, None),
         Err(error) => (BTreeMap::new(), Some(error.to_string())),
@@ -67,19 +66,14 @@ fn image(world: &World, node: &str, down: &str, acknowledged_before: Micros) -> 
     Some(DiskImage { node: node.to_owned(), down: down.to_owned(), acknowledged_before, records, unreadable })
 }
 
-/// The record counters in a store, by the id at the end of each record key.
-fn records(bytes: Vec<u8>) -> Result<BTreeMap<String, u64>, redb::Error> {
-    let database = Database::builder().create_with_backend(Backend(Box::new(Copy(Mutex::new(bytes)))))?;
-    let table: TableDefinition<&[u8], &[u8]> = TableDefinition::new(row::RECORDS_TABLE);
-    let reading = database.begin_read()?;
+/// The record counters in a store, by the id at the end of each record key. A row that does not match its
+/// checksum is as good as missing.
+fn records(store: Vec<u8>, journal: Vec<u8>) -> Result<BTreeMap<String, u64>, EngineError> {
+    let copy = |bytes| Box::new(Copy(Mutex::new(bytes)));
     let mut records = BTreeMap::new();
-    for entry in reading.open_table(table)?.iter()? {
-        let (key, stored) = entry?;
-        let Some(id) = key.value().last_chunk::<16>() else { continue };
-        // A row that does not match its checksum is as good as missing.
-        if let Ok(record) = row::decode(&RecordKey(key.value().to_vec()), stored.value()) {
-            records.insert(Uuid::from_bytes(*id).to_string(), record.version.counter);
-        }
+    for (key, record) in records_in(copy(store), copy(journal))? {
+        let Some(id) = key.0.last_chunk::<16>() else { continue };
+        records.insert(Uuid::from_bytes(*id).to_string(), record.version.counter);
     }
     Ok(records)
 }

@@ -1,16 +1,26 @@
 //! What the intruder of `swap-records` knows of a stored row: its layout and its unkeyed checksum. Holds no key,
 //! so it can neither open nor make a sealed blob.
 
-use crate::world::swap::RowCodec;
+use crate::world::swap::{RowCodec, SwapError};
 use kms::{
+    env::Disk,
     record::{RecordKey, SealedRecord},
-    store::row,
+    store::{engine::Engine, row},
 };
+use std::path::PathBuf;
 
 /// The rows of the records table.
-pub struct StoredRows;
+pub struct StoredRows {
+    /// The database's data directory.
+    pub data: PathBuf,
+}
 
 impl RowCodec for StoredRows {
+    fn settle(&self, disk: &dyn Disk) -> Result<(), SwapError> {
+        // Opening takes the journal over into the store file.
+        Engine::open(disk, &self.data, u64::MAX).map(drop).map_err(SwapError::new)
+    }
+
     fn table(&self) -> &'static str {
         row::RECORDS_TABLE
     }

@@ -129,11 +129,9 @@ async fn simulate(plan: &Plan, world: &World, recorder: Recorder) -> Result<Play
         init::install(&*env.disk, Path::new(NODE_DIR), node).map_err(|error| error.to_string())?;
         world.set_main(&node.node_id, main(world, &node.node_id));
     }
-    let store = PathBuf::from(NODE_DIR)
-        .join(init::DATA_DIR)
-        .join(init::STORE_DIR)
-        .join(kms::store::engine::STORE_FILE);
-    world.set_swapper(Box::new(RedbSwapper::new(store, StoredRows)));
+    let data = PathBuf::from(NODE_DIR).join(init::DATA_DIR);
+    let store = data.join(init::STORE_DIR).join(kms::store::engine::STORE_FILE);
+    world.set_swapper(Box::new(RedbSwapper::new(store, StoredRows { data })));
     operator::hire(world, &bundle)?;
     for node in plan.nodes() {
         world.boot(&node);

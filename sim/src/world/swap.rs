@@ -8,13 +8,11 @@ use std::{collections::BTreeMap, fmt, io, path::PathBuf};
 
 /// What swaps records in a store file. `draw` picks which.
 pub trait Swapper: Send {
-    /// Path of the store file on the node's disk.
-    fn store_path(&self) -> PathBuf;
-    /// Swaps. Blobs seen at one call, at whichever node, may be put into newer rows at a later one.
+    /// Swaps on a node's disk. Blobs seen at one call, at whichever node, may be put into newer rows at a later one.
     ///
     /// # Errors
     /// A store that cannot be opened or changed; a harness error.
-    fn swap(&mut self, store: Box<dyn BlockFile>, draw: u64) -> Result<Swapped, SwapError>;
+    fn swap(&mut self, disk: &dyn Disk, draw: u64) -> Result<Swapped, SwapError>;
 }
 
 /// What was done.
@@ -62,6 +60,11 @@ impl SwapError {
 
 /// How rows of the records table are made.
 pub trait RowCodec: Send {
+    /// Brings into the store file what stands in other files, so that the table shows all.
+    ///
+    /// # Errors
+    /// A store that cannot be opened.
+    fn settle(&self, disk: &dyn Disk) -> Result<(), SwapError>;
     /// Name of the redb table, of `&[u8]` to `&[u8]`.
     fn table(&self) -> &'static str;
     /// The sealed blob inside a row; `None` for rows that are not records.
@@ -89,11 +92,14 @@ impl<C: RowCodec> RedbSwapper<C> {
 }
 
 impl<C: RowCodec> Swapper for RedbSwapper<C> {
-    fn store_path(&self) -> PathBuf {
-        self.path.clone()
-    }
-
-    fn swap(&mut self, store: Box<dyn BlockFile>, draw: u64) -> Result<Swapped, SwapError> {
+    fn swap(&mut self, disk: &dyn Disk, draw: u64) -> Result<Swapped, SwapError> {
+        self.codec.settle(disk)?;
+        let store = match disk.open(&self.path, OpenMode::Existing) {
+            Ok(file) => file,
+            // No store yet: nothing to swap.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Swapped::Nothing),
+            Err(error) => return Err(SwapError::new(error)),
+        };
         let database = Database::builder().create_with_backend(Backend(store)).map_err(SwapError::new)?;
         let table: TableDefinition<&[u8], &[u8]> = TableDefinition::new(self.codec.table());
         let rows = records(&database, table, &self.codec)?;
@@ -211,12 +217,7 @@ impl World {
         };
         let disk =
             NodeDisk { inner: self.0.clone(), cell: machine.disk.clone(), life: machine.outside.clone() };
-        let swapped = match disk.open(&swapper.store_path(), OpenMode::Existing) {
-            Ok(file) => swapper.swap(file, draw),
-            // No store yet: nothing to swap.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Swapped::Nothing),
-            Err(error) => Err(SwapError::new(error)),
-        };
+        let swapped = swapper.swap(&disk, draw);
         self.set_swapper(swapper);
         match swapped {
             Ok(swapped) => {

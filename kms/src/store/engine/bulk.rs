@@ -3,7 +3,7 @@
 
 use super::{Engine, EngineError, RECORDS, redb_error};
 use crate::store::{log::Position, row};
-use redb::{Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use redb::{Durability, ReadableTable, ReadableTableMetadata};
 use ring::digest::{Context, SHA256};
 use std::ops::Bound;
 
@@ -42,7 +42,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Damaged`] if a row does not match its checksum; storage errors.
     pub fn rows_after(&self, after: Option<&[u8]>, bytes: usize) -> Result<Vec<FillRow>, EngineError> {
-        let read = self.database.begin_read().map_err(redb_error)?;
+        let read = self.read()?;
         let records = read.open_table(RECORDS).map_err(redb_error)?;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let (mut rows, mut taken) = (Vec::new(), 0);
@@ -64,7 +64,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::rows_after`].
     pub fn digest(&self) -> Result<[u8; 32], EngineError> {
-        let read = self.database.begin_read().map_err(redb_error)?;
+        let read = self.read()?;
         let records = read.open_table(RECORDS).map_err(redb_error)?;
         let mut digest = RowDigest::default();
         for item in records.iter().map_err(redb_error)? {
@@ -115,7 +115,7 @@ impl Engine {
     /// # Errors
     /// Storage errors.
     pub fn records(&self) -> Result<u64, EngineError> {
-        let read = self.database.begin_read().map_err(redb_error)?;
+        let read = self.read()?;
         read.open_table(RECORDS).map_err(redb_error)?.len().map_err(redb_error)
     }
 }

@@ -1,9 +1,7 @@
 //! The directories of a database: `store` is the one it serves from, `filling` one that is being filled,
 //! `retired-<id>-<epoch>` what it served from before. Makes and moves whole stores; never overwrites one (F9).
 
-use super::{
-    ATTEMPTS, CONFIRMED, Engine, EngineError, LOG, Loaded, META, RECORDS, identity, open_redb, redb_error,
-};
+use super::{Engine, EngineError, JOURNAL_FILE, Loaded, identity, journal, open_redb};
 use crate::{
     env::{BlockFile, Disk, OpenMode},
     store::epoch::{DbId, Identity, Phase},
@@ -79,21 +77,16 @@ fn make(disk: &dyn Disk, dir: &Path, identity: &Identity, keep: u64) -> Result<E
     if holds(disk, dir, &format!("{STORE_FILE}.new"))? {
         disk.remove(&unfinished)?;
     }
+    // Whoever finds the store file finds its journal.
+    let log = journal::create(disk, dir)?;
+    disk.sync_dir(dir)?;
     let database = open_redb(disk.open(&unfinished, OpenMode::CreateNew)?)?;
-    let write = database.begin_write().map_err(redb_error)?;
-    {
-        let mut meta = write.open_table(META).map_err(redb_error)?;
-        meta.insert(identity::KEY, identity::encode(identity).as_slice()).map_err(redb_error)?;
-        meta.insert(CONFIRMED, 0_u64.to_be_bytes().as_slice()).map_err(redb_error)?;
-        write.open_table(LOG).map_err(redb_error)?;
-        write.open_table(RECORDS).map_err(redb_error)?;
-        write.open_table(ATTEMPTS).map_err(redb_error)?;
-    }
-    write.commit().map_err(redb_error)?;
     let path = dir.join(STORE_FILE);
+    let stored = identity::encode(identity);
+    let engine = Engine::begin(database, log, (path.clone(), keep), (identity::KEY, &stored))?;
     disk.rename(&unfinished, &path)?;
     disk.sync_dir(dir)?;
-    Ok(Engine { database, path, keep })
+    Ok(engine)
 }
 
 fn open(disk: &dyn Disk, dir: &Path, keep: u64) -> Result<Option<(Engine, Loaded)>, EngineError> {
@@ -108,7 +101,8 @@ fn open(disk: &dyn Disk, dir: &Path, keep: u64) -> Result<Option<(Engine, Loaded
     }
     // Nobody can tell whether the process before this one, or this one's last attempt, met a failed sync.
     write_again(&*file)?;
-    let engine = Engine { database: open_redb(file)?, path, keep };
+    let log = journal::open(disk, dir)?;
+    let engine = Engine::resume(open_redb(file)?, log, (path, keep), &dir.join(JOURNAL_FILE))?;
     let loaded = engine.load()?;
     Ok(Some((engine, loaded)))
 }

@@ -10,11 +10,10 @@ use crate::{
     wire::{epoch as wire, message},
 };
 use prost::Message;
-use redb::ReadableDatabase;
 
 /// Its key in the table `meta`.
 pub(super) const KEY: &str = "identity";
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Stored {
@@ -103,7 +102,7 @@ impl Engine {
     /// # Errors
     /// Storage errors; [`EngineError::Corrupt`].
     pub fn identity(&self) -> Result<Identity, EngineError> {
-        let read = self.database.begin_read().map_err(redb_error)?;
+        let read = self.read()?;
         let meta = read.open_table(META).map_err(redb_error)?;
         let stored = meta.get(KEY).map_err(redb_error)?.ok_or_else(|| self.corrupt("no identity"))?;
         decode(stored.value()).map_err(|what| self.corrupt(what))

@@ -1,13 +1,16 @@
-//! One database's durable state on redb: identity, log, records. Synchronous; every method may block, and
-//! after any error but [`EngineError::Damaged`] the engine must be dropped and opened again.
+//! One database's durable state on redb, behind a journal: identity, log, records. Synchronous; every method
+//! may block, and after any error but [`EngineError::Damaged`] the engine must be dropped and opened again.
 //!
-//! Layout of `store.redb`: table `meta` (identity, confirmed index, where the kept log begins), `log` (sequence
-//! -> history hash and entry bytes), `records` (key -> row, see [`super::row`]), `attempts` (commit id ->
-//! sequence, for the kept log).
+//! Layout of `store.redb`: table `meta` (identity, confirmed index, where the kept log begins, number of the
+//! newest journal record taken over), `log` (sequence -> history hash and entry bytes), `records` (key -> row,
+//! see [`super::row`]), `attempts` (commit id -> sequence, for the kept log). Changes of the log are durable
+//! when they are in `store.journal` (see [`journal`]); redb follows before the next read.
 
 mod bulk;
 mod files;
+mod follow;
 mod identity;
+mod journal;
 
 use super::{
     api::Page,
@@ -18,15 +21,18 @@ use super::{
 };
 use crate::{
     env::BlockFile,
-    limits::{LOG_TRUNCATE_STEP, SCAN_MAX_BYTES, STORE_CACHE_BYTES},
+    limits::{SCAN_MAX_BYTES, STORE_CACHE_BYTES},
     record::{CommitId, RecordKey, SealedRecord},
 };
 pub use bulk::{FillRow, Filler, RowDigest};
 pub use files::{
     FILLING_DIR, KEYRING_DIR, STORE_DIR, STORE_FILE, create, discard_filling, keyring_objects, promote,
 };
-use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, WriteTransaction};
-use std::{fmt, io, path::PathBuf};
+pub use follow::records_in;
+pub use journal::JOURNAL_FILE;
+use journal::{Change, Journal};
+use redb::{Database, StorageBackend, TableDefinition};
+use std::{fmt, io, path::PathBuf, sync::Mutex};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
@@ -35,6 +41,7 @@ const ATTEMPTS: TableDefinition<&[u8; 16], u64> = TableDefinition::new("attempts
 
 const CONFIRMED: &str = "confirmed";
 const BASE: &str = "base";
+const TAKEN: &str = "journal";
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +91,10 @@ pub struct Engine {
     path: PathBuf,
     /// Confirmed entries kept in the log for a peer that forgot some (F26).
     keep: u64,
+    /// Held while something is made durable.
+    journal: Mutex<Journal>,
+    /// Changes that are in the journal and not yet in redb, in order. Never held across a sync.
+    behind: Mutex<Vec<Change>>,
 }
 
 impl fmt::Debug for Engine {
@@ -138,16 +149,13 @@ impl Engine {
 
     fn load(&self) -> Result<Loaded, EngineError> {
         let identity = self.identity()?;
-        let base = self.base()?;
-        let read = self.database.begin_read().map_err(redb_error)?;
+        let read = self.read()?;
         let meta = read.open_table(META).map_err(redb_error)?;
         let confirmed = meta.get(CONFIRMED).map_err(redb_error)?;
         let confirmed = confirmed.and_then(|bytes| bytes.value().try_into().ok());
         let confirmed = u64::from_be_bytes(confirmed.ok_or_else(|| self.corrupt("no confirmed index"))?);
-        let log = read.open_table(LOG).map_err(redb_error)?;
-        let last = log.last().map_err(redb_error)?.map_or(base.seq, |(seq, _)| seq.value());
-        drop((meta, log, read));
-        let last = self.position_at(last)?.ok_or_else(|| self.corrupt("log without an end"))?;
+        drop((meta, read));
+        let last = self.end()?;
         let confirmed = if identity.head {
             self.position_at(confirmed)?.ok_or_else(|| self.corrupt("confirmed index outside the log"))?
         } else {
@@ -165,7 +173,7 @@ impl Engine {
     /// # Errors
     /// Storage errors.
     pub fn base(&self) -> Result<Position, EngineError> {
-        let read = self.database.begin_read().map_err(redb_error)?;
+        let read = self.read()?;
         let meta = read.open_table(META).map_err(redb_error)?;
         let base = meta.get(BASE).map_err(redb_error)?;
         match base {
@@ -179,7 +187,7 @@ impl Engine {
     /// # Errors
     /// Storage errors.
     pub fn position_at(&self, seq: u64) -> Result<Option<Position>, EngineError> {
-        let read = self.database.begin_read().map_err(redb_error)?;
+        let read = self.read()?;
         let log = read.open_table(LOG).map_err(redb_error)?;
         let Some(value) = log.get(seq).map_err(redb_error)? else {
             return Ok(Some(self.base()?).filter(|base| base.seq == seq));
@@ -194,7 +202,7 @@ impl Engine {
     /// # Errors
     /// Storage errors; [`EngineError::Corrupt`] if the chain of hashes is broken.
     pub fn entries_after(&self, from: Position, max_bytes: usize) -> Result<Vec<Entry>, EngineError> {
-        let read = self.database.begin_read().map_err(redb_error)?;
+        let read = self.read()?;
         let log = read.open_table(LOG).map_err(redb_error)?;
         let (mut entries, mut previous, mut bytes) = (Vec::new(), from, 0_usize);
         for item in log.range(from.seq + 1..).map_err(redb_error)? {
@@ -215,91 +223,12 @@ impl Engine {
         Ok(entries)
     }
 
-    fn write(
-        &self,
-        change: impl FnOnce(&WriteTransaction) -> Result<(), EngineError>,
-    ) -> Result<(), EngineError> {
-        let write = self.database.begin_write().map_err(redb_error)?;
-        change(&write)?;
-        write.commit().map_err(redb_error)
-    }
-
-    fn put_log(write: &WriteTransaction, entry: &Entry) -> Result<(), EngineError> {
-        let mut log = write.open_table(LOG).map_err(redb_error)?;
-        let end = log.last().map_err(redb_error)?.map(|(seq, _)| seq.value());
-        assert_eq!(entry.position.seq, end.unwrap_or(entry.previous.seq) + 1, "the log has no holes");
-        let mut value = Vec::with_capacity(32 + entry.bytes.len());
-        value.extend_from_slice(&entry.position.hash);
-        value.extend_from_slice(&entry.bytes);
-        log.insert(entry.position.seq, value.as_slice()).map_err(redb_error)?;
-        let mut attempts = write.open_table(ATTEMPTS).map_err(redb_error)?;
-        for attempt in &entry.batch {
-            let before = attempts.insert(&attempt.id.0, entry.position.seq).map_err(redb_error)?;
-            assert!(before.is_none(), "an attempt stands in the log once");
-        }
-        Ok(())
-    }
-
-    fn put_records(write: &WriteTransaction, entry: &Entry) -> Result<(), EngineError> {
-        let mut records = write.open_table(RECORDS).map_err(redb_error)?;
-        for (key, record) in entry.changes() {
-            match record {
-                Some(record) => {
-                    let row = row::encode(&key, &record);
-                    records.insert(key.0.as_slice(), row.as_slice()).map_err(redb_error)?;
-                }
-                None => {
-                    records.remove(key.0.as_slice()).map_err(redb_error)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn put_confirmed(write: &WriteTransaction, seq: u64) -> Result<(), EngineError> {
-        let mut meta = write.open_table(META).map_err(redb_error)?;
-        meta.insert(CONFIRMED, seq.to_be_bytes().as_slice()).map_err(redb_error)?;
-        Ok(())
-    }
-
-    /// Drops what is below the confirmed index by more than is kept, some entries at a time (F26).
-    fn truncate(&self, write: &WriteTransaction, confirmed: u64) -> Result<(), EngineError> {
-        let end = confirmed.saturating_sub(self.keep);
-        let mut log = write.open_table(LOG).map_err(redb_error)?;
-        let begin = log.first().map_err(redb_error)?.map_or(u64::MAX, |(seq, _)| seq.value());
-        if end < begin.saturating_add(LOG_TRUNCATE_STEP.min(self.keep)) {
-            return Ok(());
-        }
-        let mut attempts = write.open_table(ATTEMPTS).map_err(redb_error)?;
-        let mut base = None;
-        for seq in begin..=end {
-            let stored = log.remove(seq).map_err(redb_error)?;
-            let stored = stored.ok_or_else(|| self.corrupt(format!("the log has a hole at {seq}")))?;
-            let (hash, entry) =
-                stored.value().split_first_chunk::<32>().ok_or_else(|| self.corrupt("short log entry"))?;
-            for id in Entry::attempts(entry).map_err(|error| self.malformed(error))? {
-                attempts.remove(&id.0).map_err(redb_error)?;
-            }
-            base = Some(Position { seq, hash: *hash });
-        }
-        if let Some(base) = base {
-            Self::put_base(write, base)?;
-        }
-        Ok(())
-    }
-
-    fn put_base(write: &WriteTransaction, base: Position) -> Result<(), EngineError> {
-        let mut meta = write.open_table(META).map_err(redb_error)?;
-        meta.insert(BASE, base_out(base).as_slice()).map_err(redb_error)?;
-        Ok(())
-    }
-
     /// R1, head: makes the entry durable, unconfirmed. Records are as before.
     ///
     /// # Errors
     /// Storage errors: the entry may or may not be there after reopening.
     pub fn append(&self, entry: &Entry) -> Result<(), EngineError> {
-        self.write(|write| Self::put_log(write, entry))
+        self.record(Change::Append(entry.clone()))
     }
 
     /// R3, head: raises the confirmed index over the entry and applies it, durably.
@@ -307,11 +236,7 @@ impl Engine {
     /// # Errors
     /// Storage errors: the entry stands in the log either way.
     pub fn confirm(&self, entry: &Entry) -> Result<(), EngineError> {
-        self.write(|write| {
-            Self::put_records(write, entry)?;
-            Self::put_confirmed(write, entry.position.seq)?;
-            self.truncate(write, entry.position.seq)
-        })
+        self.record(Change::Confirm(entry.clone()))
     }
 
     /// R2, tail (and a head that copies what it lost): log and records in one durable step.
@@ -319,12 +244,7 @@ impl Engine {
     /// # Errors
     /// Storage errors: the entry may or may not be there after reopening.
     pub fn append_and_apply(&self, entry: &Entry) -> Result<(), EngineError> {
-        self.write(|write| {
-            Self::put_log(write, entry)?;
-            Self::put_records(write, entry)?;
-            Self::put_confirmed(write, entry.position.seq)?;
-            self.truncate(write, entry.position.seq)
-        })
+        self.record(Change::Apply(entry.clone()))
     }
 
     /// One record.
@@ -332,7 +252,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Damaged`] if its row does not match its checksum; storage errors.
     pub fn get(&self, key: &RecordKey) -> Result<Option<SealedRecord>, EngineError> {
-        let read = self.database.begin_read().map_err(redb_error)?;
+        let read = self.read()?;
         let records = read.open_table(RECORDS).map_err(redb_error)?;
         match records.get(key.0.as_slice()).map_err(redb_error)? {
             Some(stored) => row::decode(key, stored.value()).map(Some).map_err(|_| EngineError::Damaged),
@@ -345,7 +265,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::get`].
     pub fn scan(&self, prefix: &[u8], after: Option<&RecordKey>, limit: usize) -> Result<Page, EngineError> {
-        let read = self.database.begin_read().map_err(redb_error)?;
+        let read = self.read()?;
         let records = read.open_table(RECORDS).map_err(redb_error)?;
         let start = match after {
             Some(after) if after.0.as_slice() >= prefix => std::ops::Bound::Excluded(after.0.as_slice()),
@@ -374,7 +294,7 @@ impl Engine {
     /// # Errors
     /// Storage errors.
     pub fn attempt(&self, id: CommitId) -> Result<Option<u64>, EngineError> {
-        let read = self.database.begin_read().map_err(redb_error)?;
+        let read = self.read()?;
         let attempts = read.open_table(ATTEMPTS).map_err(redb_error)?;
         Ok(attempts.get(&id.0).map_err(redb_error)?.map(|seq| seq.value()))
     }
