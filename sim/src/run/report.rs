@@ -136,9 +136,10 @@ pub fn judge(plan: &Plan, played: &Result<Played, String>, history: &History, le
             for (name, count) in &played.done.counts {
                 *report.probes.entry(format!("nemesis:{name}")).or_insert(0) += count;
             }
-            // What the databases call their blocking work that commits: append, confirm, append and apply.
+            // What the databases call their blocking work that makes a change of the log durable: append, confirm,
+            // append and apply (the journal, and redb when that is full).
             if let Some(count) = left.probes.get("cut-inside:commit") {
-                report.probes.insert("cut-inside-redb-commit".to_owned(), *count);
+                report.probes.insert("cut-inside-store-commit".to_owned(), *count);
             }
             report.probes.insert("end-check-keys".to_owned(), played.keys_read);
             report.verdicts = check::check_all(&CheckInput {
