@@ -22,6 +22,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+/// A change that redb has not taken over yet, with the number of its journal record.
+pub(super) type Behind = (u64, Change);
+
 /// Most changes that redb may be behind; they are in memory.
 const BEHIND_MAX: usize = 64;
 /// Numbers of journal records that one opening may use.
@@ -82,8 +85,7 @@ impl Engine {
         let number = taken + replayed.len() as u64;
         let journal = Mutex::new(Journal::new(journal, number));
         let engine = Engine { database, path, keep, journal, behind: Mutex::default() };
-        let changes = engine.changes(replayed)?;
-        *engine.behind() = changes;
+        *engine.behind() = (taken + 1..).zip(engine.changes(replayed)?).collect();
         // What the journal shows may be in the system's memory only, after a sync that failed. Here it becomes
         // durable, in pages that are written anew.
         engine.journal().number = (number / NUMBERS + 1) * NUMBERS;
@@ -148,7 +150,7 @@ impl Engine {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn behind(&self) -> MutexGuard<'_, Vec<Change>> {
+    fn behind(&self) -> MutexGuard<'_, Vec<Behind>> {
         self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -164,7 +166,7 @@ impl Engine {
         }
         journal.write(&record)?;
         let mut behind = self.behind();
-        behind.push(change);
+        behind.push((journal.number, change));
         if behind.len() >= BEHIND_MAX { self.follow(&mut behind) } else { Ok(()) }
     }
 
@@ -192,15 +194,15 @@ impl Engine {
     }
 
     /// Takes over what redb is behind, in memory.
-    fn follow(&self, behind: &mut Vec<Change>) -> Result<(), EngineError> {
-        if behind.is_empty() {
-            return Ok(());
-        }
+    fn follow(&self, behind: &mut Vec<Behind>) -> Result<(), EngineError> {
+        let Some((newest, _)) = behind.last() else { return Ok(()) };
         let mut write = self.database.begin_write().map_err(redb_error)?;
         write.set_durability(Durability::None).map_err(redb_error)?;
-        for change in &*behind {
+        for (_, change) in &*behind {
             self.take(&write, change)?;
         }
+        // Whatever makes this durable, closing the file included, makes the number durable with it.
+        put_taken(&write, *newest)?;
         write.commit().map_err(redb_error)?;
         behind.clear();
         Ok(())

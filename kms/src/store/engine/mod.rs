@@ -94,7 +94,7 @@ pub struct Engine {
     /// Held while something is made durable.
     journal: Mutex<Journal>,
     /// Changes that are in the journal and not yet in redb, in order. Never held across a sync.
-    behind: Mutex<Vec<Change>>,
+    behind: Mutex<Vec<follow::Behind>>,
 }
 
 impl fmt::Debug for Engine {
