@@ -61,7 +61,10 @@ fn batch(seq: u64) -> Vec<Attempt> {
         // What stood there before is not for the engine to check.
         let version = Version { counter: 1, commit_id: id };
         let put = vec![(key.clone(), SealedRecord { version, blob: vec![seq as u8; blob_bytes(seq)] })];
-        Attempt { id, transaction: Transaction { expect: vec![Expect { key, version: None }], put, delete: Vec::new() } }
+        Attempt {
+            id,
+            transaction: Transaction { expect: vec![Expect { key, version: None }], put, delete: Vec::new() },
+        }
     };
     (0..attempts).map(attempt).collect()
 }

@@ -13,6 +13,10 @@ pub struct Args {
     /// Seed of what is killed when [default: drawn by the driver and printed]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Half way through, delete the data directory of this zone's database (a or b) under load, and have
+    /// `kms rebuild zone` make it anew
+    #[arg(long, value_name = "ZONE")]
+    lose_disk: Option<String>,
     /// Kill a debug build, with its assertions, instead of a release build
     #[arg(long)]
     debug: bool,
@@ -41,6 +45,9 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     command.arg("--out").arg(root.join("reports/failures"));
     if let Some(seed) = args.seed {
         command.arg("--seed").arg(seed.to_string());
+    }
+    if let Some(zone) = &args.lose_disk {
+        command.arg("--lose-disk").arg(zone);
     }
     command.current_dir(&root).stdin(std::process::Stdio::null());
     say::err(format_args!("$ {}", shell::shown(&command)));

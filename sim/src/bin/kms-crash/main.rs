@@ -3,6 +3,7 @@
 //! is killed when, not what the machine does. `cargo xtask crash` builds the service and starts this.
 
 mod processes;
+mod rebuilding;
 mod search;
 
 use clap::Parser;
@@ -14,16 +15,16 @@ use kms::{
 use kms_sim::{
     actions::Actions,
     dice::Dice,
-    history::{History, Micros},
+    history::{Call, History, Micros, Outcome, Rebuild, What},
     plan::{Act, Fault, Plan},
     run::{
         phases::{self, Cast, Played},
-        report::{self, Counts, HARNESS, HELD, Left, RunReport, USAGE},
+        report::{self, Counts, HARNESS, HELD, Left, NO_PROGRESS, RunReport, USAGE},
     },
     scenario::{Places, Scenario},
     workload::{Client, Endpoint, Recorder},
 };
-use processes::{Processes, micros};
+use processes::{OPERATOR_DIR, Processes, micros};
 use search::Needles;
 use std::{
     io::{self, Write},
@@ -37,6 +38,10 @@ use std::{
 const PORTS: u16 = 20;
 /// Where the search for free ports begins.
 const FIRST_PORT: u16 = 18_443;
+/// Left for a rebuild before the kills go on, microseconds.
+const REBUILD_US: Micros = 10_000_000;
+/// Between two looks at an operator at work.
+const LOOK: Duration = Duration::from_millis(10);
 /// Between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(5);
 
@@ -49,6 +54,9 @@ struct Args {
     /// How often something is killed
     #[arg(long, value_name = "N", default_value_t = 50)]
     rounds: u32,
+    /// Half way through, delete the data directory of this zone's database and have `kms rebuild zone` make it anew
+    #[arg(long, value_name = "ZONE", value_parser = zone)]
+    lose_disk: Option<Zone>,
     /// Seed of who is killed when, and of the load [default: drawn, and printed]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -57,10 +65,19 @@ struct Args {
     out: PathBuf,
 }
 
+fn zone(word: &str) -> Result<Zone, String> {
+    match word {
+        "a" => Ok(Zone::A),
+        "b" => Ok(Zone::B),
+        _ => Err("a zone is a or b".to_owned()),
+    }
+}
+
 /// What one run works with.
 struct Job {
     kms: PathBuf,
     rounds: u32,
+    lose_disk: Option<Zone>,
     seed: u64,
     dir: PathBuf,
     env: Env,
@@ -115,7 +132,7 @@ fn run(args: Args) -> Result<u8, Stopped> {
     let drawn = || env.random::<4>(Purpose::Public).map(|bytes| u64::from(u32::from_be_bytes(bytes)));
     let seed = args.seed.map_or_else(drawn, Ok).map_err(|error| harness("no randomness", error))?;
     let dir = args.out.join(format!("crash-{seed}"));
-    let job = Job { kms: args.kms, rounds: args.rounds, seed, dir, env };
+    let job = Job { kms: args.kms, rounds: args.rounds, lose_disk: args.lose_disk, seed, dir, env };
     let plan = plan(&job).map_err(Stopped::Harness)?;
     afresh(&job.dir).map_err(|error| harness(job.dir.display(), error))?;
     say(format_args!(
@@ -153,7 +170,8 @@ fn gone(dir: &Path) -> io::Result<()> {
 
 /// The default load, and one kill per round: one node, both databases, a zone, or all at once; each down for 0.2 to
 /// 2 s, or in one of three for 2 to 4 s, which is long enough to be noticed and refused; 1 to 3 s in between. The entry
-/// is spared: what it loses was never promised.
+/// is spared: what it loses was never promised. A disk that is lost is lost half way through; until it is made anew
+/// nothing else happens, so that the last kills meet the new store.
 fn plan(job: &Job) -> Result<Plan, String> {
     let text = "name = \"crash\"\nabout = \"Real processes are killed under load\"\npromises = [\"G1\", \"G11\"]\n\
                 [topology]\nregion = \"eu-west-rbx\"\n[phases]\nfaults = \"5s\"\nsettle = \"10s\"\n";
@@ -162,7 +180,16 @@ fn plan(job: &Job) -> Result<Plan, String> {
     let places: Places = plan.places();
     let mut dice = Dice::named(job.seed, "kills");
     let mut at_us = 1_000_000;
-    for _ in 0..job.rounds {
+    for round in 0..job.rounds {
+        if let Some(lost) = job.lose_disk.filter(|_| round == job.rounds / 2) {
+            let node = Places::database(lost);
+            let back_us = at_us + 2_000_000;
+            let act = Act::LoseDisk { nodes: vec![node.clone()] };
+            plan.faults.push(Fault { at_us, until_us: Some(back_us), act });
+            let act = Act::Rebuild { node, abandon: false, interrupt_us: None };
+            plan.faults.push(Fault { at_us: back_us + 1_000_000, until_us: None, act });
+            at_us = back_us + REBUILD_US;
+        }
         let zone = if dice.chance(1, 2) { Zone::A } else { Zone::B };
         let nodes = match dice.below(10) {
             0 => places.all(),
@@ -212,7 +239,12 @@ async fn play(job: &Job, plan: &Plan) -> Result<(RunReport, History, Left), Stri
     }
     let needles = Needles::default();
     needles.add_root_keys(&bundle);
-    let processes = Processes::new(job.kms.clone(), nodes_dir.clone(), env.clone());
+    init::write_files(&*env.disk, &nodes_dir.join(OPERATOR_DIR), &bundle.operator)
+        .map_err(|error| error.to_string())?;
+    let stores = bundle.nodes.iter().filter_map(|node| {
+        node.genesis.as_ref().map(|genesis| (node.node_id.clone(), genesis.db_id.to_string()))
+    });
+    let processes = Processes::new(job.kms.clone(), nodes_dir.clone(), stores.collect(), env.clone());
     for node in plan.nodes() {
         processes.boot(&node);
     }
@@ -226,6 +258,7 @@ async fn play(job: &Job, plan: &Plan) -> Result<(RunReport, History, Left), Stri
         biased;
         played = phases::play(cast) => played,
         () = interrupted() => Err("interrupted".to_owned()),
+        () = operators(env, &processes) => Err("the clock stopped".to_owned()),
         () = progress(job, plan, &processes, &recorder) => Err("the clock stopped".to_owned()),
     };
     let mut history = recorder.history();
@@ -238,7 +271,36 @@ async fn play(job: &Job, plan: &Plan) -> Result<(RunReport, History, Left), Stri
     let (leaks, searched) =
         needles.search(&nodes_dir).map_err(|error| format!("{}: {error}", nodes_dir.display()))?;
     let left = Left { leaks, searched, probes: recorder.probes(), ..Left::default() };
-    Ok((report::judge(plan, &played, &history, &left), history, left))
+    let mut report = report::judge(plan, &played, &history, &left);
+    if job.lose_disk.is_some() {
+        match rebuilt(&history) {
+            Some(line) => say(line),
+            None if report.exit == HELD => {
+                report.exit = NO_PROGRESS;
+                report.failure = Some("the database that lost its disk was not made anew".to_owned());
+            }
+            None => {}
+        }
+    }
+    Ok((report, history, left))
+}
+
+/// When the lost database was made anew, in words; `None` if it was not, or no key write was acknowledged after that.
+fn rebuilt(history: &History) -> Option<String> {
+    let step = |wanted: Rebuild| {
+        let is = |what: &What| matches!(what, What::Rebuild { step, .. } if *step == wanted);
+        history.events.iter().find(|event| is(&event.what)).map(|event| event.at)
+    };
+    let (begun, active) = (step(Rebuild::Begun)?, step(Rebuild::Activated)?);
+    let writes = history.ops.iter().filter(|op| matches!(op.call, Call::Create { .. } | Call::Rename { .. }));
+    let accepted = writes.filter(|op| matches!(op.outcome, Outcome::Ok(_)) && op.invoked >= active);
+    let first = accepted.filter_map(|op| op.done).min()?;
+    let seconds = |from: Micros, to: Micros| to.saturating_sub(from) as f64 / 1e6;
+    Some(format!(
+        "kms-crash: made anew in {:.1} s; a key write was acknowledged {:.2} s after the activation",
+        seconds(begun, active),
+        seconds(active, first)
+    ))
 }
 
 /// Ends on Ctrl-C or a request to terminate, so that no process is left behind.
@@ -256,6 +318,14 @@ async fn interrupted() {
     }
 }
 
+/// Sees to the operators' work. Does not end.
+async fn operators(env: &Env, processes: &Processes) {
+    loop {
+        processes.look();
+        env.sleep(LOOK).await;
+    }
+}
+
 /// Says now and then how far the run is. Does not end.
 async fn progress(job: &Job, plan: &Plan, processes: &Processes, recorder: &Recorder) {
     loop {
@@ -263,7 +333,9 @@ async fn progress(job: &Job, plan: &Plan, processes: &Processes, recorder: &Reco
         let now = processes.now();
         let first = plan.faults.first().map_or(0, |fault| fault.at_us);
         let began = processes.first_kill().map_or(Micros::MAX, |at| at.saturating_sub(first));
-        let rounds = plan.faults.iter().filter(|fault| fault.at_us <= now.saturating_sub(began)).count();
+        let begun = |fault: &&Fault| fault.at_us <= now.saturating_sub(began);
+        let kill = |fault: &&Fault| matches!(fault.act, Act::Kill { .. });
+        let rounds = plan.faults.iter().filter(begun).filter(kill).count();
         let counts = Counts::of(&recorder.history());
         say(format_args!(
             "{:5} s  round {rounds} of {}  {} operations: {} ok, {} refused, {} unknown",
@@ -324,7 +396,8 @@ fn print(job: &Job, report: &RunReport, left: &Left) -> io::Result<()> {
     }
     if report.exit != HELD {
         writeln!(out, "left in {}", job.dir.display())?;
-        writeln!(out, "the same kills again: cargo xtask crash --rounds {rounds} --seed {seed}")?;
+        let lost = job.lose_disk.map(|zone| format!(" --lose-disk {}", zone.word())).unwrap_or_default();
+        writeln!(out, "the same kills again: cargo xtask crash --rounds {rounds} --seed {seed}{lost}")?;
     }
     writeln!(
         out,

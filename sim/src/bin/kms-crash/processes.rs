@@ -1,12 +1,14 @@
-//! Real processes as a world of which only killing and starting is asked. Draws nothing and judges nothing.
+//! Real processes as a world of which killing, starting, a deleted data directory and its rebuild are asked. Draws
+//! nothing and judges nothing.
 
+use super::rebuilding::Rebuilding;
 use kms::{
     env::{Env, Mono},
     init,
 };
 use kms_sim::{
     actions::{Actions, CutMode},
-    history::{Micros, Stop, What, WorldEvent},
+    history::{Micros, Rebuild, Stop, What, WorldEvent},
 };
 use std::{
     cell::RefCell,
@@ -19,10 +21,15 @@ use std::{
 /// A process's log, in its folder.
 pub const LOG_FILE: &str = "log";
 
-/// Real processes as a world of which only killing and starting is asked.
+/// The folder of the operator's files, beside those of the nodes.
+pub const OPERATOR_DIR: &str = "operator";
+
+/// Real processes as a world.
 pub struct Processes {
     kms: PathBuf,
     dir: PathBuf,
+    /// The id of each database's first store.
+    stores: BTreeMap<String, String>,
     env: Env,
     start: Mono,
     state: RefCell<State>,
@@ -31,14 +38,31 @@ pub struct Processes {
 #[derive(Default)]
 struct State {
     running: BTreeMap<String, Child>,
+    rebuilding: Vec<Rebuilding>,
     events: Vec<WorldEvent>,
 }
 
 impl Processes {
-    /// No process yet; each node's folder is below `dir`.
-    pub fn new(kms: PathBuf, dir: PathBuf, env: Env) -> Processes {
+    /// No process yet; each node's folder is below `dir`, and the operator's is. `stores`: the id of each
+    /// database's first store.
+    pub fn new(kms: PathBuf, dir: PathBuf, stores: BTreeMap<String, String>, env: Env) -> Processes {
         let start = env.now();
-        Processes { kms, dir, env, start, state: RefCell::default() }
+        Processes { kms, dir, stores, env, start, state: RefCell::default() }
+    }
+
+    /// Looks how far the operators are, and writes it down. To be called often.
+    pub fn look(&self) {
+        let now = self.now();
+        let mut state = self.state.borrow_mut();
+        let mut rebuilding = std::mem::take(&mut state.rebuilding);
+        rebuilding.retain_mut(|operator| {
+            let (steps, goes_on) = operator.look(now);
+            for step in steps {
+                self.record(&mut state, What::Rebuild { node: operator.node().to_owned(), step });
+            }
+            goes_on
+        });
+        state.rebuilding = rebuilding;
     }
 
     /// When the clock of the history began.
@@ -82,7 +106,9 @@ impl Processes {
 
 impl Drop for Processes {
     fn drop(&mut self) {
-        for child in self.state.borrow_mut().running.values_mut() {
+        let mut state = self.state.borrow_mut();
+        state.rebuilding.clear();
+        for child in state.running.values_mut() {
             // It may have ended already.
             let _ = child.kill();
             let _ = child.wait();
@@ -142,7 +168,26 @@ impl Actions for Processes {
     fn shutdown(&self, node: &str) {
         self.kill(node);
     }
-    // The plan above has kills alone; the end checks and the heal ask for these of nodes and links without faults.
+    #[expect(clippy::disallowed_methods, reason = "the data directory of a real process that is not running")]
+    fn lose_disk(&self, node: &str) {
+        let mut state = self.state.borrow_mut();
+        let what = match std::fs::remove_dir_all(self.dir.join(node).join(init::DATA_DIR)) {
+            Ok(()) => What::DiskLost { node: node.to_owned() },
+            Err(error) => {
+                What::Exited { node: node.to_owned(), why: format!("its data directory stays: {error}") }
+            }
+        };
+        self.record(&mut state, what);
+    }
+    fn rebuild(&self, node: &str, _: bool, _: Option<Micros>) {
+        let store = self.stores.get(node).cloned().unwrap_or_default();
+        let operator =
+            Rebuilding::new(self.kms.clone(), &self.dir.join(OPERATOR_DIR), node, store, self.now());
+        let mut state = self.state.borrow_mut();
+        state.rebuilding.push(operator);
+        self.record(&mut state, What::Rebuild { node: node.to_owned(), step: Rebuild::Begun });
+    }
+    // The plans have kills and one lost disk; the end checks and the heal ask for these of nodes and links without faults.
     fn power_cut_after(&self, _: &str, _: u64) {}
     fn cancel_power_cut(&self, _: &str) {}
     fn pause(&self, _: &str) {}
@@ -154,11 +199,9 @@ impl Actions for Processes {
     fn slow_disk(&self, _: &str, _: Micros) {}
     fn fail_syncs(&self, _: &str, _: bool) {}
     fn set_wall_offset(&self, _: &str, _: i64) {}
-    fn lose_disk(&self, _: &str) {}
     fn return_disk(&self, _: &str) {}
     fn remember_disk(&self, _: &str) {}
     fn roll_back_disk(&self, _: &str) {}
-    fn rebuild(&self, _: &str, _: bool, _: Option<Micros>) {}
     fn swap_records(&self, _: &str, _: u64) -> Vec<String> {
         Vec::new()
     }
