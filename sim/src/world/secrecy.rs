@@ -4,14 +4,15 @@
 //! [`VARIANT_MAX_BYTES`] of each encoding are searched.
 //!
 //! Four 8-byte windows of each encoding, at offsets 0 to 3, go into a table behind a bitmap (two bits of one
-//! word each); text is probed at every fourth byte, so each occurrence meets exactly one of its windows.
+//! word each); text is probed at every fourth byte, so each occurrence meets exactly one of its windows. Of a
+//! stream every window is probed once, and one that a needle beyond the end may have is kept for later.
 
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     hash::{BuildHasherDefault, Hasher},
 };
 
@@ -21,10 +22,15 @@ pub const NEEDLE_MIN_BYTES: usize = 12;
 pub const VARIANT_MAX_BYTES: usize = 64;
 const WINDOW: usize = 8;
 const STRIDE: usize = 4;
+/// Windows that are looked at together, and the bytes they cover.
+const BATCH: usize = 4;
+const BATCH_BYTES: usize = (BATCH - 1) * STRIDE + WINDOW;
 /// A stretch of zeros that is looked at as one, bytes.
 const ZEROS: usize = 64;
-/// Words of the bitmap, as a power of two: 512 KiB.
-const BITMAP_WORDS: u32 = 16;
+/// Words of the bitmap: 512 KiB. A place in it is the top 16 bits of a product.
+const BITMAP_WORDS: usize = 1 << 16;
+/// Bytes of a stream that are looked at in one go: they stay in the processor's nearest cache.
+const PIECE_BYTES: usize = 8 << 10;
 
 /// A secret found where it must not be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -48,23 +54,51 @@ struct Entry {
 }
 
 const NONE: u32 = u32::MAX;
+/// Number of the encoding that is none.
+const RAW: u8 = 0;
 
 /// A search: needles, and what was found of them. See the head of this file.
 pub struct Secrecy {
     needles: Vec<(u32, Box<[u8]>)>,
     labels: Vec<String>,
-    known: BTreeMap<Box<[u8]>, u32>,
-    bitmap: Vec<u64>,
+    bitmap: Box<[u64; BITMAP_WORDS]>,
     windows: HashMap<u64, u32, BuildHasherDefault<WindowHasher>>,
     entries: Vec<Entry>,
     leaks: Vec<Leak>,
     reported: BTreeSet<(u32, String)>,
     scanned: u64,
+    /// Room for [`Secrecy::suspects`] and for encodings, kept from call to call.
+    suspects: Vec<usize>,
+    encoded: Vec<u8>,
 }
 
-/// The end of a stream's bytes so far, for needles that span chunks.
+/// The end of a stream's bytes so far, for needles that span chunks. Each window of a stream is looked at once,
+/// as soon as it is whole.
 #[derive(Default, Debug)]
-pub(super) struct Carry(Vec<u8>);
+pub(super) struct Carry {
+    bytes: Vec<u8>,
+    /// The first window in `bytes` that is not whole yet.
+    next: usize,
+    /// Windows of needles that go on beyond `bytes`.
+    open: Vec<usize>,
+}
+
+fn zeroed_bitmap() -> Box<[u64; BITMAP_WORDS]> {
+    match vec![0; BITMAP_WORDS].into_boxed_slice().try_into() {
+        Ok(bitmap) => bitmap,
+        Err(_) => unreachable!("a slice of that very length"),
+    }
+}
+
+fn window_at(bytes: &[u8; BATCH_BYTES], at: usize) -> u64 {
+    let mut window = [0; WINDOW];
+    window.copy_from_slice(&bytes[at..at + WINDOW]);
+    u64::from_le_bytes(window)
+}
+
+fn is_zero(bytes: &[u8; ZEROS]) -> bool {
+    bytes.iter().fold(0, |all, byte| all | byte) == 0
+}
 
 fn mixed(window: u64) -> u64 {
     let mixed = window.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -72,12 +106,22 @@ fn mixed(window: u64) -> u64 {
 }
 
 /// The word of the bitmap and the bits in it that stand for a window.
-fn place_of(window: u64) -> (usize, u64) {
-    // Eight zeros, which disks are full of, get a place like any other's.
-    let mixed = (window ^ 0x5851_f42d_4c95_7f2d).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let bits = 1 << (mixed >> 32 & 63) | 1 << (mixed >> 40 & 63);
-    ((mixed >> (64 - BITMAP_WORDS)) as usize, bits)
+fn place_of(window: u64) -> (u16, u64) {
+    let mixed = window.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((mixed >> 48) as u16, BITS[(mixed >> 32) as usize % BITS.len()])
 }
+
+/// Two different bits of a word each: looked up, which is cheaper than made.
+const BITS: [u64; 1 << 9] = {
+    let mut all = [0; 1 << 9];
+    let mut at = 0;
+    while at < all.len() {
+        let (one, apart) = (at % 64, 1 + at / 64 * 7);
+        all[at] = 1 << one | 1 << ((one + apart) % 64);
+        at += 1;
+    }
+    all
+};
 
 /// Windows are found by themselves: nobody chooses them to collide.
 #[derive(Default)]
@@ -97,23 +141,53 @@ impl Hasher for WindowHasher {
     }
 }
 
-/// Encodings in the order of their numbers; `None` past the last.
-fn variant(bytes: &[u8], number: u8) -> Option<(&'static str, Vec<u8>)> {
-    let base64 = |engine: &base64::engine::GeneralPurpose, skip: usize| {
-        let mut padded = vec![0; skip];
-        padded.extend_from_slice(bytes);
-        let text = engine.encode(&padded);
+/// Puts one of the encodings, in the order of their numbers, into `out`, and names it; `None` past the last. What
+/// repeats another encoding of the same bytes is empty.
+fn encode(bytes: &[u8], number: u8, out: &mut Vec<u8>) -> Option<&'static str> {
+    out.clear();
+    let base64 = |engine: &base64::engine::GeneralPurpose, skip: usize, out: &mut Vec<u8>| {
+        let mut padded = [0; VARIANT_MAX_BYTES + 2];
+        let padded = &mut padded[..skip + bytes.len()];
+        padded[skip..].copy_from_slice(bytes);
+        let mut text = [0; VARIANT_MAX_BYTES * 2];
+        // It has room for a third more than the longest needle, so this cannot fail.
+        let Ok(_) = engine.encode_slice(&*padded, &mut text) else { return };
         // Characters that also depend on what stands before or after the needle are dropped.
         let first = (skip * 8).div_ceil(6);
         let last = padded.len() * 8 / 6;
-        text.as_bytes()[first..last].to_vec()
+        out.extend_from_slice(&text[first..last]);
+    };
+    let hex = |digits: &[u8; 16], out: &mut Vec<u8>| {
+        let pairs = bytes.iter().map(|byte| [byte >> 4, byte & 15]);
+        out.extend(pairs.flatten().map(|digit| digits[usize::from(digit)]));
     };
     Some(match number {
-        0 => ("raw", bytes.to_vec()),
-        1 => ("hex", hex::encode(bytes).into_bytes()),
-        2 => ("HEX", hex::encode_upper(bytes).into_bytes()),
-        3..=5 => ("base64", base64(&STANDARD_NO_PAD, usize::from(number) - 3)),
-        6..=8 => ("base64url", base64(&URL_SAFE_NO_PAD, usize::from(number) - 6)),
+        RAW => {
+            out.extend_from_slice(bytes);
+            "raw"
+        }
+        1 => {
+            hex(b"0123456789abcdef", out);
+            "hex"
+        }
+        2 => {
+            hex(b"0123456789ABCDEF", out);
+            if !out.iter().any(u8::is_ascii_uppercase) {
+                out.clear();
+            }
+            "HEX"
+        }
+        3..=5 => {
+            base64(&STANDARD_NO_PAD, usize::from(number) - 3, out);
+            "base64"
+        }
+        6..=8 => {
+            base64(&URL_SAFE_NO_PAD, usize::from(number) - 6, out);
+            if !out.iter().any(|character| b"-_".contains(character)) {
+                out.clear();
+            }
+            "base64url"
+        }
         _ => return None,
     })
 }
@@ -130,20 +204,21 @@ impl Secrecy {
         Secrecy {
             needles: Vec::new(),
             labels: Vec::new(),
-            known: BTreeMap::new(),
-            bitmap: vec![0; 1 << BITMAP_WORDS],
+            bitmap: zeroed_bitmap(),
             windows: HashMap::default(),
             entries: Vec::new(),
             leaks: Vec::new(),
             reported: BTreeSet::new(),
             scanned: 0,
+            suspects: Vec::new(),
+            encoded: Vec::new(),
         }
     }
 
     /// Registers a needle; false if it is too short or known.
     pub fn add(&mut self, label: &str, bytes: &[u8]) -> bool {
         let bytes = &bytes[..bytes.len().min(VARIANT_MAX_BYTES)];
-        if bytes.len() < NEEDLE_MIN_BYTES || self.known.contains_key(bytes) {
+        if bytes.len() < NEEDLE_MIN_BYTES || self.is_known(bytes) {
             return false;
         }
         let id = self.needles.len() as u32;
@@ -154,17 +229,26 @@ impl Secrecy {
                 self.labels.len() as u32 - 1
             }
         };
-        self.known.insert(bytes.into(), id);
         self.needles.push((label_id, bytes.into()));
-        let mut seen: Vec<Vec<u8>> = Vec::with_capacity(9);
+        let mut text = std::mem::take(&mut self.encoded);
         for number in 0..=u8::MAX {
-            let Some((_, text)) = variant(bytes, number) else { break };
-            if !seen.contains(&text) {
-                self.index(id, number, &text);
-                seen.push(text);
+            let Some(_) = encode(bytes, number, &mut text) else { break };
+            self.index(id, number, &text);
+        }
+        self.encoded = text;
+        true
+    }
+
+    fn is_known(&self, bytes: &[u8]) -> bool {
+        let Some(window) = bytes.first_chunk() else { return false };
+        let mut next = self.windows.get(&u64::from_le_bytes(*window)).copied().unwrap_or(NONE);
+        while let Some(entry) = self.entries.get(next as usize) {
+            next = entry.next;
+            if entry.variant == RAW && entry.offset == 0 && *self.needles[entry.needle as usize].1 == *bytes {
+                return true;
             }
         }
-        true
+        false
     }
 
     fn index(&mut self, needle: u32, variant: u8, text: &[u8]) {
@@ -172,7 +256,7 @@ impl Secrecy {
             let Some(window) = text.get(offset..).and_then(<[u8]>::first_chunk) else { return };
             let window = u64::from_le_bytes(*window);
             let (word, bits) = place_of(window);
-            self.bitmap[word] |= bits;
+            self.bitmap[usize::from(word)] |= bits;
             let head = self.windows.entry(window).or_insert(NONE);
             self.entries.push(Entry { needle, variant, offset: offset as u8, next: *head });
             *head = self.entries.len() as u32 - 1;
@@ -182,49 +266,16 @@ impl Secrecy {
     /// Searches `text`; `place` is asked for only when something is found.
     pub fn scan(&mut self, at_us: u64, text: &[u8], place: impl Fn() -> String) {
         self.scanned += text.len() as u64;
-        if self.needles.is_empty() || text.len() < WINDOW {
-            return;
-        }
-        let mut found = Vec::new();
-        // In a stretch of zeros every window is zero, and most often no needle has that one.
-        let zeros_are_dull = !self.windows.contains_key(&0);
-        let mut rest = text;
-        while let Some(window) = rest.first_chunk::<WINDOW>() {
-            let window = u64::from_le_bytes(*window);
-            if window == 0 && zeros_are_dull && rest.first_chunk() == Some(&[0; ZEROS]) {
-                rest = &rest[ZEROS - WINDOW + STRIDE..];
-                continue;
+        let mut suspects = std::mem::take(&mut self.suspects);
+        self.suspects(text, 0, &mut suspects);
+        if !suspects.is_empty() {
+            let mut found = Vec::new();
+            for position in suspects.drain(..) {
+                self.candidates(text, position, &mut found);
             }
-            let (word, bits) = place_of(window);
-            if self.bitmap[word] & bits == bits {
-                self.candidates(window, text.len() - rest.len(), text, &mut found);
-            }
-            rest = &rest[STRIDE..];
+            self.report(at_us, &found, place);
         }
-        for (needle, encoding) in found {
-            let place = place();
-            if self.reported.insert((needle, place.clone())) {
-                let label = self.needles[needle as usize].0 as usize;
-                let needle = self.labels[label].clone();
-                self.leaks.push(Leak { needle, encoding: encoding.to_owned(), place, at_us });
-            }
-        }
-    }
-
-    fn candidates(&self, window: u64, position: usize, text: &[u8], found: &mut Vec<(u32, &'static str)>) {
-        let mut next = self.windows.get(&window).copied().unwrap_or(NONE);
-        while let Some(entry) = self.entries.get(next as usize) {
-            next = entry.next;
-            let Some((_, bytes)) = self.needles.get(entry.needle as usize) else { continue };
-            let Some((name, mut encoded)) = variant(bytes, entry.variant) else { continue };
-            encoded.truncate(VARIANT_MAX_BYTES);
-            let Some(start) = position.checked_sub(usize::from(entry.offset)) else { continue };
-            if text.get(start..start + encoded.len()) == Some(&encoded[..])
-                && !found.iter().any(|(needle, _)| *needle == entry.needle)
-            {
-                found.push((entry.needle, name));
-            }
-        }
+        self.suspects = suspects;
     }
 
     /// As [`Secrecy::scan`] for the next chunk of a stream.
@@ -235,28 +286,103 @@ impl Secrecy {
         chunk: &[u8],
         place: impl Fn() -> String,
     ) {
-        const KEEP: usize = VARIANT_MAX_BYTES - 1;
-        if !carry.0.is_empty() {
-            // Only needles that span the border: the end of what was, and the start of what comes.
-            let mut border = std::mem::take(&mut carry.0);
-            let kept = border.len();
-            border.extend_from_slice(&chunk[..chunk.len().min(KEEP)]);
-            self.scan(at_us, &border, &place);
-            self.scanned -= border.len() as u64;
-            if chunk.len() < KEEP {
-                border.drain(..border.len().saturating_sub(KEEP).min(kept));
-                carry.0 = border;
-            } else {
-                border.clear();
-                carry.0 = border;
+        self.scanned += chunk.len() as u64;
+        for piece in chunk.chunks(PIECE_BYTES) {
+            self.scan_piece(at_us, carry, piece, &place);
+        }
+    }
+
+    fn scan_piece(&mut self, at_us: u64, carry: &mut Carry, piece: &[u8], place: impl Fn() -> String) {
+        carry.bytes.extend_from_slice(piece);
+        let mut suspects = std::mem::take(&mut self.suspects);
+        suspects.append(&mut carry.open);
+        carry.next = self.suspects(&carry.bytes, carry.next, &mut suspects);
+        if !suspects.is_empty() {
+            let mut found = Vec::new();
+            for position in suspects.drain(..) {
+                if self.candidates(&carry.bytes, position, &mut found) {
+                    carry.open.push(position);
+                }
+            }
+            self.report(at_us, &found, place);
+        }
+        self.suspects = suspects;
+        // What may still belong to a needle: the longest offset of a window before the first that counts.
+        let first = carry.open.iter().copied().min().unwrap_or(carry.next).min(carry.next);
+        let gone = first.saturating_sub(STRIDE - 1).min(carry.bytes.len());
+        carry.bytes.drain(..gone);
+        carry.next -= gone;
+        carry.open.iter_mut().for_each(|position| *position -= gone);
+    }
+
+    /// Collects the positions of windows that may be those of a needle, of every fourth from `at` on; gives the
+    /// position of the first window that does not fit any more.
+    fn suspects(&self, text: &[u8], at: usize, out: &mut Vec<usize>) -> usize {
+        let mut rest = text.get(at..).unwrap_or_default();
+        let position = |rest: &[u8]| text.len() - rest.len();
+        if !self.needles.is_empty() {
+            // In a stretch of zeros every window is zero, and most often no needle has that one.
+            let zeros_are_dull = !self.windows.contains_key(&0);
+            while let Some(batch) = rest.first_chunk::<BATCH_BYTES>() {
+                let windows: [u64; BATCH] = std::array::from_fn(|number| window_at(batch, number * STRIDE));
+                if zeros_are_dull && windows.iter().fold(0, |all, window| all | window) == 0 {
+                    let wide = rest.first_chunk::<ZEROS>().is_some_and(is_zero);
+                    rest = &rest[if wide { ZEROS - WINDOW + STRIDE } else { BATCH * STRIDE }..];
+                    continue;
+                }
+                // All of them first: one branch that is hardly ever taken.
+                if windows.iter().fold(false, |any, window| any | self.may_know(*window)) {
+                    let known = (0..BATCH).filter(|number| self.may_know(windows[*number]));
+                    out.extend(known.map(|number| position(rest) + number * STRIDE));
+                }
+                rest = &rest[BATCH * STRIDE..];
             }
         }
-        self.scan(at_us, chunk, &place);
-        if chunk.len() >= KEEP {
-            carry.0.clear();
-            carry.0.extend_from_slice(&chunk[chunk.len() - KEEP..]);
-        } else if carry.0.is_empty() {
-            carry.0.extend_from_slice(chunk);
+        while let Some(window) = rest.first_chunk::<WINDOW>() {
+            if self.may_know(u64::from_le_bytes(*window)) {
+                out.push(position(rest));
+            }
+            rest = &rest[STRIDE..];
+        }
+        at.max(position(rest))
+    }
+
+    fn may_know(&self, window: u64) -> bool {
+        let (word, bits) = place_of(window);
+        self.bitmap[usize::from(word)] & bits == bits
+    }
+
+    /// The needles that have the window at `position` and stand in `text`; true if one may go on beyond it.
+    fn candidates(&self, text: &[u8], position: usize, found: &mut Vec<(u32, &'static str)>) -> bool {
+        let Some(window) = text.get(position..).and_then(<[u8]>::first_chunk) else { return false };
+        let mut next = self.windows.get(&u64::from_le_bytes(*window)).copied().unwrap_or(NONE);
+        let (mut encoded, mut goes_on) = (Vec::new(), false);
+        while let Some(entry) = self.entries.get(next as usize) {
+            next = entry.next;
+            let Some((_, bytes)) = self.needles.get(entry.needle as usize) else { continue };
+            let Some(name) = encode(bytes, entry.variant, &mut encoded) else { continue };
+            encoded.truncate(VARIANT_MAX_BYTES);
+            let Some(start) = position.checked_sub(usize::from(entry.offset)) else { continue };
+            let there = &text[start..text.len().min(start + encoded.len())];
+            if there == encoded {
+                if !found.iter().any(|(needle, _)| *needle == entry.needle) {
+                    found.push((entry.needle, name));
+                }
+            } else {
+                goes_on |= encoded.starts_with(there);
+            }
+        }
+        goes_on
+    }
+
+    fn report(&mut self, at_us: u64, found: &[(u32, &'static str)], place: impl Fn() -> String) {
+        for (needle, encoding) in found {
+            let place = place();
+            if self.reported.insert((*needle, place.clone())) {
+                let label = self.needles[*needle as usize].0 as usize;
+                let needle = self.labels[label].clone();
+                self.leaks.push(Leak { needle, encoding: (*encoding).to_owned(), place, at_us });
+            }
         }
     }
 
@@ -342,5 +468,33 @@ mod tests {
             }
             assert_eq!(secrecy.leaks().len(), 1, "chunks of {size}");
         }
+    }
+
+    #[test]
+    fn a_needle_is_found_wherever_a_stream_is_cut() {
+        let text = [&[b'.'; 70][..], hex::encode(secret()).as_bytes(), &[b'.'; 70]].concat();
+        for cut in 0..text.len() {
+            let mut secrecy = Secrecy::new();
+            secrecy.add("key", &secret());
+            let mut carry = Carry::default();
+            for chunk in [&text[..cut], &text[cut..]] {
+                secrecy.scan_stream(0, &mut carry, chunk, || "wire".to_owned());
+            }
+            assert_eq!(secrecy.leaks().len(), 1, "cut at {cut}");
+            assert_eq!(secrecy.counts(), (1, text.len() as u64));
+        }
+    }
+
+    #[test]
+    fn what_only_begins_like_a_needle_is_none() {
+        let mut secrecy = Secrecy::new();
+        secrecy.add("key", &secret());
+        assert!(!secrecy.add("again", &secret()));
+        let mut carry = Carry::default();
+        for chunk in [&secret()[..20], b"something else", &secret()[20..]] {
+            secrecy.scan_stream(0, &mut carry, chunk, || "wire".to_owned());
+        }
+        assert_eq!(secrecy.leaks(), []);
+        assert!(carry.open.is_empty() && carry.bytes.len() < WINDOW + STRIDE);
     }
 }
