@@ -7,10 +7,9 @@
 //! word each); text is probed at every fourth byte, so each occurrence meets exactly one of its windows. Of a
 //! stream every window is probed once, and one that a needle beyond the end may have is kept for later.
 
-use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
-};
+mod encoding;
+
+use encoding::{RAW, encode};
 use std::{
     collections::{BTreeSet, HashMap},
     hash::{BuildHasherDefault, Hasher},
@@ -54,8 +53,6 @@ struct Entry {
 }
 
 const NONE: u32 = u32::MAX;
-/// Number of the encoding that is none.
-const RAW: u8 = 0;
 
 /// A search: needles, and what was found of them. See the head of this file.
 pub struct Secrecy {
@@ -139,57 +136,6 @@ impl Hasher for WindowHasher {
     fn write_u64(&mut self, window: u64) {
         self.0 = mixed(self.0 ^ window);
     }
-}
-
-/// Puts one of the encodings, in the order of their numbers, into `out`, and names it; `None` past the last. What
-/// repeats another encoding of the same bytes is empty.
-fn encode(bytes: &[u8], number: u8, out: &mut Vec<u8>) -> Option<&'static str> {
-    out.clear();
-    let base64 = |engine: &base64::engine::GeneralPurpose, skip: usize, out: &mut Vec<u8>| {
-        let mut padded = [0; VARIANT_MAX_BYTES + 2];
-        let padded = &mut padded[..skip + bytes.len()];
-        padded[skip..].copy_from_slice(bytes);
-        let mut text = [0; VARIANT_MAX_BYTES * 2];
-        // It has room for a third more than the longest needle, so this cannot fail.
-        let Ok(_) = engine.encode_slice(&*padded, &mut text) else { return };
-        // Characters that also depend on what stands before or after the needle are dropped.
-        let first = (skip * 8).div_ceil(6);
-        let last = padded.len() * 8 / 6;
-        out.extend_from_slice(&text[first..last]);
-    };
-    let hex = |digits: &[u8; 16], out: &mut Vec<u8>| {
-        let pairs = bytes.iter().map(|byte| [byte >> 4, byte & 15]);
-        out.extend(pairs.flatten().map(|digit| digits[usize::from(digit)]));
-    };
-    Some(match number {
-        RAW => {
-            out.extend_from_slice(bytes);
-            "raw"
-        }
-        1 => {
-            hex(b"0123456789abcdef", out);
-            "hex"
-        }
-        2 => {
-            hex(b"0123456789ABCDEF", out);
-            if !out.iter().any(u8::is_ascii_uppercase) {
-                out.clear();
-            }
-            "HEX"
-        }
-        3..=5 => {
-            base64(&STANDARD_NO_PAD, usize::from(number) - 3, out);
-            "base64"
-        }
-        6..=8 => {
-            base64(&URL_SAFE_NO_PAD, usize::from(number) - 6, out);
-            if !out.iter().any(|character| b"-_".contains(character)) {
-                out.clear();
-            }
-            "base64url"
-        }
-        _ => return None,
-    })
 }
 
 impl Default for Secrecy {
@@ -398,103 +344,4 @@ impl Secrecy {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn secret() -> Vec<u8> {
-        (0..32u8).map(|index| index.wrapping_mul(57) ^ 0xa5).collect()
-    }
-
-    fn found(text: &[u8]) -> Option<String> {
-        let mut secrecy = Secrecy::new();
-        assert!(secrecy.add("key", &secret()));
-        secrecy.scan(0, text, || "here".to_owned());
-        secrecy.leaks().first().map(|leak| leak.encoding.clone())
-    }
-
-    #[test]
-    fn finds_every_encoding_at_every_offset() {
-        for lead in 0..9usize {
-            let mut plain = vec![b'~'; lead];
-            plain.extend_from_slice(&secret());
-            plain.extend_from_slice(b"tail");
-            assert_eq!(found(&plain).as_deref(), Some("raw"), "{lead}");
-            assert_eq!(found(STANDARD_NO_PAD.encode(&plain).as_bytes()).as_deref(), Some("base64"));
-            assert_eq!(found(URL_SAFE_NO_PAD.encode(&plain).as_bytes()).as_deref().map(|_| ()), Some(()));
-            assert_eq!(found(hex::encode(&plain).as_bytes()).as_deref(), Some("hex"));
-            assert_eq!(found(hex::encode_upper(&plain).as_bytes()).as_deref(), Some("HEX"));
-        }
-        assert_eq!(found(&[7; 4096]), None);
-    }
-
-    #[test]
-    fn zeros_hide_nothing() {
-        for needle in [secret(), [&[0; 11][..], b"!"].concat(), vec![0; 12]] {
-            for (before, after) in (0..140).map(|lead| (lead, 140 - lead)) {
-                let mut secrecy = Secrecy::new();
-                secrecy.add("key", &needle);
-                let text = [&vec![0; before][..], &needle, &vec![0; after]].concat();
-                secrecy.scan(0, &text, || "here".to_owned());
-                assert_eq!(secrecy.leaks().len(), 1, "{before} zeros before");
-            }
-        }
-    }
-
-    #[test]
-    fn shortest_needles_are_found_and_shorter_refused() {
-        let mut secrecy = Secrecy::new();
-        assert!(!secrecy.add("short", b"elevenbytes"));
-        assert!(secrecy.add("name", b"twelve bytes"));
-        for lead in 0..4usize {
-            let mut text = vec![b'.'; lead];
-            text.extend_from_slice(b"twelve bytes..");
-            secrecy.scan(0, &text, || format!("raw{lead}"));
-            secrecy.scan(0, STANDARD_NO_PAD.encode(&text).as_bytes(), || format!("b64{lead}"));
-        }
-        assert_eq!(secrecy.leaks().len(), 8);
-    }
-
-    #[test]
-    fn spans_chunks_however_small() {
-        for size in 1..80 {
-            let mut secrecy = Secrecy::new();
-            secrecy.add("key", &secret());
-            let mut carry = Carry::default();
-            let mut text = vec![0; 100];
-            text.extend_from_slice(hex::encode(secret()).as_bytes());
-            text.extend_from_slice(&[0; 100]);
-            for chunk in text.chunks(size) {
-                secrecy.scan_stream(0, &mut carry, chunk, || "wire".to_owned());
-            }
-            assert_eq!(secrecy.leaks().len(), 1, "chunks of {size}");
-        }
-    }
-
-    #[test]
-    fn a_needle_is_found_wherever_a_stream_is_cut() {
-        let text = [&[b'.'; 70][..], hex::encode(secret()).as_bytes(), &[b'.'; 70]].concat();
-        for cut in 0..text.len() {
-            let mut secrecy = Secrecy::new();
-            secrecy.add("key", &secret());
-            let mut carry = Carry::default();
-            for chunk in [&text[..cut], &text[cut..]] {
-                secrecy.scan_stream(0, &mut carry, chunk, || "wire".to_owned());
-            }
-            assert_eq!(secrecy.leaks().len(), 1, "cut at {cut}");
-            assert_eq!(secrecy.counts(), (1, text.len() as u64));
-        }
-    }
-
-    #[test]
-    fn what_only_begins_like_a_needle_is_none() {
-        let mut secrecy = Secrecy::new();
-        secrecy.add("key", &secret());
-        assert!(!secrecy.add("again", &secret()));
-        let mut carry = Carry::default();
-        for chunk in [&secret()[..20], b"something else", &secret()[20..]] {
-            secrecy.scan_stream(0, &mut carry, chunk, || "wire".to_owned());
-        }
-        assert_eq!(secrecy.leaks(), []);
-        assert!(carry.open.is_empty() && carry.bytes.len() < WINDOW + STRIDE);
-    }
-}
+mod tests;
