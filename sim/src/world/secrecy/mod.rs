@@ -3,7 +3,7 @@
 //! [`NEEDLE_MIN_BYTES`] are refused (they would be found by chance); of long ones the first
 //! [`VARIANT_MAX_BYTES`] of each encoding are searched.
 //!
-//! Four 8-byte windows of each encoding, at offsets 0 to 3, go into a table behind a bitmap (two bits of one
+//! Four 8-byte windows of each encoding, at offsets 0 to 3, go into a table behind two bitmaps (two bits of one
 //! word each); text is probed at every fourth byte, so each occurrence meets exactly one of its windows. Of a
 //! stream every window is probed once, and one that a needle beyond the end may have is kept for later.
 
@@ -26,8 +26,11 @@ const BATCH: usize = 4;
 const BATCH_BYTES: usize = (BATCH - 1) * STRIDE + WINDOW;
 /// A stretch of zeros that is looked at as one, bytes.
 const ZEROS: usize = 64;
-/// Words of the bitmap: 512 KiB. A place in it is the top 16 bits of a product.
-const BITMAP_WORDS: usize = 1 << 16;
+/// Words of the two bitmaps as powers of two. Every window is looked for in the small one, of 128 KiB: more would
+/// not stay in the nearer caches, and waiting for memory is what a search costs. The other one, of 512 KiB, sorts
+/// out most of what the first lets pass.
+const NEAR_BITS: u32 = 14;
+const FAR_BITS: u32 = 16;
 /// Bytes of a stream that are looked at in one go: they stay in the processor's nearest cache.
 const PIECE_BYTES: usize = 8 << 10;
 
@@ -58,7 +61,8 @@ const NONE: u32 = u32::MAX;
 pub struct Secrecy {
     needles: Vec<(u32, Box<[u8]>)>,
     labels: Vec<String>,
-    bitmap: Box<[u64; BITMAP_WORDS]>,
+    near: Box<[u64; 1 << NEAR_BITS]>,
+    far: Box<[u64; 1 << FAR_BITS]>,
     windows: HashMap<u64, u32, BuildHasherDefault<WindowHasher>>,
     entries: Vec<Entry>,
     leaks: Vec<Leak>,
@@ -80,8 +84,8 @@ pub(super) struct Carry {
     open: Vec<usize>,
 }
 
-fn zeroed_bitmap() -> Box<[u64; BITMAP_WORDS]> {
-    match vec![0; BITMAP_WORDS].into_boxed_slice().try_into() {
+fn bitmap<const WORDS: usize>() -> Box<[u64; WORDS]> {
+    match vec![0; WORDS].into_boxed_slice().try_into() {
         Ok(bitmap) => bitmap,
         Err(_) => unreachable!("a slice of that very length"),
     }
@@ -98,15 +102,24 @@ fn is_zero(bytes: &[u8; ZEROS]) -> bool {
 }
 
 fn mixed(window: u64) -> u64 {
-    let mixed = window.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = window.wrapping_mul(FACTOR);
     mixed ^ (mixed >> 29)
 }
 
-/// The word of the bitmap and the bits in it that stand for a window.
-fn place_of(window: u64) -> (u16, u64) {
-    let mixed = window.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    ((mixed >> 48) as u16, BITS[(mixed >> 32) as usize % BITS.len()])
+/// The word of a bitmap and the bits in it that stand for a window.
+type Place = (usize, u64);
+
+fn place_near(window: u64) -> Place {
+    let mixed = window.wrapping_mul(FACTOR);
+    ((mixed >> (64 - NEAR_BITS)) as usize, BITS[(mixed >> 41) as usize % BITS.len()])
 }
+
+fn place_far(window: u64) -> Place {
+    let mixed = window.wrapping_mul(FACTOR);
+    ((mixed >> (64 - FAR_BITS)) as usize, BITS[(mixed >> 32) as usize % BITS.len()])
+}
+
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Two different bits of a word each: looked up, which is cheaper than made.
 const BITS: [u64; 1 << 9] = {
@@ -150,7 +163,8 @@ impl Secrecy {
         Secrecy {
             needles: Vec::new(),
             labels: Vec::new(),
-            bitmap: zeroed_bitmap(),
+            near: bitmap(),
+            far: bitmap(),
             windows: HashMap::default(),
             entries: Vec::new(),
             leaks: Vec::new(),
@@ -201,8 +215,9 @@ impl Secrecy {
         for offset in 0..STRIDE {
             let Some(window) = text.get(offset..).and_then(<[u8]>::first_chunk) else { return };
             let window = u64::from_le_bytes(*window);
-            let (word, bits) = place_of(window);
-            self.bitmap[usize::from(word)] |= bits;
+            let (near, far) = (place_near(window), place_far(window));
+            self.near[near.0] |= near.1;
+            self.far[far.0] |= far.1;
             let head = self.windows.entry(window).or_insert(NONE);
             self.entries.push(Entry { needle, variant, offset: offset as u8, next: *head });
             *head = self.entries.len() as u32 - 1;
@@ -278,14 +293,14 @@ impl Secrecy {
                 }
                 // All of them first: one branch that is hardly ever taken.
                 if windows.iter().fold(false, |any, window| any | self.may_know(*window)) {
-                    let known = (0..BATCH).filter(|number| self.may_know(windows[*number]));
+                    let known = (0..BATCH).filter(|number| self.likely_knows(windows[*number]));
                     out.extend(known.map(|number| position(rest) + number * STRIDE));
                 }
                 rest = &rest[BATCH * STRIDE..];
             }
         }
         while let Some(window) = rest.first_chunk::<WINDOW>() {
-            if self.may_know(u64::from_le_bytes(*window)) {
+            if self.likely_knows(u64::from_le_bytes(*window)) {
                 out.push(position(rest));
             }
             rest = &rest[STRIDE..];
@@ -294,8 +309,13 @@ impl Secrecy {
     }
 
     fn may_know(&self, window: u64) -> bool {
-        let (word, bits) = place_of(window);
-        self.bitmap[usize::from(word)] & bits == bits
+        let (word, bits) = place_near(window);
+        self.near[word] & bits == bits
+    }
+
+    fn likely_knows(&self, window: u64) -> bool {
+        let (word, bits) = place_far(window);
+        self.may_know(window) && self.far[word] & bits == bits
     }
 
     /// The needles that have the window at `position` and stand in `text`; true if one may go on beyond it.
