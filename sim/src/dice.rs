@@ -80,7 +80,9 @@ impl Dice {
     /// `length` characters of `a-z0-9`.
     pub fn word(&mut self, length: usize) -> String {
         const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
-        (0..length).map(|_| char::from(LETTERS[(self.below(36)) as usize])).collect()
+        let mut word = String::with_capacity(length);
+        word.extend((0..length).map(|_| char::from(LETTERS[(self.below(36)) as usize])));
+        word
     }
 
     /// A version 4 UUID.

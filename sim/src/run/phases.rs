@@ -21,6 +21,8 @@ const REPAIR_LIMIT: Duration = Duration::from_secs(30);
 const ALONE_PAUSE: Duration = Duration::from_secs(2);
 /// Between attempts at a key write while recovery is measured.
 const PROBE_PAUSE: Duration = Duration::from_millis(100);
+/// How often a host is asked whether it can write before another is.
+const PROBES_PER_HOST: u32 = 5;
 
 /// Who is on it.
 pub struct Cast<'a> {
@@ -129,12 +131,19 @@ fn start_load(plan: &Plan, clients: Vec<Client>, stop: &Stop) -> Vec<Task<Client
 /// Waits until the service says that it can serve and write.
 async fn writable(prober: &mut Client, limit: Duration) -> bool {
     let end = prober.env.now() + limit;
+    let mut asked = 0;
     while prober.env.now() < end {
-        if prober.health().await == Some((true, true)) {
+        let health = prober.health().await;
+        if health == Some((true, true)) {
             return true;
         }
-        // Perhaps another host knows more: the entry chooses one per connection.
-        prober.disconnect();
+        // Perhaps another host knows more: the entry chooses one per connection. Not at once: a handshake costs as
+        // much as a second of everything else.
+        asked = if health.is_some() { asked + 1 } else { PROBES_PER_HOST };
+        if asked >= PROBES_PER_HOST {
+            prober.disconnect();
+            asked = 0;
+        }
         prober.env.sleep(PROBE_PAUSE).await;
     }
     false

@@ -7,6 +7,7 @@ use crate::{
     history::{History, Micros, Outcome},
     plan::{Act, Plan},
     report::Verdict,
+    world::TraceTail,
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, io, path::Path};
@@ -99,8 +100,8 @@ pub struct Left {
     pub trace_hash: u128,
     /// See [`RunReport::trace_checkpoints`].
     pub trace_checkpoints: Vec<u64>,
-    /// Last lines of the trace.
-    pub trace_tail: Vec<String>,
+    /// Last events of the trace.
+    pub trace_tail: TraceTail,
     /// See [`RunReport::profile`].
     pub profile: BTreeMap<String, f64>,
 }
@@ -235,6 +236,6 @@ pub fn leave(dir: &Path, plan: &Plan, history: &History, left: &Left, report: &R
     std::fs::create_dir_all(dir)?;
     std::fs::write(dir.join("plan.txt"), plan.to_string())?;
     std::fs::write(dir.join("history.json"), serde_json::to_vec(history)?)?;
-    std::fs::write(dir.join("trace-tail.txt"), left.trace_tail.join("\n"))?;
+    std::fs::write(dir.join("trace-tail.txt"), left.trace_tail.lines().join("\n"))?;
     std::fs::write(dir.join("verdicts.json"), serde_json::to_vec_pretty(report)?)
 }

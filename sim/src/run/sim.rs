@@ -272,7 +272,7 @@ fn left(world: &World, recorder: &Recorder) -> Left {
         probes,
         trace_hash: world.trace_hash(),
         trace_checkpoints: world.trace_checkpoints(),
-        trace_tail: world.trace_tail(),
+        trace_tail: world.take_trace_tail(),
         profile: world.profile(),
     }
 }

@@ -159,7 +159,8 @@ impl Http {
             .map_err(|error| lost("request")(&error))?;
         let mut open = match self.open.take() {
             Some(open) if open.requests.is_ready() => open,
-            _ => self.connect().await?,
+            // In a box of its own: it is large, and every request would be moved about with room for it.
+            _ => Box::pin(self.connect()).await?,
         };
         let answer = open.requests.send_request(request).await.map_err(|error| lost("send")(&error))?;
         let status = answer.status().as_u16();

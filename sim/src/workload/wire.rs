@@ -4,7 +4,7 @@
 use super::http::Reply;
 use crate::history::{Answer, Call, KeyView, Outcome};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// Error code of a refusal (503).
 pub const REFUSED: u32 = 50_425_858;
@@ -146,15 +146,19 @@ fn answer(call: &Call, reply: &Reply) -> Option<Answer> {
     if expected == 204 {
         return reply.body.is_empty().then_some(Answer::Done);
     }
-    let body: Value = serde_json::from_slice(&reply.body).ok()?;
+    let mut body: Value = serde_json::from_slice(&reply.body).ok()?;
+    let keys = body.get_mut("objects_list").map(Value::take);
     let text = |field: &str| Some(body.get(field)?.as_str()?.to_owned());
     let bytes = |field: &str| STANDARD.decode(body.get(field)?.as_str()?).ok();
     Some(match call {
         Call::Create { .. } | Call::CreateUnnamed { .. } | Call::Get { .. } | Call::Rename { .. } => {
-            Answer::Key(key_view(&body)?)
+            Answer::Key(key_view(body)?)
         }
         Call::List { .. } => Answer::Page {
-            keys: body.get("objects_list")?.as_array()?.iter().map(key_view).collect::<Option<_>>()?,
+            keys: match keys? {
+                Value::Array(keys) => keys.into_iter().map(key_view).collect::<Option<_>>()?,
+                _ => return None,
+            },
             token: text("continuation_token")?,
             truncated: body.get("is_truncated")?.as_bool()?,
         },
@@ -175,14 +179,20 @@ fn answer(call: &Call, reply: &Reply) -> Option<Answer> {
     })
 }
 
-fn key_view(body: &Value) -> Option<KeyView> {
-    let mut rest: Map<String, Value> = body.as_object()?.clone();
-    let id = rest.remove("id")?.as_str()?.to_owned();
-    let name = rest.remove("name")?.as_str()?.to_owned();
-    let attributes = rest.get_mut("attributes")?.as_object_mut()?;
-    let state = attributes.remove("state")?.as_str()?.to_owned();
+fn key_view(body: Value) -> Option<KeyView> {
+    let Value::Object(mut rest) = body else { return None };
+    let id = string(rest.remove("id")?)?;
+    let name = string(rest.remove("name")?)?;
+    let state = string(rest.get_mut("attributes")?.as_object_mut()?.remove("state")?)?;
     // serde_json's map is ordered by key: the text is canonical.
     Some(KeyView { id, name, state, rest: Value::Object(rest).to_string() })
+}
+
+fn string(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

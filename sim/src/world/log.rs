@@ -12,6 +12,9 @@ use tracing_subscriber::layer::{Context, Layer};
 /// Target of events that are probes; the event's message is the probe's name.
 pub const PROBE_TARGET: &str = "probe";
 
+/// Room for most lines.
+const LINE_BYTES: usize = 384;
+
 /// See the module. Give it to a `tracing_subscriber::Registry`.
 pub struct LogLayer {
     world: World,
@@ -62,7 +65,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
-        let mut line = Line(String::new());
+        let mut line = Line(String::with_capacity(LINE_BYTES));
         if metadata.target() != PROBE_TARGET {
             // As above.
             let _ = write!(line.0, "{} {}:", metadata.level(), metadata.target());

@@ -27,7 +27,7 @@ pub use entropy::Stream;
 pub use log::LogLayer;
 pub use run::{run, run_with};
 pub use secrecy::{Leak, Secrecy};
-pub use trace::{CHECKPOINT_EVENTS, TAIL_EVENTS, first_difference};
+pub use trace::{CHECKPOINT_EVENTS, TAIL_EVENTS, TraceTail, first_difference};
 
 use crate::history::{Micros, What, WorldEvent};
 use executor::Ready;
@@ -167,6 +167,8 @@ pub(crate) struct Inner {
     scheduler: Mutex<Stream>,
     disk_stream: Mutex<Stream>,
     timers: Mutex<Timers>,
+    /// Not later than the first of `timers` is due.
+    first_due_ns: AtomicU64,
     nodes: Mutex<Nodes>,
     net: Mutex<net::NetState>,
     trace: Mutex<trace::Trace>,
@@ -202,6 +204,7 @@ impl World {
             scheduler: Mutex::new(Stream::new(seed, "scheduler")),
             disk_stream: Mutex::new(Stream::new(seed, "disk")),
             timers: Mutex::default(),
+            first_due_ns: AtomicU64::new(u64::MAX),
             nodes: Mutex::default(),
             net: Mutex::new(net::NetState::new(seed)),
             trace: Mutex::new(trace::Trace::new()),
@@ -338,9 +341,9 @@ impl World {
         profile
     }
 
-    /// The last events, one line each.
-    pub fn trace_tail(&self) -> Vec<String> {
-        locked(&self.0.trace).tail()
+    /// Takes the last events so far.
+    pub fn take_trace_tail(&self) -> TraceTail {
+        locked(&self.0.trace).take_tail()
     }
 
     /// Writes every event from now on as a line.

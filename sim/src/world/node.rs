@@ -30,6 +30,8 @@ pub(super) struct Life {
     /// 0 for the outside, else counts boots.
     pub(super) number: u64,
     pub(super) external: bool,
+    /// Of the node.
+    pub(super) paused: Arc<AtomicBool>,
     /// Tasks may be started and streams made.
     pub(super) alive: AtomicBool,
     /// The disk answers nothing but errors.
@@ -56,11 +58,12 @@ impl Life {
         locked(&self.stop).asked
     }
 
-    fn new(node: usize, number: u64) -> Arc<Life> {
+    fn new(node: usize, number: u64, paused: &Arc<AtomicBool>) -> Arc<Life> {
         Arc::new(Life {
             node,
             number,
             external: number == 0,
+            paused: paused.clone(),
             alive: AtomicBool::new(true),
             fenced: AtomicBool::new(false),
             tasks: Mutex::default(),
@@ -87,7 +90,7 @@ pub(super) struct Node {
     pub(super) disk: Arc<super::disk::DiskCell>,
     pub(super) outside: Arc<Life>,
     pub(super) deviation: Arc<Mutex<Deviation>>,
-    pub(super) paused: AtomicBool,
+    pub(super) paused: Arc<AtomicBool>,
     pub(super) state: Mutex<NodeState>,
 }
 
@@ -109,12 +112,13 @@ pub(super) enum Deferred {
 
 impl Node {
     pub(super) fn new(index: usize, spec: NodeSpec, epoch_s: u64) -> Arc<Node> {
+        let paused = Arc::default();
         Arc::new(Node {
             index,
             disk: Arc::default(),
-            outside: Life::new(index, 0),
+            outside: Life::new(index, 0, &paused),
             deviation: Arc::new(Mutex::new(Deviation::new(epoch_s, spec.wall_offset_us))),
-            paused: AtomicBool::new(false),
+            paused,
             state: Mutex::new(NodeState {
                 life: None,
                 lives: 0,
@@ -162,10 +166,10 @@ impl Inner {
 
     /// Puts a task of a paused node aside; false if the node is not paused.
     pub(super) fn park(&self, task: &Arc<Task>) -> bool {
-        let node = self.node(task.life.node);
-        if !node.paused.load(Ordering::Relaxed) {
+        if !task.life.paused.load(Ordering::Relaxed) {
             return false;
         }
+        let node = self.node(task.life.node);
         locked(&node.state).parked.push(task.clone());
         true
     }
@@ -201,7 +205,7 @@ impl Inner {
                 panic!("node {} has no main to boot", node.spec.name)
             };
             state.lives += 1;
-            let life = Life::new(node.index, state.lives);
+            let life = Life::new(node.index, state.lives, &node.paused);
             state.life = Some(life.clone());
             let was_off = !std::mem::replace(&mut state.powered, true);
             (life, main, was_off)

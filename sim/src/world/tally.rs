@@ -15,21 +15,37 @@ pub(super) struct Row {
 }
 
 /// See the module.
-#[derive(Default)]
-pub(super) struct Tally(Vec<Row>);
+pub(super) struct Tally {
+    rows: Vec<Row>,
+    /// Rows that were asked for, by a few bits of the address of their names.
+    recent: [u8; RECENT],
+}
+
+/// A power of two.
+const RECENT: usize = 64;
+
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally { rows: Vec::new(), recent: [0; RECENT] }
+    }
+}
 
 impl Tally {
     /// Counts once, with `bytes`.
     pub(super) fn count(&mut self, name: &'static str, bytes: usize) -> &Row {
         // There are a few dozen names, mostly literals: the address decides, and equal texts meet in `add_to`.
-        let at = match self.0.iter().position(|row| std::ptr::eq(row.name, name)) {
-            Some(at) => at,
-            None => {
-                self.0.push(Row { name, hash: xxh3_64(name.as_bytes()), times: 0, bytes: 0 });
-                self.0.len() - 1
-            }
+        let same = |row: &Row| std::ptr::eq(row.name, name);
+        let slot = name.as_ptr().addr() % RECENT;
+        let recent = usize::from(self.recent[slot]);
+        let at = match self.rows.get(recent) {
+            Some(row) if same(row) => recent,
+            _ => self.rows.iter().position(same).unwrap_or_else(|| {
+                self.rows.push(Row { name, hash: xxh3_64(name.as_bytes()), times: 0, bytes: 0 });
+                self.rows.len() - 1
+            }),
         };
-        let row = &mut self.0[at];
+        self.recent[slot] = u8::try_from(at).unwrap_or(0);
+        let row = &mut self.rows[at];
         row.times += 1;
         row.bytes += bytes as u64;
         row
@@ -37,7 +53,7 @@ impl Tally {
 
     /// Adds `times` and `bytes` per second of `seconds` to the profile.
     pub(super) fn add_to(&self, profile: &mut BTreeMap<String, f64>, what: &str, seconds: f64) {
-        for row in &self.0 {
+        for row in &self.rows {
             for (unit, amount) in [("", row.times), (" bytes", row.bytes)] {
                 if amount > 0 && seconds > 0.0 {
                     *profile.entry(format!("{what} {}{unit}/s", row.name)).or_default() +=

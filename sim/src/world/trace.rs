@@ -25,6 +25,44 @@ struct Event {
     text: Option<Box<str>>,
 }
 
+impl Event {
+    fn format(&self, names: &[String], out: &mut String) {
+        let name = |index: u16| names.get(usize::from(index)).map_or("?", String::as_str);
+        let (seconds, nanos) = (self.at_ns / 1_000_000_000, self.at_ns % 1_000_000_000);
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{} {seconds}.{nanos:09} {} {}", self.index, self.kind, name(self.from));
+        if self.to != self.from {
+            let _ = write!(out, ">{}", name(self.to));
+        }
+        let _ = write!(out, " {} {}", self.a, self.b);
+        if self.digest != 0 {
+            let _ = write!(out, " #{:016x}", self.digest);
+        }
+        if let Some(text) = &self.text {
+            let _ = write!(out, " {}", text.escape_debug());
+        }
+    }
+}
+
+/// The last events of a run. They are made lines of only when somebody wants to read them.
+#[derive(Debug, Clone, Default)]
+pub struct TraceTail {
+    events: VecDeque<Event>,
+    names: Vec<String>,
+}
+
+impl TraceTail {
+    /// One line per event.
+    pub fn lines(&self) -> Vec<String> {
+        let line = |event: &Event| {
+            let mut out = String::new();
+            event.format(&self.names, &mut out);
+            out
+        };
+        self.events.iter().map(line).collect()
+    }
+}
+
 /// See the module.
 pub(super) struct Trace {
     hash: Xxh3,
@@ -85,8 +123,12 @@ impl Trace {
         head[32..40].copy_from_slice(&b.to_le_bytes());
         head[40..48].copy_from_slice(&(size as u64).to_le_bytes());
         self.hash.update(&head);
-        self.hash.update(bytes);
-        self.hash.update(text.unwrap_or_default().as_bytes());
+        if !bytes.is_empty() {
+            self.hash.update(bytes);
+        }
+        if let Some(text) = text {
+            self.hash.update(text.as_bytes());
+        }
         // The digest of the event alone: a cheap mark for the tail, the exact one only when lines are written.
         let digest = if self.sink.is_some() { xxh3_64(bytes) } else { 0 };
         let text = text.map(Into::into);
@@ -108,30 +150,13 @@ impl Trace {
     fn write_line(&mut self, event: &Event) {
         let mut line = std::mem::take(&mut self.line);
         line.clear();
-        self.format(event, &mut line);
+        event.format(&self.names, &mut line);
         line.push('\n');
         if let Some(sink) = &mut self.sink {
             // A trace that cannot be written must not change the run: it is simply shorter.
             let _ = sink.write_all(line.as_bytes());
         }
         self.line = line;
-    }
-
-    fn format(&self, event: &Event, out: &mut String) {
-        let name = |index: u16| self.names.get(usize::from(index)).map_or("?", String::as_str);
-        let (seconds, nanos) = (event.at_ns / 1_000_000_000, event.at_ns % 1_000_000_000);
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{} {seconds}.{nanos:09} {} {}", event.index, event.kind, name(event.from));
-        if event.to != event.from {
-            let _ = write!(out, ">{}", name(event.to));
-        }
-        let _ = write!(out, " {} {}", event.a, event.b);
-        if event.digest != 0 {
-            let _ = write!(out, " #{:016x}", event.digest);
-        }
-        if let Some(text) = &event.text {
-            let _ = write!(out, " {}", text.escape_debug());
-        }
     }
 
     pub(super) fn hash(&self) -> u128 {
@@ -150,13 +175,9 @@ impl Trace {
         self.checkpoints.clone()
     }
 
-    pub(super) fn tail(&self) -> Vec<String> {
-        let line = |event| {
-            let mut out = String::new();
-            self.format(event, &mut out);
-            out
-        };
-        self.tail.iter().map(line).collect()
+    /// Takes the last events out.
+    pub(super) fn take_tail(&mut self) -> TraceTail {
+        TraceTail { events: std::mem::take(&mut self.tail), names: self.names.clone() }
     }
 
     pub(super) fn flush(&mut self) {
@@ -205,7 +226,7 @@ mod tests {
             for index in 0..3_500 {
                 trace.event(index, "tick", 0, 0, u64::from(index == odd), 0, &[], None);
             }
-            assert_eq!(trace.tail().len(), TAIL_EVENTS);
+            assert_eq!(trace.take_tail().lines().len(), TAIL_EVENTS);
             trace.checkpoints()
         };
         assert_eq!(first_difference(&run(9_999), &run(9_999)), None);

@@ -380,14 +380,17 @@ impl Tree {
             log.push(FileChange::SetLen(end));
         }
         let whole = offset.is_multiple_of(PAGE_BYTES as u64) && data.len() == PAGE_BYTES;
-        let data = if whole {
-            let mut page = Arc::new([0; PAGE_BYTES]);
-            Arc::make_mut(&mut page).copy_from_slice(data);
-            cached.put((offset / PAGE_BYTES as u64) as usize, page.clone());
-            Data::Page(page)
-        } else {
-            cached.write(offset, data);
-            Data::Bytes(data.to_vec())
+        // A whole page is copied once, for both.
+        let page = if whole { Arc::<Page>::try_from(Arc::<[u8]>::from(data)).ok() } else { None };
+        let data = match page {
+            Some(page) => {
+                cached.put((offset / PAGE_BYTES as u64) as usize, page.clone());
+                Data::Page(page)
+            }
+            None => {
+                cached.write(offset, data);
+                Data::Bytes(data.to_vec())
+            }
         };
         log.push(FileChange::Write { offset, data });
         Ok(())
