@@ -3,46 +3,35 @@
 //! judges nothing (see `check::g1_crash_images`).
 
 use crate::{
-    actions::Actions,
     history::{DiskImage, Micros},
     world::World,
 };
 use kms::{
-    env::{BlockFile, Env},
+    env::BlockFile,
     store::engine::{EngineError, JOURNAL_FILE, STORE_DIR, STORE_FILE, records_in},
 };
 use std::{
     collections::BTreeMap,
     io,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 use uuid::Uuid;
 
 const DATABASES: [&str; 2] = ["db-a", "db-b"];
-/// How often the world is looked at. What was acknowledged before the last look at which the database still
-/// ran is what its image must hold.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// Images taken so far.
 pub(super) type Images = Arc<Mutex<Vec<DiskImage>>>;
 
 /// Takes images until it is dropped.
-pub(super) async fn watch(world: World, env: Env, images: Images) {
-    let mut was_up = DATABASES.map(|node| world.is_up(node));
-    let mut last_look = world.now();
+pub(super) async fn watch(world: World, images: Images) {
+    let mut seen = 0;
     loop {
-        env.sleep(LOOK).await;
-        let up = DATABASES.map(|node| world.is_up(node));
-        for (index, down) in DATABASES.iter().enumerate() {
-            if was_up[index] && !up[index] {
-                let taken = DATABASES.iter().filter_map(|node| image(&world, node, down, last_look));
-                let taken: Vec<DiskImage> = taken.collect();
-                images.lock().unwrap_or_else(PoisonError::into_inner).extend(taken);
-            }
+        let (down, at) = world.next_down(&mut seen).await;
+        if DATABASES.contains(&down.as_str()) {
+            let taken = DATABASES.iter().filter_map(|node| image(&world, node, &down, at));
+            let taken: Vec<DiskImage> = taken.collect();
+            images.lock().unwrap_or_else(PoisonError::into_inner).extend(taken);
         }
-        was_up = up;
-        last_look = world.now();
     }
 }
 

@@ -56,7 +56,7 @@ pub fn run(plan: &Plan, trace: Option<Box<dyn io::Write + Send>>) -> Outcome {
             let recorder = recorder(&world);
             let images = Images::default();
             let harness = world.env("harness");
-            let watching = images::watch(world.clone(), harness.clone(), images.clone());
+            let watching = images::watch(world.clone(), images.clone());
             let watching = harness.spawn("images", watching).abort_on_drop();
             let played = simulate(&plan, &world, recorder.clone()).await;
             drop(watching);

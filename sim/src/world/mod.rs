@@ -40,6 +40,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Poll, Waker},
 };
 use timer::Timers;
 
@@ -178,6 +179,8 @@ pub(crate) struct Inner {
     probes: Mutex<BTreeMap<String, u64>>,
     deferred: Mutex<Vec<Deferred>>,
     swapper: Mutex<Option<Box<dyn swap::Swapper>>>,
+    /// Woken when a node goes down.
+    down_watcher: Mutex<Option<Waker>>,
     operator: Mutex<Option<Hired>>,
 }
 
@@ -214,6 +217,7 @@ impl World {
             probes: Mutex::default(),
             deferred: Mutex::default(),
             swapper: Mutex::default(),
+            down_watcher: Mutex::default(),
             operator: Mutex::default(),
             settings,
         }));
@@ -351,6 +355,22 @@ impl World {
         locked(&self.0.trace).set_sink(sink);
     }
 
+    /// The next node that went down after the first `seen` events, and when; for one watcher at a time.
+    pub async fn next_down(&self, seen: &mut usize) -> (String, Micros) {
+        std::future::poll_fn(|context| {
+            let events = locked(&self.0.events);
+            while let Some(event) = events.get(*seen) {
+                *seen += 1;
+                if let What::Down { node, .. } = &event.what {
+                    return Poll::Ready((node.clone(), event.at));
+                }
+            }
+            *locked(&self.0.down_watcher) = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
     /// What swaps records of a database at rest; see [`swap`].
     pub fn set_swapper(&self, swapper: Box<dyn swap::Swapper>) {
         *locked(&self.0.swapper) = Some(swapper);
@@ -389,7 +409,11 @@ impl Inner {
 
     fn record(&self, node: usize, what: What) {
         self.trace_text("world", node, 0, &format!("{what:?}"));
+        let down = matches!(what, What::Down { .. });
         locked(&self.events).push(WorldEvent { at: self.now_us(), what });
+        if down && let Some(watcher) = locked(&self.down_watcher).take() {
+            watcher.wake();
+        }
     }
 
     fn probe(&self, name: &str, node: &Node) {
