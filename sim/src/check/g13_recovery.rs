@@ -1,7 +1,8 @@
 //! G13: once everything is repaired, key writes are accepted again within the recovery bound, by themselves,
 //! and go on being accepted. Judged for every stretch without any fault that follows a fault which hurt
 //! writes, the one after the final heal among them. Measures the time from repair to the first acknowledged
-//! key write.
+//! key write. The same after each activation of an epoch, with a bound of its own: the operator's command ends there, and
+//! nobody is to wait for anything else.
 //!
 //! Does not check: stretches shorter than the recovery bound, stretches in which no write was accepted in time
 //! but nobody tried in the last second before the bound either (not exercised), runs that leave something
@@ -9,7 +10,7 @@
 
 use super::{CheckInput, end_of, spans::Spans, timeline::Timeline};
 use crate::{
-    history::{Micros, Op, Outcome},
+    history::{Micros, Op, Outcome, Rebuild, What},
     report::Verdict,
 };
 
@@ -35,7 +36,36 @@ pub fn check(input: &CheckInput<'_>, timeline: &Timeline) -> Verdict {
         }
     }
     verdict.spans("recovery", times);
+    let active = |what: &What| matches!(what, What::Rebuild { step: Rebuild::Activated, .. });
+    let activations = input.history.events.iter().filter(|event| active(&event.what)).map(|event| event.at);
+    let undisturbed =
+        |at: Micros| fine.iter().any(|(from, until)| from <= at && until > at + input.bounds.activation_us);
+    let times =
+        activations.filter(|at| undisturbed(*at)).filter_map(|at| activation(input, &mut verdict, at));
+    let times: Vec<Micros> = times.collect();
+    verdict.spans("activation", times);
     verdict
+}
+
+/// Judges one activation; the time from it to the first acknowledged key write, if there was one.
+fn activation(input: &CheckInput<'_>, verdict: &mut Verdict, at: Micros) -> Option<Micros> {
+    let bound = at + input.bounds.activation_us;
+    let writes = || input.history.ops.iter().filter(|op| op.call.is_key_write());
+    let accepted = writes().filter(|op| matches!(op.outcome, Outcome::Ok(_)));
+    let first = accepted.map(|op| end_of(op, input.history)).filter(|end| *end >= at).min();
+    // A late first success proves something only if somebody tried shortly before the bound.
+    let last_moment = bound - input.bounds.refusal_us.min(input.bounds.activation_us);
+    let tried: Vec<u64> =
+        writes().filter(|op| (last_moment..=bound).contains(&op.invoked)).map(|op| op.id).take(5).collect();
+    if first.is_none_or(|done| done > bound) && !tried.is_empty() {
+        let text = format!(
+            "an epoch became active at {} ms, and no key write was acknowledged within {} ms",
+            at / 1000,
+            input.bounds.activation_us / 1000
+        );
+        verdict.broken("late-after-activation", &tried, text);
+    }
+    first.map(|done| done - at)
 }
 
 /// Judges one stretch; the time to the first acknowledged key write, if it was judged and there was one.
@@ -157,6 +187,28 @@ mod tests {
         let verdict = judged(&build);
         assert_eq!(verdict.judgement(), Judgement::NotExercised);
         assert_eq!(verdict.measures["stretches_without_writes_count"], 1.0);
+    }
+
+    #[test]
+    fn after_an_activation_writes_are_accepted_soon() {
+        let rebuilt = |accepted: Micros| {
+            let mut build = Build::new();
+            let node = || "db-b".to_owned();
+            build.event(10 * S, What::DiskLost { node: node() });
+            build.event(20 * S, What::Rebuild { node: node(), step: Rebuild::Begun });
+            build.event(30 * S, What::Rebuild { node: node(), step: Rebuild::Activated });
+            write(&mut build, 31 * S + 500 * MS, Outcome::Refused);
+            write(&mut build, accepted, ok_key("k", "k", "active"));
+            build
+        };
+        let verdict = judged(&rebuilt(31 * S + 900 * MS));
+        assert_held(&verdict);
+        assert_eq!(verdict.measures["activation_ms_max"], 1910.0);
+        assert_eq!(kinds(&judged(&rebuilt(32 * S))), ["late-after-activation"]);
+        // With something else wrong meanwhile there is no such bound.
+        let mut build = rebuilt(36 * S);
+        build.down("db-a", 31 * S).up("db-a", 32 * S);
+        assert_held(&judged(&build));
     }
 
     #[test]
