@@ -43,9 +43,7 @@ impl Region {
     pub fn altered(name: &str, alter: impl FnOnce(&mut Bundle)) -> Region {
         let env = kms::os::env();
         let scratch = Scratch::new(name);
-        // Each test has ports of its own: tests of one process run side by side.
-        static PORTS: AtomicU16 = AtomicU16::new(0);
-        let base = 20_000 + (std::process::id() % 900) as u16 * 40 + PORTS.fetch_add(10, Ordering::Relaxed);
+        let base = free_ports(&env);
         let addresses = Addresses::Loopback { rest_port: base, node_port: base + 1 };
         let mut bundle = bundle(&env, &RegionSpec { addresses, ..spec() });
         alter(&mut bundle);
@@ -153,6 +151,21 @@ impl Region {
     pub fn lose_disk(&self, node: &str) {
         std::fs::remove_dir_all(self.scratch.path(node).join("data")).expect("removed");
     }
+}
+
+/// The first of ten ports that are free now, below those that the machine deals out itself.
+#[expect(clippy::disallowed_methods, reason = "asks the machine for free ports")]
+fn free_ports(env: &Env) -> u16 {
+    // Tests of one process run side by side: each has ten of its own.
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    for _ in 0..1_000 {
+        let draw = u16::from_be_bytes(env.random(Purpose::Public).expect("entropy"));
+        let base = 10_000 + (draw % 200) * 100 + TAKEN.fetch_add(1, Ordering::Relaxed) % 10 * 10;
+        if (base..base + 10).all(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return base;
+        }
+    }
+    panic!("no ten free ports in a row");
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test copies a disk")]

@@ -38,34 +38,33 @@ pub fn check(input: &CheckInput<'_>, timeline: &Timeline) -> Verdict {
     verdict.spans("recovery", times);
     let active = |what: &What| matches!(what, What::Rebuild { step: Rebuild::Activated, .. });
     let activations = input.history.events.iter().filter(|event| active(&event.what)).map(|event| event.at);
-    let undisturbed =
-        |at: Micros| fine.iter().any(|(from, until)| from <= at && until > at + input.bounds.activation_us);
-    let times =
-        activations.filter(|at| undisturbed(*at)).filter_map(|at| activation(input, &mut verdict, at));
-    let times: Vec<Micros> = times.collect();
+    let mut times = Vec::new();
+    for at in activations {
+        let undisturbed = fine.iter().find(|(from, until)| *from <= at && at < *until);
+        if let Some((_, until)) = undisturbed {
+            times.extend(activation(input, &mut verdict, at, until.min(input.history.end)));
+        }
+    }
     verdict.spans("activation", times);
     verdict
 }
 
-/// Judges one activation; the time from it to the first acknowledged key write, if there was one.
-fn activation(input: &CheckInput<'_>, verdict: &mut Verdict, at: Micros) -> Option<Micros> {
+/// Judges one activation, undisturbed until `until`; the time from it to the first acknowledged key write, if there was one.
+fn activation(input: &CheckInput<'_>, verdict: &mut Verdict, at: Micros, until: Micros) -> Option<Micros> {
     let bound = at + input.bounds.activation_us;
-    let writes = || input.history.ops.iter().filter(|op| op.call.is_key_write());
-    let accepted = writes().filter(|op| matches!(op.outcome, Outcome::Ok(_)));
-    let first = accepted.map(|op| end_of(op, input.history)).filter(|end| *end >= at).min();
-    // A late first success proves something only if somebody tried shortly before the bound.
-    let last_moment = bound - input.bounds.refusal_us.min(input.bounds.activation_us);
-    let tried: Vec<u64> =
-        writes().filter(|op| (last_moment..=bound).contains(&op.invoked)).map(|op| op.id).take(5).collect();
-    if first.is_none_or(|done| done > bound) && !tried.is_empty() {
+    let writes = || input.history.ops.iter().filter(|op| op.call.is_key_write() && op.invoked < until);
+    if let Some(late) = writes().find(|op| op.invoked >= bound && failed(op, until, input)) {
         let text = format!(
-            "an epoch became active at {} ms, and no key write was acknowledged within {} ms",
-            at / 1000,
-            input.bounds.activation_us / 1000
+            "op {}, invoked {} ms after an epoch had become active, was not accepted",
+            late.id,
+            (late.invoked - at) / 1000
         );
-        verdict.broken("late-after-activation", &tried, text);
+        verdict.broken("late-after-activation", &[late.id], text);
     }
-    first.map(|done| done - at)
+    let accepted = writes().filter(|op| matches!(op.outcome, Outcome::Ok(_)));
+    let first = accepted.map(|op| end_of(op, input.history)).filter(|end| *end >= at).min()?;
+    verdict.exercised += 1;
+    Some(first - at)
 }
 
 /// Judges one stretch; the time to the first acknowledged key write, if it was judged and there was one.
@@ -204,9 +203,10 @@ mod tests {
         let verdict = judged(&rebuilt(31 * S + 900 * MS));
         assert_held(&verdict);
         assert_eq!(verdict.measures["activation_ms_max"], 1910.0);
-        assert_eq!(kinds(&judged(&rebuilt(32 * S))), ["late-after-activation"]);
+        let mut build = rebuilt(34 * S);
+        write(&mut build, 32 * S + 100 * MS, Outcome::Refused);
+        assert_eq!(kinds(&judged(&build)), ["late-after-activation"]);
         // With something else wrong meanwhile there is no such bound.
-        let mut build = rebuilt(36 * S);
         build.down("db-a", 31 * S).up("db-a", 32 * S);
         assert_held(&judged(&build));
     }
