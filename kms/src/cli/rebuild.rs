@@ -250,7 +250,10 @@ impl Person for Terminal {
             Progress::Waiting(what) => format!("waiting: {what}"),
             Progress::Filled(position) => format!("filled: both logs end at {position:?}"),
             Progress::Activated(epoch) => format!("epoch {epoch} is active"),
-            Progress::Writable => "key writes are accepted".to_owned(),
+            Progress::Writable(None) => "key writes are accepted".to_owned(),
+            Progress::Writable(Some(after)) => {
+                format!("key writes are accepted, {:.1} s after the activation", after.as_secs_f64())
+            }
         };
         self.line(&text);
     }

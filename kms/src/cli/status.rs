@@ -138,6 +138,9 @@ fn witness(operator: &OperatorConfig, known: Result<Known, RebuildError>) -> Wit
     }
 }
 
+/// Alarms of a database that no log can mend.
+const FOR_A_REBUILD: [&str; 2] = ["loud:too-far-behind", "loud:below-activation"];
+
 /// What a person under pressure should do next.
 fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
     let mut advice = Vec::new();
@@ -193,6 +196,21 @@ fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
                     " to hear from the witness, which answers here: see whether it reaches it"
                 }
             )),
+            Some(status) if status.withheld.as_deref() == Some("diverged") => advice.push(format!(
+                "The database of zone {zone} has stopped: its log and the other one's are NOT ONE HISTORY, so at least one disk \
+                 does not have what it had. Keep both disks and logs. Switch off the database that went wrong; if nothing tells \
+                 which, keep zone b's: what it has is what was committed. Start the other one again, alone: it serves. \
+                 Then make the zone that is off anew with `kms rebuild zone`."
+            )),
+            Some(status)
+                if status.withheld.as_deref() == Some("behind")
+                    && status.alarm.as_deref().is_some_and(|alarm| FOR_A_REBUILD.contains(&alarm)) =>
+            {
+                advice.push(format!(
+                    "The database of zone {zone} has stopped: it lost synced entries that it cannot get back from zone \
+                     {other}'s log. Switch it off, put a blank node in its place, and run `kms rebuild zone {zone}`."
+                ));
+            }
             Some(status) if status.phase == "member" && !status.serving => advice.push(format!(
                 "The database of zone {zone} does not serve ({}): if that lasts, `kms rebuild zone {zone}` copies zone \
                  {other}'s.",

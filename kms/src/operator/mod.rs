@@ -3,6 +3,7 @@
 
 pub mod ask;
 pub mod rebuild;
+mod watch;
 
 use crate::{
     config::ConfigError,

@@ -6,11 +6,12 @@
 use super::{
     OperatorConfig,
     ask::{ANSWER_WITHIN, database_status, order},
+    watch::{Mark, trouble},
 };
 use crate::{
     config::Zone,
     crypto::{OperatorKey, OperatorVerifier},
-    env::{BoxFuture, Env, Purpose},
+    env::{BoxFuture, Env, Mono, Purpose},
     limits::ms,
     store::{
         epoch::{DbId, Epoch, EpochRecord, Registered, Statement},
@@ -33,6 +34,10 @@ const LOOK: Duration = ms(200);
 const PATIENCE: Duration = ms(60_000);
 /// A log comparison is one order: it may take this long.
 const CATCH_UP_WITHIN: Duration = ms(60_000);
+/// After the activation the region needs moments: looked at more often, so that the figure is worth something.
+const LOOK_AT_END: Duration = ms(50);
+/// Who runs a finished rebuild again is told within this what is still missing.
+const ALREADY_DONE: Duration = ms(15_000);
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +70,8 @@ pub enum Progress {
     Filled(Position),
     /// The epoch is active.
     Activated(Epoch),
-    /// Key writes are accepted.
-    Writable,
+    /// Key writes are accepted: both databases say so. So long after the activation, if that was in this run.
+    Writable(Option<Duration>),
 }
 
 /// The person who runs it.
@@ -93,6 +98,23 @@ pub enum RebuildError {
     /// A database that is needed does not answer.
     #[error("{0} does not answer: {1}")]
     Away(String, NoAnswer),
+    /// The fill does not go on.
+    #[error(
+        "the fill of zone {zone} has made no progress for {} s{why}. Nothing is lost: reads go on, key writes stay \
+         refused. See to that, then run the same command again: it goes on with epoch {epoch}. Or take the old database back, \
+         if it is whole, with `kms rebuild abandon {zone}`",
+        waited.as_secs()
+    )]
+    Stuck {
+        /// The zone that is filled.
+        zone: &'static str,
+        /// What the target or the source says, in brackets; empty if they say nothing.
+        why: String,
+        /// How long.
+        waited: Duration,
+        /// The registered epoch.
+        epoch: Epoch,
+    },
     /// The person did not state what is needed.
     #[error(
         "not stated that database {0} is not running: nobody may serve from it while another takes its place. \
@@ -133,6 +155,15 @@ fn message(kind: OrderKind, statement: &Signed) -> Order {
 
 fn refused(text: impl Into<String>) -> RebuildError {
     RebuildError::Refused(text.into())
+}
+
+/// What a database is, for people: a blank one has no id.
+fn described(status: &DatabaseStatus) -> String {
+    if status.db_id.is_empty() {
+        format!("{}: it has no store", status.phase)
+    } else {
+        format!("{} ({})", status.phase, status.db_id)
+    }
 }
 
 impl Operator {
@@ -225,9 +256,9 @@ impl Operator {
     pub async fn rebuild(&self, plan: Plan, person: &mut dyn Person) -> Result<Epoch, RebuildError> {
         let known = self.known().await?;
         let source = other(plan.zone);
-        if known.pending.is_none() && self.waits_to_learn(plan.zone, &known).await {
-            // Interrupted between the activation and its news.
-            return self.spread(plan.zone, &known, person).await;
+        if known.pending.is_none() && self.is_active_already(plan, &known).await {
+            // Interrupted after the activation: its news, or the end, are missing.
+            return self.spread(plan.zone, &known, None, person).await;
         }
         // Who must be fenced is what stood when the epoch was registered: another operator may have been faster since
         // `known`.
@@ -246,16 +277,25 @@ impl Operator {
         person.told(&Progress::Filled(end));
         let activation = self.sign(&Statement::Active(epoch.record.epoch, end));
         let known = self.tell_witness(Body::Activate(activation), person).await?;
-        self.spread(plan.zone, &known, person).await
+        self.spread(plan.zone, &known, Some(self.env.now()), person).await
     }
 
-    /// Whether the target is filled for the active epoch and has yet to hear that it is active.
-    async fn waits_to_learn(&self, zone: Zone, known: &Known) -> bool {
-        let active = known.active.record.epoch.to_string();
-        self.status(zone).await.is_ok_and(|status| match &status.fill {
-            Some(fill) => fill.filled && fill.epoch == active,
-            None => status.phase == "filling" && status.epoch == active,
-        })
+    /// Whether the active epoch is the one in which this zone was made anew, and what was made then is there: it has yet to hear that
+    /// it is active, or it is a member with which nothing is wrong.
+    async fn is_active_already(&self, plan: Plan, known: &Known) -> bool {
+        let active = &known.active.record;
+        let name = active.epoch.to_string();
+        let Ok(status) = self.status(plan.zone).await else { return false };
+        let waits_to_learn = match &status.fill {
+            Some(fill) => fill.filled && fill.epoch == name,
+            None => status.phase == "filling" && status.epoch == name,
+        };
+        let made = active.previous.no > 0 && status.db_id == active.target.to_string();
+        let member = status.phase == "member" && status.epoch == name && status.withheld.is_none();
+        // A working database may be meant: then this is not about the rebuild before.
+        let replaced =
+            plan.retire_serving && !plan.abandon && status.serving && self.writable(active).await.is_ok();
+        waits_to_learn || made && member && !replaced
     }
 
     /// R16, and waits until writes are accepted.
@@ -263,6 +303,7 @@ impl Operator {
         &self,
         zone: Zone,
         known: &Known,
+        activated: Option<Mono>,
         person: &mut dyn Person,
     ) -> Result<Epoch, RebuildError> {
         let epoch = &known.active;
@@ -275,7 +316,7 @@ impl Operator {
             };
             let _ = self.order(zone, learn, ANSWER_WITHIN).await;
         }
-        self.until_writable(person).await?;
+        self.until_writable(&epoch.record, activated, person).await?;
         Ok(epoch.record.epoch)
     }
 
@@ -324,11 +365,10 @@ impl Operator {
         let fit = of_source.phase == "member" || revived && of_source.phase == "retired";
         if !fit || of_source.db_id != expected.to_string() {
             return Err(refused(format!(
-                "{} is {} ({}), not the member {expected} of the last active epoch, {}: it may lack what was \
+                "{} is {}, not the member {expected} of the last active epoch, {}: it may lack what was \
                  acknowledged and is not copied. If the other zone's database has everything, rebuild this one",
                 self.name(source),
-                of_source.phase,
-                of_source.db_id,
+                described(&of_source),
                 active.epoch
             )));
         }
@@ -349,10 +389,9 @@ impl Operator {
                 Ok(status) if status.db_id == old.to_string() && status.phase != "retired" => old,
                 Ok(status) => {
                     return Err(refused(format!(
-                        "{} is {} ({}): the database of the last active epoch is not there any more. Finish the rebuild",
+                        "{} is {}: the database of the last active epoch is not there any more. Finish the rebuild",
                         self.name(plan.zone),
-                        status.phase,
-                        status.db_id
+                        described(status)
                     )));
                 }
                 Err(error) => return Err(refused(format!("{}: {error}", self.name(plan.zone)))),
@@ -446,6 +485,7 @@ impl Operator {
         person: &mut dyn Person,
     ) -> Result<Position, RebuildError> {
         let name = epoch.record.epoch.to_string();
+        let (mut mark, mut moved) = (Mark::default(), self.env.now());
         loop {
             self.retire_what_stands(zone, epoch).await;
             self.give(zone, OrderKind::Fill, &epoch.signed, person).await?;
@@ -478,6 +518,16 @@ impl Operator {
                 }
                 (Err(error), _) | (_, Err(error)) => person.told(&Progress::Waiting(error.to_string())),
             }
+            let (now, reached) = (self.env.now(), Mark::of(&source, &target));
+            if reached.as_ref().is_some_and(|reached| *reached != mark) {
+                (mark, moved) = (reached.unwrap_or_default(), now);
+            }
+            let waited = now.since(moved);
+            if waited > mark.patience() {
+                let zone = zone.word();
+                let why = trouble(&source, &target).map(|why| format!(" ({why})")).unwrap_or_default();
+                return Err(RebuildError::Stuck { zone, why, waited, epoch: epoch.record.epoch });
+            }
             self.env.sleep(LOOK).await;
         }
     }
@@ -495,22 +545,50 @@ impl Operator {
         }
     }
 
-    async fn until_writable(&self, person: &mut dyn Person) -> Result<(), RebuildError> {
-        let until = self.env.now() + PATIENCE;
+    async fn until_writable(
+        &self,
+        epoch: &EpochRecord,
+        activated: Option<Mono>,
+        person: &mut dyn Person,
+    ) -> Result<(), RebuildError> {
+        let patience = if activated.is_some() { PATIENCE } else { ALREADY_DONE };
+        let until = self.env.now() + patience;
         loop {
-            match self.status(Zone::A).await {
-                Ok(status) if status.writable => {
-                    person.told(&Progress::Writable);
+            match self.writable(epoch).await {
+                Ok(()) => {
+                    let after = activated.map(|activated| self.env.now().since(activated));
+                    person.told(&Progress::Writable(after));
                     return Ok(());
                 }
-                _ if self.env.now() > until => {
-                    return Err(refused(
-                        "the epoch is active, but key writes are not accepted yet: see `kms status`",
-                    ));
+                Err(why) if self.env.now() > until => {
+                    return Err(refused(format!(
+                        "epoch {} is active, but key writes are not accepted yet: {why}. See `kms status`",
+                        epoch.epoch
+                    )));
                 }
-                _ => self.env.sleep(LOOK).await,
+                Err(_) => self.env.sleep(LOOK_AT_END).await,
             }
         }
+    }
+
+    /// Whether key writes are accepted, as both databases say: the head, that its link is up; the tail, that it serves in the same
+    /// epoch.
+    async fn writable(&self, epoch: &EpochRecord) -> Result<(), String> {
+        for zone in [Zone::A, Zone::B] {
+            let (name, member) = (self.name(zone), epoch.members[place(zone)].to_string());
+            let status = self.status(zone).await.map_err(|error| format!("{name}: {error}"))?;
+            if status.db_id != member || status.epoch != epoch.epoch.to_string() {
+                return Err(format!("{name} is {} in epoch {}", described(&status), status.epoch));
+            }
+            if !status.serving || !status.active {
+                let why = status.alarm.or(status.withheld).unwrap_or_else(|| "not joined".to_owned());
+                return Err(format!("{name} does not serve ({why})"));
+            }
+            if zone == Zone::A && !status.writable {
+                return Err(format!("{name} has no link to the other one"));
+            }
+        }
+        Ok(())
     }
 
     /// R10: lets the database of `zone` serve although neither the witness nor its peer answers. The person has

@@ -340,6 +340,26 @@ impl Identity {
         self.activation.is_some()
     }
 
+    /// Where both logs ended when the epoch became active, once that is known here.
+    pub fn begins(&self) -> Option<Position> {
+        match Statement::read(self.activation.as_ref()?) {
+            Ok((_, Statement::Active(_, position))) => Some(position),
+            _ => None,
+        }
+    }
+
+    /// Whether an operator has stated about this very start of the process that it may serve alone (R10).
+    pub fn may_serve_alone(&self, start: &[u8]) -> bool {
+        let about_this = |signed| {
+            matches!(
+                Statement::read(signed),
+                Ok((_, Statement::Alone { epoch, database, start: named }))
+                    if epoch == self.epoch() && database == self.db_id && named == start
+            )
+        };
+        self.phase == Phase::Member && self.alone.iter().any(about_this)
+    }
+
     /// Whether it is the source of its epoch.
     pub fn is_source(&self) -> bool {
         self.epoch.record.source == self.db_id

@@ -2,7 +2,7 @@
 //!
 //! | between | messages |
 //! |---|---|
-//! | head and tail | Hello, Welcome, Start, Append, Confirm, Fetch, Entries, Ping, Pong |
+//! | head and tail | Hello, Welcome, Start, Append, Confirm, Fetch, Entries, Halt, Ping, Pong |
 //! | host and database | Commit, Get, Scan, Resolve, Keyring, Damaged, Ping and their answers |
 //! | operator and database | Status, Order |
 //! | a database that is filled and its source | FillBegin, FillHead, FillPart, FillEnd |
@@ -36,7 +36,7 @@ pub struct Envelope {
     /// The message.
     #[prost(
         oneof = "Body",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 21, 22, 23, 30, 31, 32, 33, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 60, 61, 62, 63, 70, 71, 72, 73"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 30, 31, 32, 33, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 60, 61, 62, 63, 70, 71, 72, 73"
     )]
     pub body: Option<Body>,
 }
@@ -74,6 +74,9 @@ pub enum Body {
     /// Yes; echoes the ping's number.
     #[prost(message, tag = "18")]
     Pong(Pong),
+    /// Head to tail: the logs do not fit together; serve no longer (R6).
+    #[prost(message, tag = "19")]
+    Halt(Halt),
     /// Target to source: fill me (R14).
     #[prost(message, tag = "20")]
     FillBegin(FillBegin),
@@ -243,6 +246,17 @@ pub struct Entries {
     pub entries: Vec<Append>,
 }
 
+/// The head cannot go on from where the tail's log ends.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Halt {
+    /// From Welcome.
+    #[prost(bytes = "vec", tag = "1")]
+    pub nonce: Vec<u8>,
+    /// Why.
+    #[prost(enumeration = "Apart", tag = "2")]
+    pub why: i32,
+}
+
 /// Answer to a ping.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Pong {
@@ -391,6 +405,18 @@ pub struct Damaged {
     /// Its version as served.
     #[prost(message, optional, tag = "2")]
     pub version: Option<Version>,
+}
+
+/// Why two logs cannot be brought together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Apart {
+    /// Not said (never sent).
+    Unspecified = 0,
+    /// They are not one history.
+    Diverged = 1,
+    /// What the tail lacks is no longer kept at the head.
+    TooFarBehind = 2,
 }
 
 /// Why a commit was refused.

@@ -1,99 +1,10 @@
 //! The chain of two databases over real sockets and files, with hosts' clients in both zones.
 
-use crate::common::{Scratch, bundle, spec};
+use crate::region::{Region, key, put};
 use kms::{
-    config::NodeConfig,
-    env::{Env, Purpose},
-    init::{self, Addresses, RegionSpec},
     limits::ms,
-    record::{CommitId, Expect, RecordKey, SealedRecord, Transaction, Version},
-    store::{
-        api::{CommitError, Place, Reading, RecordStore, Refusal},
-        client::StoreClient,
-        server::{self, DatabaseNode},
-        witness::{self, WitnessNode},
-    },
-    wire::tls::{NodeTls, load_operator},
+    store::api::{CommitError, Place, Reading, RecordStore, Refusal},
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicU16, Ordering},
-};
-
-struct Region {
-    env: Env,
-    scratch: Scratch,
-}
-
-impl Region {
-    fn new(name: &str) -> Region {
-        let env = kms::os::env();
-        let scratch = Scratch::new(name);
-        // Each test has ports of its own: tests of one process run side by side.
-        static PORTS: AtomicU16 = AtomicU16::new(0);
-        let base = 20_000 + (std::process::id() % 900) as u16 * 40 + PORTS.fetch_add(10, Ordering::Relaxed);
-        let addresses = Addresses::Loopback { rest_port: base, node_port: base + 1 };
-        for node in &bundle(&env, &RegionSpec { addresses, ..spec() }).nodes {
-            init::install(&*env.disk, &scratch.path(&node.node_id), node).expect("install");
-        }
-        Region { env, scratch }
-    }
-
-    fn config(&self, node: &str) -> (NodeConfig, Arc<NodeTls>) {
-        let path = self.scratch.path(node).join(init::NODE_FILE);
-        let config = NodeConfig::load(&*self.env.disk, &path).expect("config");
-        let tls = NodeTls::load(&self.env, &config).expect("tls");
-        (config, tls)
-    }
-
-    async fn witness(&self) -> WitnessNode {
-        let (config, tls) = self.config("witness");
-        let operator =
-            load_operator(&self.env, config.operator_cert.as_deref().expect("a path")).expect("operator");
-        witness::serve(self.env.clone(), config, tls, operator).await.expect("witness")
-    }
-
-    async fn database(&self, node: &str) -> DatabaseNode {
-        let (config, tls) = self.config(node);
-        let operator =
-            load_operator(&self.env, config.operator_cert.as_deref().expect("a path")).expect("operator");
-        server::serve(self.env.clone(), config, tls, operator).await.expect("database")
-    }
-
-    fn client(&self, node: &str) -> Arc<StoreClient> {
-        let (config, tls) = self.config(node);
-        StoreClient::start(self.env.clone(), &config, tls).expect("client")
-    }
-
-    fn attempt(&self) -> CommitId {
-        CommitId(self.env.random(Purpose::Public).expect("entropy"))
-    }
-
-    async fn until_writable(&self, client: &StoreClient) {
-        for _ in 0..200 {
-            if client.health().can_write {
-                return;
-            }
-            self.env.sleep(ms(50)).await;
-        }
-        panic!("not writable within 10 s");
-    }
-}
-
-fn key(name: &str) -> RecordKey {
-    RecordKey(name.as_bytes().to_vec())
-}
-
-fn put(id: CommitId, name: &str, before: Option<Version>, blob: &[u8]) -> (Transaction, Version) {
-    let version = Version { counter: before.map_or(1, |version| version.counter + 1), commit_id: id };
-    let record = SealedRecord { version, blob: blob.to_vec() };
-    let transaction = Transaction {
-        expect: vec![Expect { key: key(name), version: before }],
-        put: vec![(key(name), record)],
-        delete: Vec::new(),
-    };
-    (transaction, version)
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn committed_records_are_in_both_databases_and_conditions_hold() {

@@ -1,9 +1,13 @@
 //! Tests on a real machine: the seam, making a region, TLS between nodes, the entry, the command line.
 
+mod apart;
 mod chain;
 mod cli;
 mod common;
+mod disk;
 mod entry;
 mod init;
+mod operator;
 mod os_env;
+mod region;
 mod tls;

@@ -1,7 +1,8 @@
 //! G13: once everything is repaired, key writes are accepted again within the recovery bound, by themselves,
 //! and go on being accepted. Judged for every stretch without any fault that follows a fault which hurt
 //! writes, the one after the final heal among them. Measures the time from repair to the first acknowledged
-//! key write.
+//! key write. The same after each activation of an epoch, with a bound of its own: the operator's command ends there, and
+//! nobody is to wait for anything else.
 //!
 //! Does not check: stretches shorter than the recovery bound, stretches in which no write was accepted in time
 //! but nobody tried in the last second before the bound either (not exercised), runs that leave something
@@ -9,7 +10,7 @@
 
 use super::{CheckInput, end_of, spans::Spans, timeline::Timeline};
 use crate::{
-    history::{Micros, Op, Outcome},
+    history::{Micros, Op, Outcome, Rebuild, What},
     report::Verdict,
 };
 
@@ -35,7 +36,35 @@ pub fn check(input: &CheckInput<'_>, timeline: &Timeline) -> Verdict {
         }
     }
     verdict.spans("recovery", times);
+    let active = |what: &What| matches!(what, What::Rebuild { step: Rebuild::Activated, .. });
+    let activations = input.history.events.iter().filter(|event| active(&event.what)).map(|event| event.at);
+    let mut times = Vec::new();
+    for at in activations {
+        let undisturbed = fine.iter().find(|(from, until)| *from <= at && at < *until);
+        if let Some((_, until)) = undisturbed {
+            times.extend(activation(input, &mut verdict, at, until.min(input.history.end)));
+        }
+    }
+    verdict.spans("activation", times);
     verdict
+}
+
+/// Judges one activation, undisturbed until `until`; the time from it to the first acknowledged key write, if there was one.
+fn activation(input: &CheckInput<'_>, verdict: &mut Verdict, at: Micros, until: Micros) -> Option<Micros> {
+    let bound = at + input.bounds.activation_us;
+    let writes = || input.history.ops.iter().filter(|op| op.call.is_key_write() && op.invoked < until);
+    if let Some(late) = writes().find(|op| op.invoked >= bound && failed(op, until, input)) {
+        let text = format!(
+            "op {}, invoked {} ms after an epoch had become active, was not accepted",
+            late.id,
+            (late.invoked - at) / 1000
+        );
+        verdict.broken("late-after-activation", &[late.id], text);
+    }
+    let accepted = writes().filter(|op| matches!(op.outcome, Outcome::Ok(_)));
+    let first = accepted.map(|op| end_of(op, input.history)).filter(|end| *end >= at).min()?;
+    verdict.exercised += 1;
+    Some(first - at)
 }
 
 /// Judges one stretch; the time to the first acknowledged key write, if it was judged and there was one.
@@ -157,6 +186,29 @@ mod tests {
         let verdict = judged(&build);
         assert_eq!(verdict.judgement(), Judgement::NotExercised);
         assert_eq!(verdict.measures["stretches_without_writes_count"], 1.0);
+    }
+
+    #[test]
+    fn after_an_activation_writes_are_accepted_soon() {
+        let rebuilt = |accepted: Micros| {
+            let mut build = Build::new();
+            let node = || "db-b".to_owned();
+            build.event(10 * S, What::DiskLost { node: node() });
+            build.event(20 * S, What::Rebuild { node: node(), step: Rebuild::Begun });
+            build.event(30 * S, What::Rebuild { node: node(), step: Rebuild::Activated });
+            write(&mut build, 31 * S + 500 * MS, Outcome::Refused);
+            write(&mut build, accepted, ok_key("k", "k", "active"));
+            build
+        };
+        let verdict = judged(&rebuilt(31 * S + 900 * MS));
+        assert_held(&verdict);
+        assert_eq!(verdict.measures["activation_ms_max"], 1910.0);
+        let mut build = rebuilt(34 * S);
+        write(&mut build, 32 * S + 100 * MS, Outcome::Refused);
+        assert_eq!(kinds(&judged(&build)), ["late-after-activation"]);
+        // With something else wrong meanwhile there is no such bound.
+        build.down("db-a", 31 * S).up("db-a", 32 * S);
+        assert_held(&judged(&build));
     }
 
     #[test]

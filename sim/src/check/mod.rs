@@ -69,11 +69,18 @@ pub struct Bounds {
     pub redirect_us: Micros,
     /// Writes are accepted again at most this long after the last repair.
     pub recovery_us: Micros,
+    /// Writes are accepted at most this long after an epoch has become active, if nothing is wrong meanwhile.
+    pub activation_us: Micros,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Bounds { refusal_us: 1_000_000, redirect_us: 3_000_000, recovery_us: 5_000_000 }
+        Bounds {
+            refusal_us: 1_000_000,
+            redirect_us: 3_000_000,
+            recovery_us: 5_000_000,
+            activation_us: 2_000_000,
+        }
     }
 }
 

@@ -123,7 +123,7 @@ impl Person for Honest<'_> {
             | Progress::Fenced(_)
             | Progress::Filling(_)
             | Progress::Waiting(_)
-            | Progress::Writable => return,
+            | Progress::Writable(_) => return,
         };
         self.world.happened(What::Rebuild { node: self.node.to_owned(), step });
     }

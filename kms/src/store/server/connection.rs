@@ -2,6 +2,7 @@
 //! the head: its link; a database that is filled: FillBegin; the operator: Status, Order), and the answers. Requests of a host run side by side.
 
 use super::{
+    directory::Directory,
     fill::{self, Filling},
     head::{Event, Waiting},
     orders,
@@ -18,6 +19,7 @@ use crate::{
     store::{
         codec,
         engine::{Engine, KEYRING_DIR, Loaded, STORE_DIR},
+        epoch::DbId,
         log::Attempt,
     },
     wire::{
@@ -32,7 +34,7 @@ use crate::{
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use prost::Message;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{Notify, mpsc, oneshot},
@@ -56,6 +58,12 @@ pub(super) struct Node {
     /// Names this start of the process.
     pub(super) start: [u8; 16],
     pub(super) filling: Filling,
+    /// Who may touch the data directory.
+    pub(super) directory: Directory,
+    /// The database whose log is another history than its peer's: it stays so when its store is opened again.
+    pub(super) diverged: Arc<Mutex<Option<DbId>>>,
+    /// One order at a time brings a database to the end of its source's log.
+    pub(super) catching_up: tokio::sync::Mutex<()>,
     /// Rung when a fill is complete.
     pub(super) filled: Notify,
     /// Ends the incarnation, to go on with another store (or what is on the disk).

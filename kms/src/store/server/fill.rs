@@ -2,7 +2,12 @@
 //! entry above; the target takes them into a new store beside whatever it has, and serves nothing of it. A
 //! database of the epoch before, whose log is a beginning of the source's, takes the entries alone.
 
-use super::{connection::Node, status::FillStatus, view::Shared};
+use super::{
+    connection::Node,
+    directory::{Filled, InFilling},
+    status::FillStatus,
+    view::Shared,
+};
 use crate::{
     config::Zone,
     limits::{BATCH_MAX_BYTES, CONNECTION_IDLE_MS, FILL_PART_BYTES, ms},
@@ -44,7 +49,7 @@ struct State {
     task: Option<crate::env::Task<()>>,
     progress: FillStatus,
     /// The filled store, open.
-    filled: Option<(Engine, Loaded)>,
+    filled: Option<(Filled, Loaded)>,
 }
 
 impl Filling {
@@ -53,11 +58,11 @@ impl Filling {
     }
 
     /// A store that was found filled when the process started.
-    pub(super) fn found(&self, engine: Engine, loaded: Loaded) {
+    pub(super) fn found(&self, filled: Filled, loaded: Loaded) {
         let mut state = self.state();
         state.epoch = Some(loaded.identity.epoch.clone());
         state.progress = complete(&loaded);
-        state.filled = Some((engine, loaded));
+        state.filled = Some((filled, loaded));
     }
 
     /// For people.
@@ -73,7 +78,7 @@ impl Filling {
     }
 
     /// Takes the filled store out, if it is of `epoch`.
-    pub(super) fn take(&self, epoch: &Registered) -> Option<(Engine, Loaded)> {
+    pub(super) fn take(&self, epoch: &Registered) -> Option<(Filled, Loaded)> {
         let mut state = self.state();
         let taken = state.filled.take_if(|(_, loaded)| loaded.identity.epoch == *epoch);
         if taken.is_some() {
@@ -122,15 +127,17 @@ async fn keep_filling(node: Arc<Node>, epoch: Registered, head: bool) {
     let mut backoff = Backoff::new(&node.config.limits);
     loop {
         let before = node.env.now();
-        match fill(&node, &epoch, head).await {
-            Ok((engine, loaded)) => {
+        // Work of a fill that was given up may still be at it.
+        let right = node.directory.filling().await;
+        match fill(&node, &epoch, head, right).await {
+            Ok((filled, loaded)) => {
                 tracing::info!(epoch = %epoch.record.epoch, last = ?loaded.last, "filled; waiting for the epoch to become active");
                 let mut state = node.filling.state();
                 if state.epoch.as_ref() == Some(&epoch) {
                     let (rows, rows_total, bytes) =
                         (state.progress.rows, state.progress.rows_total, state.progress.bytes);
                     state.progress = FillStatus { rows, rows_total, bytes, ..complete(&loaded) };
-                    state.filled = Some((engine, loaded));
+                    state.filled = Some((filled, loaded));
                     node.filled.notify_one();
                 }
                 return;
@@ -221,7 +228,12 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Fills a new store from the beginning to the end.
-async fn fill(node: &Arc<Node>, epoch: &Registered, head: bool) -> Result<(Engine, Loaded), String> {
+async fn fill(
+    node: &Arc<Node>,
+    epoch: &Registered,
+    head: bool,
+    right: InFilling,
+) -> Result<(Filled, Loaded), String> {
     let (mut parts, begin) = connect(node, epoch, None).await?;
     let malformed = |error: crate::store::codec::Malformed| error.to_string();
     let at = Position::read(begin.at.as_ref()).map_err(malformed)?;
@@ -246,39 +258,48 @@ async fn fill(node: &Arc<Node>, epoch: &Registered, head: bool) -> Result<(Engin
     let (disk, data, keep) =
         (node.env.disk.clone(), node.config.data_dir.clone(), node.config.limits.log_keep_entries);
     let made = identity.clone();
-    let engine = Arc::new(blocking(node, move || Engine::create_filling(&*disk, &data, &made, keep)).await?);
-    let (digest, mut entries) = take_parts(node, &mut parts, &engine).await?;
+    // Whatever works on the store has a share in it, and with it in the right to `filling`.
+    let store = blocking(node, move || {
+        let engine = Engine::create_filling(&*disk, &data, &made, keep)?;
+        Ok(Arc::new(Filled::new(engine, right)))
+    });
+    let filled = store.await?;
+    let (digest, mut entries) = take_parts(node, &mut parts, &filled).await?;
     drop(parts);
-    let store = engine.clone();
+    let store = filled.clone();
     blocking(node, move || {
         // Read back what the disk has, before entries change it.
-        if store.digest()? == digest { Filler(&store).begin_log(at) } else { Err(EngineError::Damaged) }
+        if store.engine.digest()? == digest {
+            Filler(&store.engine).begin_log(at)
+        } else {
+            Err(EngineError::Damaged)
+        }
     })
     .await?;
     let mut end = at;
     for bytes in entries.drain(..) {
         let entry = Entry::decode(end, bytes).map_err(malformed)?;
         end = entry.position;
-        let store = engine.clone();
-        blocking(node, move || store.append_and_apply(&entry)).await?;
+        let store = filled.clone();
+        blocking(node, move || store.engine.append_and_apply(&entry)).await?;
     }
     if end != last {
         return Err("the entries do not lead to the end of the source's log".to_owned());
     }
     identity.filled = Some(last);
     let loaded = Loaded { identity: identity.clone(), last, confirmed: last, pending: None };
-    let store = engine.clone();
+    let store = filled.clone();
     // Its sync makes the rows durable too.
-    blocking(node, move || store.set_identity(&identity)).await?;
-    let engine = Arc::try_unwrap(engine).map_err(|_| "the filled store is still in use".to_owned())?;
-    Ok((engine, loaded))
+    blocking(node, move || store.engine.set_identity(&identity)).await?;
+    let filled = Arc::try_unwrap(filled).map_err(|_| "the filled store is still in use".to_owned())?;
+    Ok((filled, loaded))
 }
 
 /// Takes rows, keyring objects and entries until the end; the digest of the rows has been compared.
 async fn take_parts<R: AsyncRead + Unpin>(
     node: &Arc<Node>,
     parts: &mut Parts<R>,
-    engine: &Arc<Engine>,
+    filled: &Arc<Filled>,
 ) -> Result<([u8; 32], Vec<Vec<u8>>), String> {
     let (mut digest, mut entries) = (RowDigest::default(), Vec::new());
     loop {
@@ -290,13 +311,13 @@ async fn take_parts<R: AsyncRead + Unpin>(
                     bytes += (row.key.len() + row.value.len()) as u64;
                     rows.push((row.key, row.value));
                 }
-                let (count, store) = (rows.len() as u64, engine.clone());
+                let (count, store) = (rows.len() as u64, filled.clone());
                 let taken = blocking(node, move || {
                     for (key, row) in &rows {
                         digest.add(key, row);
                     }
                     if !rows.is_empty() {
-                        Filler(&store).rows(&rows)?;
+                        Filler(&store.engine).rows(&rows)?;
                     }
                     Ok(digest)
                 });
@@ -305,7 +326,7 @@ async fn take_parts<R: AsyncRead + Unpin>(
                     progress.rows += count;
                     progress.bytes += bytes;
                 });
-                keep_keyring(node, part.keyring).await?;
+                keep_keyring(node, filled, part.keyring).await?;
             }
             Body::FillEnd(end) => {
                 let digest = digest.finish();
@@ -319,11 +340,16 @@ async fn take_parts<R: AsyncRead + Unpin>(
     }
 }
 
-async fn keep_keyring(node: &Arc<Node>, objects: Vec<wire::FillRow>) -> Result<(), String> {
+async fn keep_keyring(
+    node: &Arc<Node>,
+    filled: &Arc<Filled>,
+    objects: Vec<wire::FillRow>,
+) -> Result<(), String> {
     if objects.is_empty() {
         return Ok(());
     }
     let (disk, dir) = (node.env.disk.clone(), node.config.data_dir.join(FILLING_DIR).join(KEYRING_DIR));
+    let share = filled.clone();
     blocking(node, move || {
         for object in objects {
             let domain = crate::store::codec::id16(&object.key)
@@ -331,13 +357,15 @@ async fn keep_keyring(node: &Arc<Node>, objects: Vec<wire::FillRow>) -> Result<(
             let name = uuid::Uuid::from_bytes(domain).to_string();
             disk.write_atomic(&dir.join(name), &object.value, true)?;
         }
+        drop(share);
         Ok(())
     })
     .await
 }
 
 /// Brings a database of the epoch before, whose log must be a beginning of the source's, to the source's end
-/// (R11, abandon). It serves nothing any more.
+/// (R11, abandon). It serves nothing any more. Whatever breaks it off, the view says how far the log has come. One
+/// at a time: see [`Node::catching_up`].
 pub(super) async fn catch_up(
     node: &Arc<Node>,
     shared: &Arc<Shared>,
@@ -360,15 +388,18 @@ pub(super) async fn catch_up(
         // The source has it, so it is committed.
         let entry = pending.entry.clone();
         shared.engine("fill", move |engine| engine.confirm(&entry)).await.map_err(storage)?;
+        let mut view = shared.view();
+        (view.confirmed, view.pending) = (pending.entry.position, None);
     }
-    let mut end = from;
     for bytes in entries {
-        let entry = Entry::decode(end, bytes).map_err(|error| error.to_string())?;
-        end = entry.position;
+        let before = shared.view().last;
+        let entry = Entry::decode(before, bytes).map_err(|error| error.to_string())?;
+        let position = entry.position;
         shared.engine("fill", move |engine| engine.append_and_apply(&entry)).await.map_err(storage)?;
+        let mut view = shared.view();
+        (view.last, view.confirmed) = (position, position);
     }
-    let mut view = shared.view();
-    (view.last, view.confirmed, view.pending) = (end, end, None);
+    let end = shared.view().last;
     if end == last { Ok(()) } else { Err("the entries do not lead to the source's end".to_owned()) }
 }
 

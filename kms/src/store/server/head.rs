@@ -14,7 +14,7 @@ use crate::{
         epoch::Epoch,
         log::{Attempt, Entry, Position},
     },
-    wire::message::{Append, Body, Empty, NotDone, Start},
+    wire::message::{Apart, Append, Body, Empty, Halt, NotDone, Start},
 };
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -191,6 +191,9 @@ impl Head {
         let writable = self.not_up().is_none();
         let mut view = self.shared.view();
         view.writable = writable && view.accepting();
+        if view.writable {
+            view.agreed();
+        }
     }
 
     async fn handle(&mut self, event: Event) -> Result<(), EngineError> {
@@ -233,29 +236,37 @@ impl Head {
 
     /// R6: compares the tail's log with this one and brings them together, or stops loudly.
     async fn compare(&mut self, tail: Position) -> Result<(), EngineError> {
-        let (last, confirmed) = {
+        let (last, confirmed, diverged) = {
             let view = self.shared.view();
-            (view.last, view.confirmed)
+            (view.last, view.confirmed, view.withheld.diverged)
         };
+        if diverged {
+            self.halt(Apart::Diverged);
+            return Ok(());
+        }
         if tail.seq > last.seq {
             // Honest disks never lose a synced suffix, and nothing is forwarded before its sync.
-            self.shared.loud("loud:tail-ahead");
-            self.shared.view().withheld.behind = true;
+            self.shared.lacking("loud:tail-ahead");
             self.send(Body::Fetch(last.seq));
+            return Ok(());
+        }
+        if last.seq < self.shared.must_reach() {
+            // The tail cannot help: it lacks them too.
+            self.shared.lacking("loud:below-activation");
+            self.link = None;
             return Ok(());
         }
         let at = move |engine: &Engine| Ok((engine.base()?, engine.position_at(tail.seq)?));
         let (base, ours) = self.shared.engine("position", at).await?;
         if tail.seq < base.seq {
-            // F26: what it lacks is no longer kept. Only a rebuild helps.
+            // What it lacks is no longer kept. Only a rebuild helps.
             self.shared.loud("loud:too-far-behind");
-            self.link = None;
+            self.halt(Apart::TooFarBehind);
             return Ok(());
         }
         if ours != Some(tail) {
-            self.shared.loud("loud:not-a-prefix");
-            self.shared.view().withheld.diverged = true;
-            self.link = None;
+            self.shared.diverged("loud:not-a-prefix");
+            self.halt(Apart::Diverged);
             return Ok(());
         }
         if tail.seq < confirmed.seq {
@@ -263,6 +274,16 @@ impl Head {
         }
         self.shared.view().withheld.behind = false;
         self.start(tail, confirmed).await
+    }
+
+    /// R6: tells the tail, whose log may look well to itself, and ends the link. Said again on each new link: the tail
+    /// may have restarted meanwhile.
+    fn halt(&mut self, why: Apart) {
+        if let Some(link) = &self.link {
+            let halt = Halt { nonce: link.nonce.clone(), why: why as i32 };
+            self.send(Body::Halt(halt));
+        }
+        self.link = None;
     }
 
     /// Accepts the link and sends again what the tail lacks (R7: rolled forward, never dropped).
@@ -297,8 +318,8 @@ impl Head {
         for append in entries {
             let last = self.shared.view().last;
             if append.previous != last.hash {
-                self.shared.loud("loud:not-a-prefix");
-                self.shared.view().withheld.diverged = true;
+                self.shared.diverged("loud:not-a-prefix");
+                self.halt(Apart::Diverged);
                 break;
             }
             if self.in_flight.is_some() {
@@ -327,10 +348,9 @@ impl Head {
         };
         let entry = flight.pending.entry.clone();
         if entry.position != position {
-            self.shared.loud("loud:confirmation-of-another-history");
-            self.shared.view().withheld.diverged = true;
             self.in_flight = Some(flight);
-            self.link = None;
+            self.shared.diverged("loud:confirmation-of-another-history");
+            self.halt(Apart::Diverged);
             return Ok(());
         }
         let identity = self.shared.identity();

@@ -2,7 +2,9 @@
 //! that fails (I/O error, panic) is closed, opened again and compared anew; a node without a store is Blank
 //! and serves nothing: only `kms init` makes stores, and only a fill makes further ones.
 
+mod apart;
 mod connection;
+mod directory;
 mod fill;
 mod head;
 mod join;
@@ -27,6 +29,7 @@ use crate::{
     wire::tls::NodeTls,
 };
 use connection::{Behind, Node};
+use directory::{Directory, Filled};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use std::{io, sync::Arc};
 use tokio::sync::{Notify, mpsc, watch};
@@ -80,6 +83,9 @@ pub async fn serve(
         operator,
         start,
         filling: fill::Filling::default(),
+        directory: Directory::default(),
+        diverged: Arc::default(),
+        catching_up: tokio::sync::Mutex::default(),
         filled: Notify::new(),
         ended,
     });
@@ -106,39 +112,63 @@ async fn supervise(
 ) -> String {
     let mut ready: Option<Box<(Engine, Loaded)>> = None;
     loop {
+        ready = promoted(&node, &mut ends).await.or(ready);
         let open = match ready.take() {
             Some(store) => Ok(Some(*store)),
             None => open(&node).await,
         };
         match incarnation(&node, open, &mut *listener, &mut stopping, &mut ends).await {
-            End::Stop => return "stopped".to_owned(),
+            End::Stop => {
+                // Whoever starts next on this directory finds nobody at work there, and every file closed.
+                node.filling.clear();
+                drop(promoted(&node, &mut ends).await);
+                drop(node.directory.filling().await);
+                return "stopped".to_owned();
+            }
             End::Failed(why) => tracing::error!(%why, "the store failed; opening it again"),
             End::Replaced(store) => ready = store,
         }
     }
 }
 
+/// Waits until no store is being moved; answers the one that was promoted while an incarnation ended.
+async fn promoted(node: &Arc<Node>, ends: &mut Ends) -> Option<Box<(Engine, Loaded)>> {
+    let _moving = node.directory.moving().await;
+    let mut ready = None;
+    while let Ok(store) = ends.try_recv() {
+        ready = store.or(ready);
+    }
+    ready
+}
+
 /// Opens the store, and the one that was filled for its place; finishes putting that there if it had begun.
 async fn open(node: &Arc<Node>) -> Result<Option<(Engine, Loaded)>, String> {
     let (disk, data, keep) =
         (node.env.disk.clone(), node.config.data_dir.clone(), node.config.limits.log_keep_entries);
-    let fill_open = node.filling.status().is_some();
+    let moving = node.directory.moving().await;
+    // A fill under way, or one that was given up and is at its last step, has the store that it fills open itself.
+    let right = if node.filling.status().is_some() { None } else { node.directory.filling_now() };
     let opened = node.env.blocking("open", move || -> Result<_, EngineError> {
-        let filled = if fill_open { None } else { Engine::open_filling(&*disk, &data, keep)? };
+        let _moving = moving;
+        let filled = match right {
+            Some(right) => Engine::open_filling(&*disk, &data, keep)?
+                .map(|(engine, loaded)| (Filled::new(engine, right), loaded)),
+            None => None,
+        };
         let store = Engine::open(&*disk, &data, keep);
         match filled {
-            Some((engine, loaded)) if loaded.identity.phase == Phase::Member => {
+            Some((filled, loaded)) if loaded.identity.phase == Phase::Member => {
                 let old = store.ok().flatten().map(|(_, old)| (old.identity.db_id, old.identity.epoch().no));
                 promote(&*disk, &data, old)?;
-                Ok((Some((engine, loaded)), None))
+                Ok((Some((filled.moved(), loaded)), None))
             }
             filled => Ok((store?, filled)),
         }
     });
     match opened.await {
         Ok(Ok((store, filled))) => {
-            if let Some((engine, loaded)) = filled {
-                node.filling.found(engine, loaded);
+            if let Some((filled, loaded)) = filled {
+                node.filling.found(filled, loaded);
             }
             Ok(store)
         }
@@ -180,6 +210,10 @@ async fn incarnation(
             let (shared, closed) = Shared::new(node, (engine, &loaded), fatal);
             let shared = Arc::new(shared);
             store_closed = Some(closed);
+            if let Some(begins) = loaded.identity.begins() {
+                // A failure ends this incarnation, as any other of the store.
+                let _ = shared.compare_with_beginning(begins).await;
+            }
             let events = head.then(|| {
                 let (events, inbox) = mpsc::unbounded_channel();
                 parts.push(env.spawn("head", head::Head::new(shared.clone()).run(inbox)).abort_on_drop());

@@ -11,8 +11,9 @@ use crate::{
     config::Zone,
     limits::ms,
     store::{
-        engine::{Engine, Loaded, promote},
+        engine::promote,
         epoch::{Identity, Phase, Registered, Statement},
+        log::Position,
         witness,
     },
     wire::epoch::{Order, OrderKind, Signed},
@@ -197,6 +198,7 @@ async fn give_up_and_catch_up(
             Ok(())
         })
         .await?;
+    let _one = node.catching_up.lock().await;
     if shared.identity().filled.is_none() {
         fill::catch_up(node, shared, epoch).await?;
         shared
@@ -212,67 +214,88 @@ async fn give_up_and_catch_up(
 /// R16: the epoch is active. Source and target store it. An order to learn may be old news, so it joins nobody:
 /// the target serves once the witness, asked since its start, has said so too (R10).
 pub(super) async fn learn(behind: &Behind, epoch: &Registered, activation: &Signed) -> Result<(), String> {
-    if let Some((engine, loaded)) = behind.node.filling.take(epoch) {
-        return become_member(behind, engine, loaded, activation).await;
+    let begins = begins(activation)?;
+    if behind.node.filling.waits_for().as_ref() == Some(epoch) {
+        return become_member(behind, epoch, activation, begins).await;
     }
     let Some((shared, _)) = &behind.member else {
         return Err("nothing is filled here for that epoch".to_owned());
     };
+    let identity = shared.identity();
+    if identity.epoch == *epoch && !identity.active() {
+        // R15: both logs ended there. Nothing was appended since.
+        shared.compare_with_beginning(begins).await.map_err(text)?;
+    }
     let activation = activation.clone();
     shared
-        .change_identity(|view, identity| {
+        .change_identity(|_, identity| {
             if identity.epoch != *epoch {
                 return Err(format!("this database is in epoch {}", identity.epoch()));
             }
             if identity.phase == Phase::Filling && identity.filled.is_none() {
                 return Err("this database is not filled".to_owned());
             }
-            begin_epoch(identity, view.last, activation);
+            begin_epoch(identity, begins, activation);
             Ok(())
         })
         .await
 }
 
-fn begin_epoch(identity: &mut Identity, last: crate::store::log::Position, activation: Signed) {
-    if identity.activation.is_none() {
-        identity.activation = Some(activation);
-        identity.phase = Phase::Member;
-        identity.lineage.push((identity.epoch(), last));
+/// Where both logs ended when the epoch became active, as the statement says.
+fn begins(activation: &Signed) -> Result<Position, String> {
+    match Statement::read(activation) {
+        Ok((_, Statement::Active(_, position))) => Ok(position),
+        Ok(_) => Err("no statement of an activation".to_owned()),
+        Err(error) => Err(error.0.to_owned()),
     }
 }
 
-/// The filled store takes the place of whatever was served from here before.
+fn begin_epoch(identity: &mut Identity, begins: Position, activation: Signed) {
+    if identity.activation.is_none() {
+        identity.activation = Some(activation);
+        identity.phase = Phase::Member;
+        identity.lineage.push((identity.epoch(), begins));
+    }
+}
+
+/// The filled store takes the place of whatever was served from here before. What has begun goes on to its end, also when
+/// nobody waits for it any more and when the incarnation ends meanwhile: the next one begins with what comes out of it.
 async fn become_member(
     behind: &Behind,
-    engine: Engine,
-    mut loaded: Loaded,
+    epoch: &Registered,
     activation: &Signed,
+    begins: Position,
 ) -> Result<(), String> {
-    let node = &behind.node;
-    begin_epoch(&mut loaded.identity, loaded.last, activation.clone());
+    let node = behind.node.clone();
+    let moving = node.directory.moving().await;
+    let Some((filled, mut loaded)) = node.filling.take(epoch) else {
+        return Err("the store that was filled has been taken or given up meanwhile".to_owned());
+    };
+    begin_epoch(&mut loaded.identity, begins, activation.clone());
     let old = behind.member.as_ref().map(|(shared, _)| {
         let identity = shared.identity();
         (identity.db_id, identity.epoch().no)
     });
     let (disk, data) = (node.env.disk.clone(), node.config.data_dir.clone());
     let identity = loaded.identity.clone();
-    let moved = node.env.blocking("promote", move || {
-        engine.set_identity(&identity).map_err(text)?;
-        promote(&*disk, &data, old).map_err(text)?;
-        Ok::<_, String>(engine)
+    let work = node.clone();
+    let promotion = node.env.spawn("promotion", async move {
+        let moved = work.env.blocking("promote", move || {
+            filled.engine.set_identity(&identity).map_err(text)?;
+            promote(&*disk, &data, old).map_err(text)?;
+            Ok::<_, String>(filled.moved())
+        });
+        let moved = moved.await.unwrap_or_else(|_| Err("storage panicked".to_owned()));
+        // After a failure the disk is read again, to see how far it came.
+        let (store, done) = match moved {
+            Ok(engine) => (Some((engine, loaded)), Ok(())),
+            Err(why) => (None, Err(why)),
+        };
+        work.end_with(store);
+        drop(moving);
+        done
     });
-    let moved = moved.await.unwrap_or_else(|_| Err("storage panicked".to_owned()));
-    match moved {
-        Ok(engine) => {
-            node.end_with(Some((engine, loaded)));
-            Ok(())
-        }
-        Err(why) => {
-            // Read again from the disk how far it came.
-            node.end_with(None);
-            Err(why)
-        }
-    }
+    promotion.await.unwrap_or_else(|_| Err("the promotion was cut short".to_owned()))
 }
 
 /// R10: the audited way out when neither the witness nor the peer answers.

@@ -51,7 +51,9 @@ pub struct DatabaseStatus {
     pub writable: bool,
     /// How often it was told to serve alone.
     pub alone: u64,
-    /// The last integrity alarm, if there was one.
+    /// Why it does not serve although it has joined: `diverged`, `behind` or `failed`.
+    pub withheld: Option<String>,
+    /// The integrity alarm, until what gave rise to it is over.
     pub alarm: Option<String>,
     /// The store that is being filled, if there is one.
     pub fill: Option<FillStatus>,
@@ -118,6 +120,7 @@ async fn member(shared: &Arc<Shared>) -> DatabaseStatus {
         serving: view.serving(),
         writable: view.writable,
         alone: identity.alone.len() as u64,
+        withheld: view.withheld.word().map(str::to_owned),
         alarm: view.loud.map(str::to_owned),
         ..DatabaseStatus::default()
     }

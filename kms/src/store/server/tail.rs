@@ -12,7 +12,7 @@ use crate::{
     },
     wire::{
         frame::{self, FrameReader},
-        message::{Append, Body, Entries, Envelope, Hello, Pong, Welcome},
+        message::{Apart, Append, Body, Entries, Envelope, Halt, Hello, Pong, Welcome},
         silence::Silence,
     },
 };
@@ -40,12 +40,22 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         Ok(nonce) => nonce.to_vec(),
         Err(error) => return error.to_string(),
     };
+    let head = match Position::read(hello.last.as_ref()) {
+        Ok(head) => head,
+        Err(error) => return error.to_string(),
+    };
     // R6: end any older link first, wait for its last append, and only then read where this log ends.
     let mut fence = shared.link.subscribe();
     shared.link.send_modify(|link| *link += 1);
     let link = *fence.borrow_and_update();
     let (last, joined) = {
         let _writer = shared.writer.lock().await;
+        match shared.engine("position", move |engine| engine.position_at(head.seq)).await {
+            Ok(Some(ours)) if ours != head => shared.diverged("loud:not-a-prefix"),
+            // Whether the head has this log's end is for the head to see.
+            Ok(_) => {}
+            Err(error) => return error.to_string(),
+        }
         let mut view = shared.view();
         if view.last.seq < envelope.seen {
             // This log lacks what the head has confirmed. The head may not be able to send it again: nothing
@@ -174,15 +184,20 @@ impl Tail {
                 Ok(Some(Body::Pong(pong)))
             }
             Some(Body::Start(start)) if start.nonce == self.nonce => {
-                self.started = true;
+                let must_reach = self.shared.must_reach();
                 let forgot = {
                     let mut view = self.shared.view();
+                    if view.withheld.diverged {
+                        return Err("this log and the head's are not one history".to_owned());
+                    }
                     // The head has joined, or knows that this tail has (R10).
                     view.joined = true;
-                    view.catch_up_to = start.last;
-                    view.withheld.behind = view.last.seq < start.last;
+                    view.catch_up_to = start.last.max(must_reach);
+                    view.withheld.behind = view.last.seq < view.catch_up_to;
+                    view.agreed();
                     view.last.seq < start.confirmed
                 };
+                self.started = true;
                 if forgot {
                     self.shared.loud("loud:tail-below-confirmed");
                 }
@@ -193,7 +208,19 @@ impl Tail {
                 Ok(None)
             }
             Some(Body::Fetch(after)) => self.fetch(after).await.map(Some),
+            Some(Body::Halt(halt)) if halt.nonce == self.nonce => Err(self.halt(&halt)),
             _ => Err("the head sent what does not fit here".to_owned()),
+        }
+    }
+
+    /// R6: the head cannot go on from this log: it serves no longer.
+    fn halt(&self, halt: &Halt) -> String {
+        if halt.why() == Apart::TooFarBehind {
+            self.shared.lacking("loud:too-far-behind");
+            "the head does not keep what this log lacks".to_owned()
+        } else {
+            self.shared.diverged("loud:not-a-prefix");
+            "this log and the head's are not one history".to_owned()
         }
     }
 
@@ -227,7 +254,11 @@ async fn append(shared: Arc<Shared>, link: u64, append: Append) -> Result<Body, 
     if append.seq <= last.seq {
         return confirm_again(&shared, append).await;
     }
-    if append.seq != last.seq + 1 || append.previous != last.hash {
+    if append.seq == last.seq + 1 && append.previous != last.hash {
+        shared.diverged("loud:not-a-prefix");
+        return Err("an entry follows another history".to_owned());
+    }
+    if append.seq != last.seq + 1 {
         shared.loud("loud:append-does-not-fit");
         return Err("an entry does not follow this log".to_owned());
     }
@@ -247,6 +278,7 @@ fn advance(shared: &Shared, position: Position) {
     view.confirmed = position;
     if view.withheld.behind && position.seq >= view.catch_up_to {
         view.withheld.behind = false;
+        view.agreed();
     }
     drop(view);
     shared.confirmed.send_replace(position.seq);
@@ -265,8 +297,7 @@ async fn confirm_again(shared: &Shared, append: Append) -> Result<Body, String> 
             Ok(Body::Confirm(stored.out()))
         }
         _ => {
-            shared.loud("loud:not-a-prefix");
-            shared.view().withheld.diverged = true;
+            shared.diverged("loud:not-a-prefix");
             Err("a repeated entry is not the one that stands here".to_owned())
         }
     }

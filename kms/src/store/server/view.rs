@@ -8,7 +8,7 @@ use crate::{
     record::{RecordKey, SealedRecord},
     store::{
         engine::{Engine, EngineError, Loaded},
-        epoch::{Epoch, Identity, Phase},
+        epoch::{DbId, Epoch, Identity, Phase},
         log::{Entry, Position},
     },
     wire::message::{Body, ENVELOPE_VERSION, Envelope},
@@ -62,15 +62,22 @@ pub(super) struct View {
     pub(super) head_confirmed: u64,
     /// Tail: where the head's log ended when the link began.
     pub(super) catch_up_to: u64,
-    /// The last loud event, for `kms status`.
+    /// The last loud event, for `kms status`, until what gave rise to it is over.
     pub(super) loud: Option<&'static str>,
 }
 
 impl Withheld {
     /// Whether this log can be relied on, as far as is known.
     pub(super) fn nothing(self) -> bool {
+        self.word().is_none()
+    }
+
+    /// The weightiest reason, for `kms status`.
+    pub(super) fn word(self) -> Option<&'static str> {
         let Withheld { behind, diverged, failed } = self;
-        !(behind || diverged || failed)
+        [(diverged, "diverged"), (behind, "behind"), (failed, "failed")]
+            .into_iter()
+            .find_map(|(is, word)| is.then_some(word))
     }
 }
 
@@ -80,6 +87,15 @@ impl View {
         let current = self.identity.active() || self.identity.is_source();
         let member = self.identity.phase == Phase::Member && current;
         member && self.joined && self.withheld.nothing()
+    }
+
+    /// The peer's log and this one agree: what was said loudly is over, unless it still keeps this one from serving.
+    pub(super) fn agreed(&mut self) {
+        if self.withheld.nothing()
+            && let Some(what) = self.loud.take()
+        {
+            tracing::info!(what, "the integrity alarm is over");
+        }
     }
 
     /// Whether writes are taken (R12): not before the epoch is known active here.
@@ -112,6 +128,8 @@ pub(super) struct Shared {
     pub(super) link: watch::Sender<u64>,
     /// One writer at a time: batches, copies, and changes of the identity.
     pub(super) writer: tokio::sync::Mutex<()>,
+    /// See [`Node::diverged`].
+    pub(super) diverged: Arc<Mutex<Option<DbId>>>,
     /// Ends the incarnation: the store failed and must be opened again.
     pub(super) fatal: mpsc::UnboundedSender<String>,
 }
@@ -125,19 +143,23 @@ impl Shared {
     ) -> (Shared, oneshot::Receiver<Infallible>) {
         let pending =
             loaded.pending.clone().map(|entry| Arc::new(Pending { changes: entry.changes(), entry }));
-        // Nobody has said since this start that the epoch is current (R10).
+        let diverged =
+            *node.diverged.lock().unwrap_or_else(PoisonError::into_inner) == Some(loaded.identity.db_id);
+        // Nobody has said since this start that the epoch is current (R10), unless a person did, about this start, before the
+        // store was opened again.
+        let alone = loaded.identity.may_serve_alone(&node.start);
         let view = View {
             identity: Arc::new(loaded.identity.clone()),
-            joined: false,
-            alone: false,
-            withheld: Withheld::default(),
+            joined: alone,
+            alone,
+            withheld: Withheld { diverged, ..Withheld::default() },
             last: loaded.last,
             confirmed: loaded.confirmed,
             pending,
             writable: false,
             head_confirmed: 0,
             catch_up_to: 0,
-            loud: None,
+            loud: diverged.then_some("loud:not-a-prefix"),
         };
         assert!(view.confirmed.seq <= view.last.seq, "confirmed <= last");
         let (open, closed) = oneshot::channel();
@@ -151,6 +173,7 @@ impl Shared {
             confirmed: watch::Sender::new(loaded.confirmed.seq),
             link: watch::Sender::new(0),
             writer: tokio::sync::Mutex::new(()),
+            diverged: node.diverged.clone(),
             fatal,
         };
         (shared, closed)
@@ -195,8 +218,7 @@ impl Shared {
 
     /// R9: a host has seen what this log lacks. Serves nothing until the log was compared with the peer's.
     pub(super) fn found_behind(&self) {
-        self.loud("loud:behind");
-        self.view().withheld.behind = true;
+        self.lacking("loud:behind");
         // Ends the link, so that the next one compares.
         self.link.send_modify(|link| *link += 1);
     }
@@ -223,10 +245,14 @@ impl Shared {
         Ok(())
     }
 
-    /// Something that honest disks and one epoch make impossible. Said loudly, counted by the simulator.
+    /// Something that honest disks and one epoch make impossible. Said loudly, once while it lasts, and counted by
+    /// the simulator.
     pub(super) fn loud(&self, what: &'static str) {
+        let before = self.view().loud.replace(what);
+        if before == Some(what) {
+            return;
+        }
         tracing::error!(target: "kms::probe", name = what, node = %self.config.node_id, "integrity alarm");
-        self.view().loud = Some(what);
     }
 
     /// Runs work on the engine where it may block. Any failure but a damaged record ends the incarnation:

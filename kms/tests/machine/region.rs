@@ -1,0 +1,223 @@
+//! A region of real nodes in one process, over real sockets and files, and what tests do to it.
+
+use crate::common::{Scratch, bundle, spec};
+use kms::{
+    config::{NodeConfig, Zone},
+    env::{BoxFuture, Env, Purpose},
+    init::{self, Addresses, Bundle, RegionSpec},
+    limits::ms,
+    operator::{
+        OperatorConfig,
+        ask::{ANSWER_WITHIN, database_status},
+        rebuild::{Operator, Person, Progress},
+    },
+    record::{CommitId, Expect, RecordKey, SealedRecord, Transaction, Version},
+    store::{
+        api::RecordStore,
+        client::StoreClient,
+        epoch::DbId,
+        server::{self, DatabaseNode, DatabaseStatus},
+        witness::{self, WitnessNode},
+    },
+    wire::tls::{NodeTls, load_operator},
+};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+};
+
+pub struct Region {
+    pub env: Env,
+    pub scratch: Scratch,
+}
+
+impl Region {
+    pub fn new(name: &str) -> Region {
+        Region::altered(name, |_| {})
+    }
+
+    /// A region whose files are altered before they are written.
+    pub fn altered(name: &str, alter: impl FnOnce(&mut Bundle)) -> Region {
+        let env = kms::os::env();
+        let scratch = Scratch::new(name);
+        let base = free_ports(&env);
+        let addresses = Addresses::Loopback { rest_port: base, node_port: base + 1 };
+        let mut bundle = bundle(&env, &RegionSpec { addresses, ..spec() });
+        alter(&mut bundle);
+        for node in &bundle.nodes {
+            init::install(&*env.disk, &scratch.path(&node.node_id), node).expect("install");
+        }
+        init::write_files(&*env.disk, &scratch.path("operator"), &bundle.operator).expect("written");
+        Region { env, scratch }
+    }
+
+    fn config(&self, node: &str) -> (NodeConfig, Arc<NodeTls>) {
+        let path = self.scratch.path(node).join(init::NODE_FILE);
+        let config = NodeConfig::load(&*self.env.disk, &path).expect("config");
+        let tls = NodeTls::load(&self.env, &config).expect("tls");
+        (config, tls)
+    }
+
+    pub async fn witness(&self) -> WitnessNode {
+        let (config, tls) = self.config("witness");
+        let operator =
+            load_operator(&self.env, config.operator_cert.as_deref().expect("a path")).expect("operator");
+        witness::serve(self.env.clone(), config, tls, operator).await.expect("witness")
+    }
+
+    pub async fn database(&self, node: &str) -> DatabaseNode {
+        self.database_in(node, self.env.clone()).await
+    }
+
+    /// In a world of its own, with the same files.
+    pub async fn database_in(&self, node: &str, env: Env) -> DatabaseNode {
+        let (config, tls) = self.config(node);
+        let operator =
+            load_operator(&self.env, config.operator_cert.as_deref().expect("a path")).expect("operator");
+        server::serve(env, config, tls, operator).await.expect("database")
+    }
+
+    pub fn client(&self, node: &str) -> Arc<StoreClient> {
+        let (config, tls) = self.config(node);
+        StoreClient::start(self.env.clone(), &config, tls).expect("client")
+    }
+
+    pub fn attempt(&self) -> CommitId {
+        CommitId(self.env.random(Purpose::Public).expect("entropy"))
+    }
+
+    pub async fn until_writable(&self, client: &StoreClient) {
+        for _ in 0..200 {
+            if client.health().can_write {
+                return;
+            }
+            self.env.sleep(ms(50)).await;
+        }
+        panic!("not writable within 10 s");
+    }
+
+    /// Commits one record of its own through a client that was just made.
+    pub async fn commit(&self, name: &str) {
+        let client = self.client("host-a1");
+        self.until_writable(&client).await;
+        let id = self.attempt();
+        client.commit(id, put(id, name, None, name.as_bytes()).0).await.expect("committed");
+    }
+
+    pub fn operator_config(&self) -> OperatorConfig {
+        let path = self.scratch.path("operator").join("operator.toml");
+        OperatorConfig::load(&*self.env.disk, &path).expect("operator.toml")
+    }
+
+    pub fn operator(&self) -> Operator {
+        let config = self.operator_config();
+        let tls = config.tls(&self.env, ANSWER_WITHIN).expect("tls");
+        let key = config.signer(&self.env).expect("key");
+        Operator::new(self.env.clone(), config, tls, key)
+    }
+
+    pub async fn status(&self, node: &str) -> Option<DatabaseStatus> {
+        let config = self.operator_config();
+        let tls = config.tls(&self.env, ANSWER_WITHIN).expect("tls");
+        let address = if node == "db-a" { &config.head } else { &config.tail };
+        database_status(&self.env, &tls, address).await.ok()
+    }
+
+    /// Waits until the database's status is as wanted.
+    pub async fn until(&self, node: &str, what: &str, wanted: impl Fn(&DatabaseStatus) -> bool) {
+        for _ in 0..200 {
+            if self.status(node).await.is_some_and(|status| wanted(&status)) {
+                return;
+            }
+            self.env.sleep(ms(50)).await;
+        }
+        panic!("{node} is not {what} within 10 s: {:?}", self.status(node).await);
+    }
+
+    /// Keeps a copy of a database's data under a name; the database does not run.
+    pub fn save(&self, node: &str, name: &str) {
+        copy(&self.scratch.path(node).join("data"), &self.scratch.path(name));
+    }
+
+    /// Puts a copy in the place of what the database has.
+    pub fn restore(&self, node: &str, name: &str) {
+        self.lose_disk(node);
+        copy(&self.scratch.path(name), &self.scratch.path(node).join("data"));
+    }
+
+    pub fn lose_disk(&self, node: &str) {
+        std::fs::remove_dir_all(self.scratch.path(node).join("data")).expect("removed");
+    }
+}
+
+/// The first of ten ports that are free now, below those that the machine deals out itself.
+#[expect(clippy::disallowed_methods, reason = "asks the machine for free ports")]
+fn free_ports(env: &Env) -> u16 {
+    // Tests of one process run side by side: each has ten of its own.
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    for _ in 0..1_000 {
+        let draw = u16::from_be_bytes(env.random(Purpose::Public).expect("entropy"));
+        let base = 10_000 + (draw % 200) * 100 + TAKEN.fetch_add(1, Ordering::Relaxed) % 10 * 10;
+        if (base..base + 10).all(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return base;
+        }
+    }
+    panic!("no ten free ports in a row");
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test copies a disk")]
+fn copy(from: &Path, to: &Path) {
+    std::fs::DirBuilder::new().recursive(true).create(to).expect("directory");
+    for entry in std::fs::read_dir(from).expect("readable") {
+        let path = entry.expect("entry").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).expect("copied");
+        }
+    }
+}
+
+/// An operator who states what the test says, and remembers what was told.
+pub struct Says {
+    pub states: bool,
+    pub asked: Vec<(Zone, DbId)>,
+    pub told: Vec<Progress>,
+}
+
+impl Says {
+    pub fn new(states: bool) -> Says {
+        Says { states, asked: Vec::new(), told: Vec::new() }
+    }
+}
+
+impl Person for Says {
+    fn told(&mut self, progress: &Progress) {
+        self.told.push(progress.clone());
+    }
+
+    fn states(&mut self, zone: Zone, id: DbId) -> BoxFuture<'_, bool> {
+        self.asked.push((zone, id));
+        let states = self.states;
+        Box::pin(async move { states })
+    }
+}
+
+pub fn key(name: &str) -> RecordKey {
+    RecordKey(name.as_bytes().to_vec())
+}
+
+pub fn put(id: CommitId, name: &str, before: Option<Version>, blob: &[u8]) -> (Transaction, Version) {
+    let version = Version { counter: before.map_or(1, |version| version.counter + 1), commit_id: id };
+    let record = SealedRecord { version, blob: blob.to_vec() };
+    let transaction = Transaction {
+        expect: vec![Expect { key: key(name), version: before }],
+        put: vec![(key(name), record)],
+        delete: Vec::new(),
+    };
+    (transaction, version)
+}
