@@ -1,3 +1,5 @@
+//! Needles in every encoding are found wherever they stand, and nothing else is.
+
 use super::*;
 use base64::{
     Engine as _,
