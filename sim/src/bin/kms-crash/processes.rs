@@ -168,7 +168,6 @@ impl Actions for Processes {
     fn shutdown(&self, node: &str) {
         self.kill(node);
     }
-    #[expect(clippy::disallowed_methods, reason = "the data directory of a real process that is not running")]
     fn lose_disk(&self, node: &str) {
         let mut state = self.state.borrow_mut();
         let what = match std::fs::remove_dir_all(self.dir.join(node).join(init::DATA_DIR)) {
