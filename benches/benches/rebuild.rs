@@ -1,0 +1,263 @@
+//! A lost zone made anew in a whole region on real disks: how fast the blank database is filled, against a bare
+//! copy of as many bytes; memory; and what reads of the source take meanwhile, against the same without a fill.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use hyper::StatusCode;
+use kms::{
+    env::{Env, Purpose},
+    limits::Limits,
+};
+use kms_benches::{
+    bulk::{BLOB_BYTES, put_records},
+    client::Kept,
+    memory::{Peak, resident},
+    operator::{Steps, lose_disk, rebuild},
+    paced::{Samples, paced, within},
+    peers::Copier,
+    per_second,
+    region::{Installed, Region},
+    report::{self, Mode, Series},
+    scratch::Scratch,
+};
+use std::{cell::Cell, path::Path, time::Duration};
+
+/// Least rate of a rebuild without load, MB/s.
+const LEAST_MB_PER_S: f64 = 60.0;
+/// Most memory that a rebuild may add, MB.
+const MOST_MB: f64 = 256.0;
+/// Median of reads during a throttled fill over the median without one, at most.
+const MOST_READ_RATIO: f64 = 1.2;
+/// Plaintext of a read (an encrypt).
+const TEXT_BYTES: usize = 1 << 10;
+/// Connections of the reads.
+const LANES: usize = 8;
+/// Keys that are read, in turn.
+const KEYS: usize = 64;
+
+/// How much is measured.
+struct Size {
+    /// Records of the rebuild without load.
+    records: u64,
+    /// Records of the throttled one, and the source's `fill_bytes_per_s`.
+    throttled_records: u64,
+    throttle: u64,
+    /// How long the maximal read rate, and reads without a fill, are measured.
+    span: Duration,
+}
+
+const FULL: Size = Size {
+    records: 1_000_000,
+    throttled_records: 300_000,
+    throttle: 16_000_000,
+    span: Duration::from_secs(8),
+};
+const QUICK: Size =
+    Size { records: 100_000, throttled_records: 80_000, span: Duration::from_secs(2), ..FULL };
+const ONCE: Size =
+    Size { records: 2_000, throttled_records: 2_000, throttle: 4_000_000, span: Duration::from_millis(100) };
+
+fn mb(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// A region whose head has `records`, below a directory of its own.
+async fn region(env: &Env, dir: &Path, records: u64, limits: Limits) -> Region {
+    let installed = Installed::new(env, dir, limits).await;
+    report::line(format_args!("  {records} records of {BLOB_BYTES} B: put into the source's store"));
+    put_records(env, &installed.data_dir("db-a"), records, |so_far| {
+        if so_far.is_multiple_of(250_000) {
+            report::line(format_args!("  {so_far} of {records} records"));
+        }
+    });
+    installed.start().await
+}
+
+fn steps_line(steps: &Steps) {
+    let after = |moment: kms::env::Mono| moment.since(steps.registered).as_secs_f64();
+    report::line(format_args!(
+        "  {} rows, {:.1} MB; after the registration: filled {:.2} s, activated {:.2} s, writable {:.2} s",
+        steps.fill.rows,
+        mb(steps.fill.bytes),
+        after(steps.filled),
+        after(steps.activated),
+        after(steps.writable),
+    ));
+}
+
+async fn without_load(env: &Env, dir: &Path, size: &Size) {
+    report::line("rebuild of zone b, no load:");
+    let at_start = resident(env);
+    let mut region = region(env, dir, size.records, Limits::default()).await;
+    let identities = (region.node_tls("db-a"), region.node_tls("db-b"));
+    // What a rebuild moves, about: a row is a blob, a key of 33 bytes and a head of 56.
+    let copier = Copier::new(env, identities, dir, size.records * (BLOB_BYTES as u64 + 89)).expect("a file");
+    let mut bare = Series::NONE;
+    bare.add(copier.copy().await);
+    lose_disk(&mut region).await;
+    let before = resident(env);
+    let peak = Peak::begin(env);
+    let steps = rebuild(env, &region).await;
+    let peak = peak.bytes();
+    bare.add(copier.copy().await);
+    steps_line(&steps);
+    let disk = region.disk("db-b").now();
+    report::line(format_args!(
+        "  target's disk: {} writes ({:.2} s) of {:.1} MB, {} syncs ({:.2} s), {} resizes",
+        disk.writes,
+        disk.write_ns as f64 / 1e9,
+        mb(disk.written_bytes),
+        disk.syncs,
+        disk.sync_ns as f64 / 1e9,
+        disk.resizes,
+    ));
+    let rate = |until: kms::env::Mono| mb(steps.fill.bytes) / until.since(steps.registered).as_secs_f64();
+    let bare = mb(copier.bytes()) / bare.mean();
+    let (filled, activated) = (rate(steps.filled), rate(steps.activated));
+    report::at_least("rebuild, registration to filled", filled, " MB/s", LEAST_MB_PER_S);
+    report::at_least("rebuild, registration to activated", activated, " MB/s", LEAST_MB_PER_S);
+    report::line(format_args!(
+        "  bare copy before and after (read, mutual TLS, write, one sync): {bare:.1} MB/s by mean"
+    ));
+    report::line(format_args!("ratio: bare copy / rebuild to filled = {:.2}", bare / filled));
+    report::line(format_args!(
+        "  resident: {:.1} MB at the start, {:.1} MB before the rebuild, at most {:.1} MB during it",
+        mb(at_start),
+        mb(before),
+        mb(peak)
+    ));
+    report::at_most("memory added by the rebuild", mb(peak.saturating_sub(before)), " MB", MOST_MB);
+    report::at_most("memory of the whole region, most", mb(peak.saturating_sub(at_start)), " MB", MOST_MB);
+    region.stop().await;
+}
+
+/// A connection that reads one key after another.
+struct Lane {
+    kept: Kept,
+    next: usize,
+}
+
+/// Reads of the source, through the host beside it.
+struct Reads {
+    paths: Vec<String>,
+    body: Bytes,
+}
+
+impl Reads {
+    async fn new(env: &Env, region: &Region) -> Reads {
+        let mut kept = region.connect(region.host()).await;
+        let mut paths = Vec::new();
+        for _ in 0..KEYS {
+            paths.push(format!("{}/{}/encrypt", region.keys_path(), region.create(&mut kept).await));
+        }
+        let mut text = [0; TEXT_BYTES];
+        env.entropy.fill(Purpose::Public, &mut text).expect("randomness");
+        Reads { paths, body: Bytes::from(format!(r#"{{"plaintext":"{}"}}"#, STANDARD.encode(text))) }
+    }
+
+    async fn read(&self, lane: &mut Lane) {
+        lane.next = (lane.next + 1) % self.paths.len();
+        lane.kept.post(&self.paths[lane.next], self.body.clone(), StatusCode::OK).await;
+    }
+}
+
+fn reads_line(what: &str, series: &Series) {
+    report::line(format_args!(
+        "  {what:<28} {:>6} reads, p50 {:.0} us, p90 {:.0} us, p99 {:.0} us",
+        series.rounds(),
+        series.quantile(0.5) * 1e6,
+        series.quantile(0.9) * 1e6,
+        series.quantile(0.99) * 1e6,
+    ));
+}
+
+async fn under_reads(env: &Env, dir: &Path, size: &Size) {
+    report::line(format_args!(
+        "reads through a host during a fill of {:.1} MB/s (fill_bytes_per_s of the source):",
+        mb(size.throttle)
+    ));
+    let limits = Limits { fill_bytes_per_s: size.throttle, ..Limits::default() };
+    let mut region = region(env, dir, size.throttled_records, limits).await;
+    let reads = Reads::new(env, &region).await;
+    let mut lanes: Vec<Lane> = Vec::new();
+    for (next, kept) in region.connect_many(region.host(), LANES).await.into_iter().enumerate() {
+        lanes.push(Lane { kept, next });
+    }
+    let read = async |lane: &mut Lane| reads.read(lane).await;
+    let most = per_second(env, size.span, &mut lanes, read).await;
+    let rate = most / 2.0;
+    report::line(format_args!(
+        "  at most {most:.0} reads/s; paced at {rate:.0} reads/s, {LANES} connections"
+    ));
+    let before = alone(env, rate, &mut lanes, size, read).await;
+    lose_disk(&mut region).await;
+    let done = Cell::new(false);
+    let rebuilding = async {
+        let steps = rebuild(env, &region).await;
+        done.set(true);
+        steps
+    };
+    let reading = paced(env, rate, &mut lanes, || done.get(), read);
+    let (steps, during) = futures_util::future::join(rebuilding, reading).await;
+    let after = alone(env, rate, &mut lanes, size, read).await;
+    steps_line(&steps);
+    let begun = steps.filling.unwrap_or(steps.registered);
+    let span = steps.filled.since(begun);
+    report::line(format_args!("  the fill took {:.2} s: {:.1} MB/s", span.as_secs_f64(), {
+        mb(steps.fill.bytes) / span.as_secs_f64()
+    }));
+    let of = |samples: &Samples| within(samples, kms::env::Mono::default(), env.now());
+    let fill = within(&during, begun, steps.filled);
+    reads_line("without a fill, before it", &of(&before));
+    reads_line("without a fill, after it", &of(&after));
+    reads_line("during the fill", &fill);
+    let without = of(&[before, after].concat());
+    report::line(format_args!("  reads during the fill: {:.0}/s", fill.rounds() as f64 / span.as_secs_f64()));
+    report::at_most(
+        "p50 of reads during a throttled fill / without a fill",
+        fill.quantile(0.5) / without.quantile(0.5),
+        "",
+        MOST_READ_RATIO,
+    );
+    region.stop().await;
+}
+
+/// Reads at `rate` with no fill under way.
+async fn alone(
+    env: &Env,
+    rate: f64,
+    lanes: &mut [Lane],
+    size: &Size,
+    read: impl AsyncFn(&mut Lane),
+) -> Samples {
+    let until = env.now() + size.span;
+    paced(env, rate, lanes, || env.now() >= until, read).await
+}
+
+fn main() {
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let size = match report::mode() {
+        Mode::List => return,
+        Mode::Test => ONCE,
+        Mode::Measure if quick => QUICK,
+        Mode::Measure => FULL,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let _inside = runtime.enter();
+    let env = kms::os::env();
+    let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    for (name, reads) in [("rebuild-bench", false), ("rebuild-reads-bench", true)] {
+        let scratch = Scratch::new(&env, base, name);
+        runtime.block_on(async {
+            if reads {
+                under_reads(&env, scratch.path(), &size).await;
+            } else {
+                without_load(&env, scratch.path(), &size).await;
+            }
+        });
+    }
+}
