@@ -4,10 +4,10 @@
 pub mod bulk;
 pub mod client;
 pub mod disk;
-pub mod memory;
 pub mod operator;
 pub mod paced;
 pub mod peers;
+pub mod process;
 pub mod region;
 pub mod report;
 pub mod scratch;
