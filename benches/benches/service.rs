@@ -17,11 +17,9 @@ use kms_benches::{
     per_second,
     region::Region,
     report::{self, Figure, Mode, Series},
+    scratch::Scratch,
 };
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 /// Plaintext of an encrypt.
 const TEXT_BYTES: usize = 1 << 10;
@@ -58,24 +56,6 @@ const ONCE: Size = Size {
     load_rounds: 1,
     span: Duration::from_millis(50),
 };
-
-/// A directory that is removed at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(env: &Env) -> Scratch {
-        let name = format!("service-bench-{}", std::process::id());
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        env.disk.create_dir(&dir).expect("a scratch directory");
-        Scratch(dir)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The parts of a bare create: each the sum of its kind.
 struct Parts {
@@ -382,8 +362,8 @@ fn main() {
         .expect("a runtime");
     let _inside = runtime.enter();
     let env = kms::os::env();
-    let scratch = Scratch::new(&env);
-    let mut stage = runtime.block_on(Stage::new(&env, &scratch.0));
+    let scratch = Scratch::new(&env, Path::new(env!("CARGO_TARGET_TMPDIR")), "service-bench");
+    let mut stage = runtime.block_on(Stage::new(&env, scratch.path()));
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))

@@ -1,11 +1,16 @@
 //! What the benchmarks are made of: a whole region in this process, kept client connections, bare peers to
 //! compare with, a disk that counts. Compares within one run only, never with a number of another day.
 
+pub mod bulk;
 pub mod client;
 pub mod disk;
+pub mod operator;
+pub mod paced;
 pub mod peers;
+pub mod process;
 pub mod region;
 pub mod report;
+pub mod scratch;
 
 use kms::env::Env;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! A whole region in this process, on real disks below one directory and loopback ports: what `kms dev` runs,
-//! with disks that count. Serves one domain and one client.
+//! with disks that count. Serves one domain and one client; single nodes may be stopped and started again.
 
 use crate::{
     client::{Kept, client_tls},
@@ -10,7 +10,7 @@ use hyper::StatusCode;
 use kms::{
     config::{NodeConfig, Role},
     env::Env,
-    init::{Addresses, Bundle, NODE_FILE, RegionSpec, install, plan_region, write_files},
+    init::{Addresses, Bundle, DATA_DIR, NODE_FILE, RegionSpec, install, plan_region, write_files},
     limits::Limits,
     node::{self, Running},
     operator::OperatorConfig,
@@ -31,18 +31,82 @@ use std::{
 };
 use uuid::Uuid;
 
+/// Name of the directory of the operator's files.
+const OPERATOR_DIR: &str = "operator";
 /// Hosts in each zone.
 const HOSTS_PER_ZONE: u32 = 2;
-/// Ports a region takes: the entry, two databases, the hosts.
-const PORTS: u16 = 3 + 2 * HOSTS_PER_ZONE as u16;
-/// Times `/healthz` is asked, 20 ms apart, before the region counts as broken.
-const READY_TRIES: u32 = 1_000;
+/// Ports a region takes: the entry, two databases, the hosts, the witness.
+const PORTS: u16 = 4 + 2 * HOSTS_PER_ZONE as u16;
+/// Times `/healthz` is asked, 20 ms apart, before the region counts as broken. A large store takes a while to
+/// open.
+const READY_TRIES: u32 = 6_000;
+
+/// The files of a region that does not run yet.
+pub struct Installed {
+    env: Env,
+    dir: PathBuf,
+    bundle: Bundle,
+}
+
+impl Installed {
+    /// Makes a region below `dir`, which must be empty.
+    ///
+    /// # Panics
+    /// If anything of it fails.
+    pub async fn new(env: &Env, dir: &Path, limits: Limits) -> Installed {
+        let rest_port = free_ports(env).await;
+        let spec = RegionSpec {
+            region: "eu-west-rbx".to_owned(),
+            hosts_per_zone: HOSTS_PER_ZONE,
+            domains: 1,
+            clients: 1,
+            addresses: Addresses::Loopback { rest_port, node_port: rest_port + 1 },
+            names: Vec::new(),
+            limits,
+        };
+        let bundle = plan_region(env, &spec).expect("a region");
+        write_files(&*env.disk, &dir.join(OPERATOR_DIR), &bundle.operator).expect("the operator's files");
+        for planned in &bundle.nodes {
+            install(&*env.disk, &dir.join(&planned.node_id), planned).expect("a node's files");
+        }
+        Installed { env: env.clone(), dir: dir.into(), bundle }
+    }
+
+    /// Where a node keeps its data.
+    pub fn data_dir(&self, node_id: &str) -> PathBuf {
+        self.dir.join(node_id).join(DATA_DIR)
+    }
+
+    /// Starts it, and waits until it takes key writes.
+    ///
+    /// # Panics
+    /// If anything of it fails.
+    pub async fn start(self) -> Region {
+        let Installed { env, dir, bundle } = self;
+        let operator = OperatorConfig::load(&*env.disk, &dir.join(OPERATOR_DIR).join("operator.toml"));
+        let mut region = Region {
+            env,
+            dir,
+            nodes: Vec::new(),
+            tls: client_tls(&bundle.ca_pem, &bundle.clients[0]),
+            domain: bundle.domains[0],
+            disks: BTreeMap::new(),
+            operator: operator.expect("operator.toml"),
+        };
+        // In the order planned: databases, hosts, the entry.
+        for planned in &bundle.nodes {
+            region.start_node(&planned.node_id).await;
+        }
+        region.ready(&bundle).await;
+        region
+    }
+}
 
 /// The running region.
 pub struct Region {
     env: Env,
     dir: PathBuf,
-    nodes: Vec<Running>,
+    nodes: Vec<(String, Running)>,
     tls: Arc<ClientConfig>,
     domain: Uuid,
     disks: BTreeMap<String, Arc<Counters>>,
@@ -55,41 +119,35 @@ impl Region {
     /// # Panics
     /// If anything of it fails.
     pub async fn start(env: &Env, dir: &Path) -> Region {
-        let rest_port = free_ports(env).await;
-        let spec = RegionSpec {
-            region: "eu-west-rbx".to_owned(),
-            hosts_per_zone: HOSTS_PER_ZONE,
-            domains: 1,
-            clients: 1,
-            addresses: Addresses::Loopback { rest_port, node_port: rest_port + 1 },
-            names: Vec::new(),
-            limits: Limits::default(),
-        };
-        let bundle = plan_region(env, &spec).expect("a region");
-        let operator_dir = dir.join("operator");
-        write_files(&*env.disk, &operator_dir, &bundle.operator).expect("the operator's files");
-        let (mut nodes, mut disks) = (Vec::new(), BTreeMap::new());
-        // In the order planned: databases, hosts, the entry.
-        for planned in &bundle.nodes {
-            let home = dir.join(&planned.node_id);
-            install(&*env.disk, &home, planned).expect("a node's files");
-            let (own, counters) = counted(env);
-            disks.insert(planned.node_id.clone(), counters);
-            nodes.push(node::serve(own, &home.join(NODE_FILE)).await.expect("a node"));
+        Installed::new(env, dir, Limits::default()).await.start().await
+    }
+
+    /// Starts a node that does not run; its disk counts anew.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn start_node(&mut self, node_id: &str) {
+        let (own, counters) = counted(&self.env);
+        self.disks.insert(node_id.to_owned(), counters);
+        let node = node::serve(own, &self.dir.join(node_id).join(NODE_FILE)).await.expect("a node");
+        self.nodes.push((node_id.to_owned(), node));
+    }
+
+    /// Stops a node, if it runs.
+    pub async fn stop_node(&mut self, node_id: &str) {
+        while let Some(place) = self.nodes.iter().position(|(id, _)| id == node_id) {
+            self.nodes.remove(place).1.shutdown().await;
         }
-        let operator =
-            OperatorConfig::load(&*env.disk, &operator_dir.join("operator.toml")).expect("operator.toml");
-        let region = Region {
-            env: env.clone(),
-            dir: dir.into(),
-            nodes,
-            tls: client_tls(&bundle.ca_pem, &bundle.clients[0]),
-            domain: bundle.domains[0],
-            disks,
-            operator,
-        };
-        region.ready(&bundle).await;
-        region
+    }
+
+    /// Where a node keeps its data.
+    pub fn data_dir(&self, node_id: &str) -> PathBuf {
+        self.dir.join(node_id).join(DATA_DIR)
+    }
+
+    /// Where the operator finds everything.
+    pub fn operator(&self) -> &OperatorConfig {
+        &self.operator
     }
 
     async fn ready(&self, bundle: &Bundle) {
@@ -115,7 +173,7 @@ impl Region {
 
     /// Stops the nodes, clients' side first.
     pub async fn stop(self) {
-        for node in self.nodes.into_iter().rev() {
+        for (_, node) in self.nodes.into_iter().rev() {
             node.shutdown().await;
         }
     }

@@ -27,13 +27,30 @@ impl Series {
 
     /// Median of the rounds, seconds.
     pub fn median(&self) -> f64 {
-        let mut sorted = self.0.clone();
-        sorted.sort_by(f64::total_cmp);
+        let sorted = self.sorted();
         match sorted.len() {
             0 => 0.0,
             len if len % 2 == 1 => sorted[len / 2],
             len => f64::midpoint(sorted[len / 2 - 1], sorted[len / 2]),
         }
+    }
+
+    /// The value that the `share` of all rounds do not exceed, seconds.
+    pub fn quantile(&self, share: f64) -> f64 {
+        let sorted = self.sorted();
+        let place = (sorted.len() as f64 * share) as usize;
+        sorted.get(place.min(sorted.len().saturating_sub(1))).copied().unwrap_or(0.0)
+    }
+
+    /// Number of rounds.
+    pub fn rounds(&self) -> usize {
+        self.0.len()
+    }
+
+    fn sorted(&self) -> Vec<f64> {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted
     }
 }
 
@@ -83,6 +100,18 @@ pub fn ratio(what: &str, over: impl Into<Figure>, under: impl Into<Figure>, limi
         format!(" (limit {limit}: {})", if median <= limit { "met" } else { "missed" })
     });
     line(format_args!("ratio: {what} = {median:.2} by medians, {mean:.2} by means{limit}"));
+}
+
+/// A figure with the most it may be.
+pub fn at_most(what: &str, figure: f64, unit: &str, limit: f64) {
+    let met = if figure <= limit { "met" } else { "missed" };
+    line(format_args!("ratio: {what} = {figure:.2}{unit} (limit {limit}{unit}: {met})"));
+}
+
+/// A figure with the least it may be.
+pub fn at_least(what: &str, figure: f64, unit: &str, limit: f64) {
+    let met = if figure >= limit { "met" } else { "missed" };
+    line(format_args!("ratio: {what} = {figure:.2}{unit} (at least {limit}{unit}: {met})"));
 }
 
 fn span(seconds: f64) -> String {

@@ -46,6 +46,11 @@ pub fn check(key: &[u8], row: &[u8]) -> Result<(), Damaged> {
     if rest.len() < HEAD_BYTES - SUM_BYTES || sum(key, rest) != *stored { Err(Damaged) } else { Ok(()) }
 }
 
+/// The checksum that a row begins with; all of a row that is too short for one.
+pub fn checksum(row: &[u8]) -> &[u8] {
+    row.get(..SUM_BYTES).unwrap_or(row)
+}
+
 /// The record of a row.
 ///
 /// # Errors

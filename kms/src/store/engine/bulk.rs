@@ -10,7 +10,8 @@ use std::ops::Bound;
 /// A record key and its row as stored.
 pub type FillRow = (Vec<u8>, Vec<u8>);
 
-/// A hash over rows in key order, however they were cut into pages.
+/// A hash over rows in key order, however they were cut into pages. Each row counts by its checksum, which is a hash of
+/// all of it: whoever adds a row checks it too, or has.
 pub struct RowDigest(Context);
 
 impl Default for RowDigest {
@@ -22,7 +23,7 @@ impl Default for RowDigest {
 impl RowDigest {
     /// Takes the next row.
     pub fn add(&mut self, key: &[u8], row: &[u8]) {
-        for part in [key, row] {
+        for part in [key, row::checksum(row)] {
             self.0.update(&(part.len() as u64).to_be_bytes());
             self.0.update(part);
         }

@@ -27,6 +27,7 @@ use crate::{
         tls::{Expected, PeerRole},
     },
 };
+use futures_util::future::join;
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -302,31 +303,14 @@ async fn take_parts<R: AsyncRead + Unpin>(
     filled: &Arc<Filled>,
 ) -> Result<([u8; 32], Vec<Vec<u8>>), String> {
     let (mut digest, mut entries) = (RowDigest::default(), Vec::new());
+    let mut next = parts.next().await?;
     loop {
-        match parts.next().await? {
-            Body::FillPart(part) => {
-                entries.extend(part.entries);
-                let (mut rows, mut bytes) = (Vec::with_capacity(part.rows.len()), 0);
-                for row in part.rows {
-                    bytes += (row.key.len() + row.value.len()) as u64;
-                    rows.push((row.key, row.value));
-                }
-                let (count, store) = (rows.len() as u64, filled.clone());
-                let taken = blocking(node, move || {
-                    for (key, row) in &rows {
-                        digest.add(key, row);
-                    }
-                    if !rows.is_empty() {
-                        Filler(&store.engine).rows(&rows)?;
-                    }
-                    Ok(digest)
-                });
-                digest = taken.await?;
-                node.filling.note(|progress| {
-                    progress.rows += count;
-                    progress.bytes += bytes;
-                });
-                keep_keyring(node, filled, part.keyring).await?;
+        match next {
+            Body::FillPart(mut part) => {
+                entries.append(&mut part.entries);
+                // The next part is received meanwhile.
+                let (taken, received) = join(take_part(node, filled, part, digest), parts.next()).await;
+                (digest, next) = (taken?, received?);
             }
             Body::FillEnd(end) => {
                 let digest = digest.finish();
@@ -338,6 +322,37 @@ async fn take_parts<R: AsyncRead + Unpin>(
             _ => return Err("the source sent something else than a part of a fill".to_owned()),
         }
     }
+}
+
+/// Takes the rows and keyring objects of one part.
+async fn take_part(
+    node: &Arc<Node>,
+    filled: &Arc<Filled>,
+    part: wire::FillPart,
+    mut digest: RowDigest,
+) -> Result<RowDigest, String> {
+    let (mut rows, mut bytes) = (Vec::with_capacity(part.rows.len()), 0);
+    for row in part.rows {
+        bytes += (row.key.len() + row.value.len()) as u64;
+        rows.push((row.key, row.value));
+    }
+    let (count, store) = (rows.len() as u64, filled.clone());
+    let taken = blocking(node, move || {
+        for (key, row) in &rows {
+            digest.add(key, row);
+        }
+        if !rows.is_empty() {
+            Filler(&store.engine).rows(&rows)?;
+        }
+        Ok(digest)
+    });
+    let digest = taken.await?;
+    node.filling.note(|progress| {
+        progress.rows += count;
+        progress.bytes += bytes;
+    });
+    keep_keyring(node, filled, part.keyring).await?;
+    Ok(digest)
 }
 
 async fn keep_keyring(
@@ -494,32 +509,41 @@ async fn send_records<W: AsyncWrite + Unpin>(
         }
     }
     say(shared, write, Body::FillPart(part)).await?;
-    let mut digest = RowDigest::default();
-    let mut after: Option<Vec<u8>> = None;
     let rate = shared.config.limits.fill_bytes_per_s;
+    let (mut rows, mut digest) = page(shared, None, RowDigest::default()).await?;
     loop {
         if shared.identity().epoch != identity.epoch {
             return Err("another epoch was registered".to_owned());
         }
         let begun = shared.env.now();
-        let from = after.take();
-        let page = shared.engine("fill", move |engine| {
-            let rows = engine.rows_after(from.as_deref(), FILL_PART_BYTES)?;
-            for (key, row) in &rows {
-                digest.add(key, row);
-            }
-            Ok((rows, digest))
-        });
-        let (rows, digested) = page.await.map_err(|error| format!("own disk: {error}"))?;
-        digest = digested;
         let Some((key, _)) = rows.last() else { return Ok(digest.finish()) };
-        after = Some(key.clone());
+        let after = key.clone();
         let bytes: usize = rows.iter().map(|(key, row): &FillRow| key.len() + row.len()).sum();
-        let rows = rows.into_iter().map(|(key, value)| wire::FillRow { key, value }).collect();
-        say(shared, write, Body::FillPart(wire::FillPart { rows, ..Default::default() })).await?;
+        let rows_out = rows.into_iter().map(|(key, value)| wire::FillRow { key, value }).collect();
+        let part = Body::FillPart(wire::FillPart { rows: rows_out, ..Default::default() });
+        // The next page is read meanwhile.
+        let (sent, read) = join(say(shared, write, part), page(shared, Some(after), digest)).await;
+        sent?;
+        (rows, digest) = read?;
         if let Some(ns) = (bytes as u64).saturating_mul(1_000_000_000).checked_div(rate) {
             let span = Duration::from_nanos(ns);
             shared.env.clock.sleep_until(begun + span).await;
         }
     }
+}
+
+/// The rows after a key, as many as make a part, and the digest that goes on with them.
+async fn page(
+    shared: &Arc<Shared>,
+    after: Option<Vec<u8>>,
+    mut digest: RowDigest,
+) -> Result<(Vec<FillRow>, RowDigest), String> {
+    let page = shared.engine("fill", move |engine| {
+        let rows = engine.rows_after(after.as_deref(), FILL_PART_BYTES)?;
+        for (key, row) in &rows {
+            digest.add(key, row);
+        }
+        Ok((rows, digest))
+    });
+    page.await.map_err(|error| format!("own disk: {error}"))
 }

@@ -1,0 +1,50 @@
+//! Many records in a store that nobody has open, put there as a fill puts them. Seals nothing: to a database a
+//! sealed record is random bytes.
+
+use kms::{
+    env::{Env, Purpose},
+    record::{CommitId, SealedRecord, Version},
+    store::{
+        engine::{Engine, FillRow, Filler},
+        row,
+    },
+    vault::{KIND_SERVICE_KEY, record_key},
+};
+use std::path::Path;
+use uuid::Uuid;
+
+/// Blob of each record.
+pub const BLOB_BYTES: usize = 1 << 10;
+/// Records in one commit.
+const COMMIT_RECORDS: u64 = 1_000;
+
+/// Puts `count` records into the store in the data directory `data`; all are there when its log begins. Calls `told`
+/// with the number so far.
+///
+/// # Panics
+/// If there is no store, or the disk fails.
+pub fn put_records(env: &Env, data: &Path, count: u64, mut told: impl FnMut(u64)) {
+    let open = Engine::open(&*env.disk, data, u64::MAX).expect("the store opens");
+    let (engine, loaded) = open.expect("there is a store");
+    // Of a domain that no host knows.
+    let domain = Uuid::from_bytes(env.random(Purpose::Public).expect("randomness"));
+    for first in (0..count).step_by(COMMIT_RECORDS as usize) {
+        let numbers = first..count.min(first + COMMIT_RECORDS);
+        let rows: Vec<FillRow> = numbers.map(|number| record(env, domain, number)).collect();
+        Filler(&engine).rows(&rows).expect("rows are taken");
+        told(first + rows.len() as u64);
+    }
+    // Its sync makes the rows durable too.
+    Filler(&engine).begin_log(loaded.last).expect("the log begins");
+}
+
+fn record(env: &Env, domain: Uuid, number: u64) -> FillRow {
+    let mut blob = vec![0; BLOB_BYTES];
+    env.entropy.fill(Purpose::Public, &mut blob).expect("randomness");
+    // In order, as a fill inserts.
+    let key = record_key(KIND_SERVICE_KEY, domain, Uuid::from_u128(u128::from(number) << 64));
+    let commit_id = CommitId(env.random(Purpose::Public).expect("randomness"));
+    let sealed = SealedRecord { version: Version { counter: 1, commit_id }, blob };
+    let stored = row::encode(&key, &sealed);
+    (key.0, stored)
+}
