@@ -70,7 +70,7 @@ impl Person for Watch {
             Progress::Registered(..) => steps.registered = now,
             Progress::Filled(_) => steps.filled = now,
             Progress::Activated(_) => steps.activated = now,
-            Progress::Writable => steps.writable = now,
+            Progress::Writable(_) => steps.writable = now,
             Progress::Filling(fill) => {
                 steps.filling.get_or_insert(now);
                 if let Some(trouble) = &fill.trouble {

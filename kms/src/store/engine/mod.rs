@@ -4,7 +4,7 @@
 //! Layout of `store.redb`: table `meta` (identity, confirmed index, where the kept log begins, number of the
 //! newest journal record taken over), `log` (sequence -> history hash and entry bytes), `records` (key -> row,
 //! see [`super::row`]), `attempts` (commit id -> sequence, for the kept log). Changes of the log are durable
-//! when they are in `store.journal` (see [`journal`]); redb follows before the next read.
+//! when they are in `store.journal` (see `journal.rs`); redb follows before the next read.
 
 mod bulk;
 mod files;
