@@ -28,6 +28,8 @@ const LEAST_MB_PER_S: f64 = 60.0;
 const MOST_MB: f64 = 256.0;
 /// Median of reads during a throttled fill over the median without one, at most.
 const MOST_READ_RATIO: f64 = 1.2;
+/// Bytes of a row: the blob, a key of 33 bytes, a head of 56.
+const ROW_BYTES: u64 = BLOB_BYTES as u64 + 89;
 /// Plaintext of a read (an encrypt).
 const TEXT_BYTES: usize = 1 << 10;
 /// Connections of the reads.
@@ -39,28 +41,29 @@ const KEYS: usize = 64;
 struct Size {
     /// Records of the rebuild without load.
     records: u64,
-    /// Turns of reads without a fill and reads during a throttled one; records, and the source's `fill_bytes_per_s`.
+    /// The source's `fill_bytes_per_s`, for one region each, and how long a fill takes at that rate.
+    throttles: [u64; 2],
+    fill: Duration,
+    /// Turns of reads without a fill and reads during a throttled one.
     rounds: u32,
-    throttled_records: u64,
-    throttle: u64,
     /// How long the maximal read rate, and reads before and after each fill, are measured.
     span: Duration,
 }
 
 const FULL: Size = Size {
     records: 1_000_000,
+    throttles: [8_000_000, 16_000_000],
+    fill: Duration::from_secs(4),
     rounds: 7,
-    throttled_records: 60_000,
-    throttle: 16_000_000,
-    span: Duration::from_secs(2),
+    span: Duration::from_millis(1_500),
 };
 const QUICK: Size = Size { records: 100_000, rounds: 2, ..FULL };
 const ONCE: Size = Size {
     records: 2_000,
+    fill: Duration::from_millis(300),
     rounds: 1,
-    throttled_records: 2_000,
-    throttle: 4_000_000,
     span: Duration::from_millis(100),
+    ..FULL
 };
 
 fn mb(bytes: u64) -> f64 {
@@ -96,8 +99,7 @@ async fn without_load(env: &Env, dir: &Path, size: &Size) {
     let at_start = resident(env);
     let mut region = region(env, dir, size.records, Limits::default()).await;
     let identities = (region.node_tls("db-a"), region.node_tls("db-b"));
-    // What a rebuild moves, about: a row is a blob, a key of 33 bytes and a head of 56.
-    let copier = Copier::new(env, identities, dir, size.records * (BLOB_BYTES as u64 + 89)).expect("a file");
+    let copier = Copier::new(env, identities, dir, size.records * ROW_BYTES).expect("a file");
     let mut bare = Series::NONE;
     let used = processor_time(env);
     bare.add(copier.copy().await);
@@ -194,13 +196,14 @@ fn p50(samples: &Samples) -> f64 {
     done(samples).0.quantile(0.5)
 }
 
-async fn under_reads(env: &Env, dir: &Path, size: &Size) {
+async fn under_reads(env: &Env, dir: &Path, size: &Size, throttle: u64) {
     report::line(format_args!(
         "reads through a host during a fill of {:.1} MB/s (fill_bytes_per_s of the source):",
-        mb(size.throttle)
+        mb(throttle)
     ));
-    let limits = Limits { fill_bytes_per_s: size.throttle, ..Limits::default() };
-    let mut region = region(env, dir, size.throttled_records, limits).await;
+    let limits = Limits { fill_bytes_per_s: throttle, ..Limits::default() };
+    let records = (throttle as f64 * size.fill.as_secs_f64()) as u64 / ROW_BYTES;
+    let mut region = region(env, dir, records, limits).await;
     let reads = Reads::new(env, &region).await;
     let mut lanes: Vec<Lane> = Vec::new();
     for (next, kept) in region.connect_many(region.host(), LANES).await.into_iter().enumerate() {
@@ -236,7 +239,7 @@ async fn under_reads(env: &Env, dir: &Path, size: &Size) {
     }
     reads_line("without a fill", &all_without);
     reads_line("during a fill", &all_during);
-    let what = "p50 of reads during a throttled fill / without a fill";
+    let what = format!("p50 of reads during a fill of {:.0} MB/s / without a fill", mb(throttle));
     report::at_most(
         &format!("{what}, median of {} turns", size.rounds),
         ratios.median(),
@@ -296,16 +299,17 @@ fn main() {
     let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
     // As criterion does: a word that is no flag chooses.
     let chosen = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    for (name, reads) in [("no-load", false), ("reads", true)] {
+    let parts =
+        [("no-load", None), ("reads-slow", Some(size.throttles[0])), ("reads-fast", Some(size.throttles[1]))];
+    for (name, throttle) in parts {
         if chosen.as_ref().is_some_and(|chosen| !name.contains(chosen)) {
             continue;
         }
         let scratch = Scratch::new(&env, base, &format!("rebuild-bench-{name}"));
         runtime.block_on(async {
-            if reads {
-                under_reads(&env, scratch.path(), &size).await;
-            } else {
-                without_load(&env, scratch.path(), &size).await;
+            match throttle {
+                Some(throttle) => under_reads(&env, scratch.path(), &size, throttle).await,
+                None => without_load(&env, scratch.path(), &size).await,
             }
         });
     }

@@ -72,7 +72,9 @@ impl Person for Watch {
             Progress::Activated(_) => steps.activated = now,
             Progress::Writable(_) => steps.writable = now,
             Progress::Filling(fill) => {
-                steps.filling.get_or_insert(now);
+                if steps.filling.is_none() {
+                    (steps.filling, self.shown) = (Some(now), now);
+                }
                 if let Some(trouble) = &fill.trouble {
                     report::line(format_args!("  the fill starts over: {trouble}"));
                 }
