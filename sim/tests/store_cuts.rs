@@ -1,6 +1,8 @@
 //! The store's engine on the simulated disk, with the power cut inside any disk operation and syncs that fail:
 //! what it acknowledged is there after the next start, whole and once; what it did not acknowledge is there
-//! whole or not at all.
+//! whole or not at all. Only with `--cfg madsim`, where it is built fast: millions of bytes pass the disk.
+
+#![cfg(madsim)]
 
 use kms::{
     env::{Env, OpenMode},
