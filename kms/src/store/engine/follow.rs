@@ -60,6 +60,7 @@ impl Engine {
             keep,
             journal: Mutex::new(Journal::new(journal, 0)),
             behind: Mutex::default(),
+            following: Mutex::default(),
         };
         engine.write(|write| {
             let mut meta = write.open_table(META).map_err(redb_error)?;
@@ -84,7 +85,8 @@ impl Engine {
         let replayed = replay(&*journal, journal_path, taken)?;
         let number = taken + replayed.len() as u64;
         let journal = Mutex::new(Journal::new(journal, number));
-        let engine = Engine { database, path, keep, journal, behind: Mutex::default() };
+        let (behind, following) = (Mutex::default(), Mutex::default());
+        let engine = Engine { database, path, keep, journal, behind, following };
         *engine.behind() = (taken + 1..).zip(engine.changes(replayed)?).collect();
         // What the journal shows may be in the system's memory only, after a sync that failed. Here it becomes
         // durable, in pages that are written anew.
@@ -165,9 +167,12 @@ impl Engine {
             return self.checkpoint(&mut journal, |write| self.take(write, &change));
         }
         journal.write(&record)?;
-        let mut behind = self.behind();
-        behind.push((journal.number, change));
-        if behind.len() >= BEHIND_MAX { self.follow(&mut behind) } else { Ok(()) }
+        let count = {
+            let mut behind = self.behind();
+            behind.push((journal.number, change));
+            behind.len()
+        };
+        if count >= BEHIND_MAX { self.follow() } else { Ok(()) }
     }
 
     /// Changes something beside the log, durably.
@@ -184,7 +189,7 @@ impl Engine {
         journal: &mut Journal,
         change: impl FnOnce(&WriteTransaction) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
-        self.follow(&mut self.behind())?;
+        self.follow()?;
         let write = self.database.begin_write().map_err(redb_error)?;
         change(&write)?;
         put_taken(&write, journal.number)?;
@@ -193,24 +198,40 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes over what redb is behind, in memory.
-    fn follow(&self, behind: &mut Vec<Behind>) -> Result<(), EngineError> {
-        let Some((newest, _)) = behind.last() else { return Ok(()) };
+    /// Takes over what redb is behind, in memory. Every read does this first; done before one comes, it need not wait.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn follow(&self) -> Result<(), EngineError> {
+        let mut failed = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        if *failed {
+            return Err(EngineError::Io(std::io::Error::other("the store could not follow its journal")));
+        }
+        let changes = std::mem::take(&mut *self.behind());
+        if changes.is_empty() {
+            return Ok(());
+        }
+        *failed = true;
+        self.take_over(&changes)?;
+        *failed = false;
+        Ok(())
+    }
+
+    fn take_over(&self, changes: &[Behind]) -> Result<(), EngineError> {
+        let Some((newest, _)) = changes.last() else { return Ok(()) };
         let mut write = self.database.begin_write().map_err(redb_error)?;
         write.set_durability(Durability::None).map_err(redb_error)?;
-        for (_, change) in &*behind {
+        for (_, change) in changes {
             self.take(&write, change)?;
         }
         // Whatever makes this durable, closing the file included, makes the number durable with it.
         put_taken(&write, *newest)?;
-        write.commit().map_err(redb_error)?;
-        behind.clear();
-        Ok(())
+        write.commit().map_err(redb_error)
     }
 
     /// A view of all that is durable.
     pub(super) fn read(&self) -> Result<ReadTransaction, EngineError> {
-        self.follow(&mut self.behind())?;
+        self.follow()?;
         self.database.begin_read().map_err(redb_error)
     }
 

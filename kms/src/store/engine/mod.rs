@@ -93,8 +93,10 @@ pub struct Engine {
     keep: u64,
     /// Held while something is made durable.
     journal: Mutex<Journal>,
-    /// Changes that are in the journal and not yet in redb, in order. Never held across a sync.
+    /// Changes that are in the journal and that nobody has begun to take over, in order. Held for a moment only.
     behind: Mutex<Vec<follow::Behind>>,
+    /// Held while changes are taken over, never across a sync; true after that failed.
+    following: Mutex<bool>,
 }
 
 impl fmt::Debug for Engine {

@@ -369,6 +369,7 @@ impl Head {
         for waiter in flight.waiters {
             let _ = waiter.send(Body::Committed(Empty {}));
         }
+        self.shared.follow();
         Ok(())
     }
 
