@@ -80,7 +80,7 @@ fn make(disk: &dyn Disk, dir: &Path, identity: &Identity, keep: u64) -> Result<E
     // Whoever finds the store file finds its journal.
     let log = journal::create(disk, dir)?;
     disk.sync_dir(dir)?;
-    let database = open_redb(disk.open(&unfinished, OpenMode::CreateNew)?)?;
+    let database = open_redb(disk.open(&unfinished, OpenMode::CreateNew)?, true)?;
     let path = dir.join(STORE_FILE);
     let stored = identity::encode(identity);
     let engine = Engine::begin(database, log, (path.clone(), keep), (identity::KEY, &stored))?;
@@ -102,7 +102,7 @@ fn open(disk: &dyn Disk, dir: &Path, keep: u64) -> Result<Option<(Engine, Loaded
     // Nobody can tell whether the process before this one, or this one's last attempt, met a failed sync.
     write_again(&*file)?;
     let log = journal::open(disk, dir)?;
-    let engine = Engine::resume(open_redb(file)?, log, (path, keep), &dir.join(JOURNAL_FILE))?;
+    let engine = Engine::resume(open_redb(file, true)?, log, (path, keep), &dir.join(JOURNAL_FILE))?;
     let loaded = engine.load()?;
     Ok(Some((engine, loaded)))
 }

@@ -1,5 +1,5 @@
-//! How redb follows the journal: changes are taken over in memory before anything is read, and durably at a
-//! checkpoint. Both in one redb transaction with the number of the newest change taken over, so that opening
+//! How redb follows the journal: changes are taken over in memory, many at a time, before anything that they concern is
+//! read, and durably at a checkpoint. Both in one redb transaction with the number of the newest change taken over, so that opening
 //! knows which records of the journal are still to be replayed.
 
 use super::{
@@ -26,7 +26,7 @@ use std::{
 pub(super) type Behind = (u64, Change);
 
 /// Most changes that redb may be behind; they are in memory.
-const BEHIND_MAX: usize = 64;
+const BEHIND_MAX: usize = 32;
 /// Numbers of journal records that one opening may use.
 const NUMBERS: u64 = 1 << 32;
 
@@ -198,11 +198,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes over what redb is behind, in memory. Every read does this first; done before one comes, it need not wait.
-    ///
-    /// # Errors
-    /// Storage errors.
-    pub fn follow(&self) -> Result<(), EngineError> {
+    /// Takes over what redb is behind, in memory.
+    fn follow(&self) -> Result<(), EngineError> {
         let mut failed = self.following.lock().unwrap_or_else(PoisonError::into_inner);
         if *failed {
             return Err(EngineError::Io(std::io::Error::other("the store could not follow its journal")));
@@ -232,6 +229,23 @@ impl Engine {
     /// A view of all that is durable.
     pub(super) fn read(&self) -> Result<ReadTransaction, EngineError> {
         self.follow()?;
+        self.database.begin_read().map_err(redb_error)
+    }
+
+    /// A view of all that is durable and that `concerns` says matters. Redb follows first only if some of that is still to be
+    /// taken over.
+    pub(super) fn read_what(
+        &self,
+        concerns: impl Fn(&Change) -> bool,
+    ) -> Result<ReadTransaction, EngineError> {
+        // What is being taken over is no longer in the list: this waits for it.
+        let following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = *following;
+        let needed = self.behind().iter().any(|(_, change)| concerns(change));
+        if failed || needed {
+            drop(following);
+            return self.read();
+        }
         self.database.begin_read().map_err(redb_error)
     }
 
@@ -334,7 +348,7 @@ pub fn records_in(
 ) -> Result<Vec<(RecordKey, SealedRecord)>, EngineError> {
     let path = PathBuf::from(super::STORE_FILE);
     let journal_path = Path::new(super::JOURNAL_FILE);
-    let engine = Engine::resume(open_redb(store)?, journal, (path, u64::MAX), journal_path)?;
+    let engine = Engine::resume(open_redb(store, false)?, journal, (path, u64::MAX), journal_path)?;
     let read = engine.read()?;
     let mut records = Vec::new();
     for item in read.open_table(RECORDS).map_err(redb_error)?.iter().map_err(redb_error)? {

@@ -1,5 +1,5 @@
 //! The journal beside the store file. What the log acknowledges is one write and one sync here; redb takes it
-//! over in memory, before the next read, and makes it durable with its next commit that syncs (a checkpoint),
+//! over in memory before it is read, and makes it durable with its next commit that syncs (a checkpoint),
 //! after which the journal begins again at its start. Opening replays what redb had not made durable.
 //!
 //! A file of [`STORE_JOURNAL_BYTES`], written once when it is made, so that no later write changes its length.
@@ -24,6 +24,7 @@ use super::EngineError;
 use crate::{
     env::{BlockFile, Disk, OpenMode},
     limits::STORE_JOURNAL_BYTES,
+    record::{CommitId, RecordKey, Transaction},
     store::log::{Entry, Position},
 };
 use ring::digest::{Context, SHA256};
@@ -61,6 +62,28 @@ pub(super) enum Replayed {
 }
 
 impl Change {
+    /// Whether it changes a record whose key is `meant`.
+    pub(super) fn writes(&self, meant: impl Fn(&RecordKey) -> bool) -> bool {
+        match self {
+            // Records are as before.
+            Change::Append(_) => false,
+            Change::Confirm(entry) | Change::Apply(entry) => entry.batch.iter().any(|attempt| {
+                let Transaction { put, delete, .. } = &attempt.transaction;
+                put.iter().any(|(key, _)| meant(key)) || delete.iter().any(&meant)
+            }),
+        }
+    }
+
+    /// Whether it puts an attempt into the log.
+    pub(super) fn logs(&self, id: CommitId) -> bool {
+        match self {
+            Change::Append(entry) | Change::Apply(entry) => {
+                entry.batch.iter().any(|attempt| attempt.id == id)
+            }
+            Change::Confirm(_) => false,
+        }
+    }
+
     /// The record that says so.
     pub(super) fn record(&self, number: u64) -> Vec<u8> {
         let (kind, at, rest) = match self {

@@ -4,7 +4,7 @@
 //! Layout of `store.redb`: table `meta` (identity, confirmed index, where the kept log begins, number of the
 //! newest journal record taken over), `log` (sequence -> history hash and entry bytes), `records` (key -> row,
 //! see [`super::row`]), `attempts` (commit id -> sequence, for the kept log). Changes of the log are durable
-//! when they are in `store.journal` (see `journal.rs`); redb follows before the next read.
+//! when they are in `store.journal` (see `journal.rs`); redb follows before they are read.
 
 mod bulk;
 mod files;
@@ -132,10 +132,11 @@ impl StorageBackend for Backend {
     }
 }
 
-fn open_redb(file: Box<dyn BlockFile>) -> Result<Database, EngineError> {
+/// `check`: reads every page first, and compares it with its checksum.
+fn open_redb(file: Box<dyn BlockFile>, check: bool) -> Result<Database, EngineError> {
     Database::builder()
         .set_cache_size(STORE_CACHE_BYTES)
-        .set_check_integrity_on_open(true)
+        .set_check_integrity_on_open(check)
         .create_with_backend(Backend(file))
         .map_err(redb_error)
 }
@@ -254,7 +255,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Damaged`] if its row does not match its checksum; storage errors.
     pub fn get(&self, key: &RecordKey) -> Result<Option<SealedRecord>, EngineError> {
-        let read = self.read()?;
+        let read = self.read_what(|change| change.writes(|written| written == key))?;
         let records = read.open_table(RECORDS).map_err(redb_error)?;
         match records.get(key.0.as_slice()).map_err(redb_error)? {
             Some(stored) => row::decode(key, stored.value()).map(Some).map_err(|_| EngineError::Damaged),
@@ -267,7 +268,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::get`].
     pub fn scan(&self, prefix: &[u8], after: Option<&RecordKey>, limit: usize) -> Result<Page, EngineError> {
-        let read = self.read()?;
+        let read = self.read_what(|change| change.writes(|written| written.0.starts_with(prefix)))?;
         let records = read.open_table(RECORDS).map_err(redb_error)?;
         let start = match after {
             Some(after) if after.0.as_slice() >= prefix => std::ops::Bound::Excluded(after.0.as_slice()),
@@ -296,7 +297,7 @@ impl Engine {
     /// # Errors
     /// Storage errors.
     pub fn attempt(&self, id: CommitId) -> Result<Option<u64>, EngineError> {
-        let read = self.read()?;
+        let read = self.read_what(|change| change.logs(id))?;
         let attempts = read.open_table(ATTEMPTS).map_err(redb_error)?;
         Ok(attempts.get(&id.0).map_err(redb_error)?.map(|seq| seq.value()))
     }

@@ -369,7 +369,6 @@ impl Head {
         for waiter in flight.waiters {
             let _ = waiter.send(Body::Committed(Empty {}));
         }
-        self.shared.follow();
         Ok(())
     }
 

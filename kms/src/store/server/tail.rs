@@ -268,7 +268,6 @@ async fn append(shared: Arc<Shared>, link: u64, append: Append) -> Result<Body, 
     stored.map_err(|error| error.to_string())?;
     // Durable: now visible, then confirmed.
     advance(&shared, position);
-    shared.follow();
     Ok(Body::Confirm(position.out()))
 }
 

@@ -255,15 +255,6 @@ impl Shared {
         tracing::error!(target: "kms::probe", name = what, node = %self.config.node_id, "integrity alarm");
     }
 
-    /// Has the store follow its journal while nobody waits for it, so that the next read or write need not.
-    pub(super) fn follow(self: &Arc<Self>) {
-        let shared = self.clone();
-        drop(self.env.spawn("follow", async move {
-            // A failure ends the incarnation, as any other of the store.
-            let _ = shared.engine("follow", Engine::follow).await;
-        }));
-    }
-
     /// Runs work on the engine where it may block. Any failure but a damaged record ends the incarnation:
     /// the store is closed, opened again, verified.
     pub(super) async fn engine<T: Send + 'static>(
