@@ -191,7 +191,9 @@ pub(super) fn open(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn BlockFile>, En
     match disk.open(&path, OpenMode::Existing) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(corrupt(
             &path,
-            "it is missing beside its store, and with it what the store had not taken over".to_owned(),
+            "it is missing beside its store, and with it what the store had not taken over; a store that an earlier \
+             build made has none and is not opened"
+                .to_owned(),
         )),
         opened => Ok(opened?),
     }
