@@ -36,7 +36,7 @@ enum Command {
         /// The seed; of a plan file, that of everything not in the plan.
         #[arg(long)]
         seed: Option<u64>,
-        /// Print each event of the run on stderr.
+        /// Print each event of the run, a line each, before the report.
         #[arg(long)]
         trace: bool,
         /// Where a run that did not hold leaves plan, history, trace tail and verdicts.
@@ -139,7 +139,7 @@ mod simulated {
     use std::{io, path::Path};
 
     pub(super) fn run(plan: &Plan, trace: bool, dir: Option<&Path>) -> u8 {
-        let sink = trace.then(|| Box::new(io::BufWriter::new(io::stderr())) as Box<dyn io::Write + Send>);
+        let sink = trace.then(|| Box::new(io::BufWriter::new(io::stdout())) as Box<dyn io::Write + Send>);
         let outcome = sim::run(plan, sink);
         let exit = outcome.report.exit;
         if let (Some(dir), true) = (dir, exit != report::HELD)
