@@ -289,11 +289,7 @@ fn main() {
         Mode::Measure if quick => QUICK,
         Mode::Measure => FULL,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = kms_benches::runtime();
     let _inside = runtime.enter();
     let env = kms::os::env();
     let base = Path::new(env!("CARGO_TARGET_TMPDIR"));

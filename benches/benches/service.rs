@@ -355,11 +355,7 @@ async fn concurrent_creates(stage: &Stage, size: &Size) {
 
 fn main() {
     let mode = report::mode();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = kms_benches::runtime();
     let _inside = runtime.enter();
     let env = kms::os::env();
     let scratch = Scratch::new(&env, Path::new(env!("CARGO_TARGET_TMPDIR")), "service-bench");

@@ -15,6 +15,14 @@ pub mod scratch;
 use kms::env::Env;
 use std::time::Duration;
 
+/// The runtime that benchmarks share with the region they measure: two worker threads.
+///
+/// # Panics
+/// If there is none to be had.
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
 /// Time one operation took, as the mean over `count` of them in a row.
 pub async fn mean_of(env: &Env, count: u32, mut operation: impl AsyncFnMut()) -> Duration {
     let before = env.now();

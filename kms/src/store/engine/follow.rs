@@ -1,6 +1,6 @@
-//! How redb follows the journal: changes are taken over in memory, many at a time, before anything that they concern is
-//! read, and durably at a checkpoint. Both in one redb transaction with the number of the newest change taken over, so that opening
-//! knows which records of the journal are still to be replayed.
+//! How redb follows the journal: changes are taken over in memory, many at a time, before anything that they
+//! concern is read, and durably at a checkpoint. Both in one redb transaction with the number of the newest
+//! change taken over, so that opening knows which records of the journal are still to be replayed.
 
 use super::{
     ATTEMPTS, BASE, CONFIRMED, Change, Engine, EngineError, Journal, LOG, META, RECORDS, TAKEN, base_out,
@@ -47,21 +47,25 @@ fn put_taken(write: &WriteTransaction, number: u64) -> Result<(), EngineError> {
 }
 
 impl Engine {
+    /// Over an open redb that has taken over all up to journal record `number`.
+    fn over(
+        database: Database,
+        journal: Box<dyn BlockFile>,
+        number: u64,
+        (path, keep): (PathBuf, u64),
+    ) -> Engine {
+        let journal = Mutex::new(Journal::new(journal, number));
+        Engine { database, path, keep, journal, behind: Mutex::default(), following: Mutex::default() }
+    }
+
     /// A new store in an open redb without tables. `identity` as it is stored.
     pub(super) fn begin(
         database: Database,
         journal: Box<dyn BlockFile>,
-        (path, keep): (PathBuf, u64),
+        place: (PathBuf, u64),
         identity: (&str, &[u8]),
     ) -> Result<Engine, EngineError> {
-        let engine = Engine {
-            database,
-            path,
-            keep,
-            journal: Mutex::new(Journal::new(journal, 0)),
-            behind: Mutex::default(),
-            following: Mutex::default(),
-        };
+        let engine = Engine::over(database, journal, 0, place);
         engine.write(|write| {
             let mut meta = write.open_table(META).map_err(redb_error)?;
             meta.insert(identity.0, identity.1).map_err(redb_error)?;
@@ -78,15 +82,13 @@ impl Engine {
     pub(super) fn resume(
         database: Database,
         journal: Box<dyn BlockFile>,
-        (path, keep): (PathBuf, u64),
+        place: (PathBuf, u64),
         journal_path: &Path,
     ) -> Result<Engine, EngineError> {
-        let taken = taken(&database, &path)?;
+        let taken = taken(&database, &place.0)?;
         let replayed = replay(&*journal, journal_path, taken)?;
         let number = taken + replayed.len() as u64;
-        let journal = Mutex::new(Journal::new(journal, number));
-        let (behind, following) = (Mutex::default(), Mutex::default());
-        let engine = Engine { database, path, keep, journal, behind, following };
+        let engine = Engine::over(database, journal, number, place);
         *engine.behind() = (taken + 1..).zip(engine.changes(replayed)?).collect();
         // What the journal shows may be in the system's memory only, after a sync that failed. Here it becomes
         // durable, in pages that are written anew.
@@ -252,18 +254,18 @@ impl Engine {
     fn take(&self, write: &WriteTransaction, change: &Change) -> Result<(), EngineError> {
         match change {
             Change::Append(entry) => Self::put_log(write, entry),
-            Change::Confirm(entry) => {
-                Self::put_records(write, entry)?;
-                Self::put_confirmed(write, entry.position.seq)?;
-                self.truncate(write, entry.position.seq)
-            }
+            Change::Confirm(entry) => self.apply(write, entry),
             Change::Apply(entry) => {
                 Self::put_log(write, entry)?;
-                Self::put_records(write, entry)?;
-                Self::put_confirmed(write, entry.position.seq)?;
-                self.truncate(write, entry.position.seq)
+                self.apply(write, entry)
             }
         }
+    }
+
+    fn apply(&self, write: &WriteTransaction, entry: &Entry) -> Result<(), EngineError> {
+        Self::put_records(write, entry)?;
+        Self::put_confirmed(write, entry.position.seq)?;
+        self.truncate(write, entry.position.seq)
     }
 
     fn put_log(write: &WriteTransaction, entry: &Entry) -> Result<(), EngineError> {
