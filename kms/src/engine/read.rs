@@ -1,12 +1,17 @@
 //! Reads, also while a write is in doubt: the operation's answer is computed under each outcome and given
 //! only if both agree; otherwise the other zone is asked; otherwise the request is refused. A blob that does
 //! not open is reported, and the other zone's is used. Answers nothing from a blob that did not open.
+//!
+//! A database that answers, and says that it does not serve, may do so in a moment: it joins, or gets the one
+//! entry that it lacks, within milliseconds of its peer's return. While one is in that state, both are asked again
+//! for as long as one attempt may take.
 
 use super::{HostService, KeyRecord};
 use crate::{
     crypto::SecretBytes,
-    env::BoxFuture,
+    env::{BoxFuture, Env, Mono},
     error::Error,
+    limits::{Limits, ms},
     record::{RecordKey, SealedRecord},
     store::api::{Place, ReadError, Reading},
     vault::{BadSeal, DomainKey, Opened, open},
@@ -58,10 +63,17 @@ impl<T> Same for Sole<T> {
 struct Trouble {
     damaged: u32,
     in_doubt: bool,
+    /// A database that is within reach may serve in a moment.
+    passing: bool,
     last: Option<ReadError>,
 }
 
 impl Trouble {
+    fn note(&mut self, error: ReadError) {
+        self.passing |= error.may_pass();
+        self.last = Some(error);
+    }
+
     fn error(&self) -> Error {
         if self.in_doubt {
             tracing::debug!(target: "kms::probe", name = "in-doubt-answer", answered = false);
@@ -75,31 +87,75 @@ impl Trouble {
     }
 }
 
+/// First and longest pause before both databases are asked again, milliseconds.
+const PAUSE_MS: (u64, u64) = (5, 40);
+
+/// How long databases are asked again while one of them may serve in a moment.
+pub(super) struct Patience<'a> {
+    env: &'a Env,
+    until: Mono,
+    next_ms: u64,
+}
+
+impl Patience<'_> {
+    pub(super) fn new<'a>(env: &'a Env, limits: &Limits) -> Patience<'a> {
+        Patience { env, until: env.now() + ms(limits.read_attempt_ms), next_ms: PAUSE_MS.0 }
+    }
+
+    /// Waits before the next round; at once `false` when it is over.
+    pub(super) async fn pause(&mut self) -> bool {
+        let again = self.env.now() + ms(self.next_ms);
+        if again >= self.until {
+            return false;
+        }
+        self.env.clock.sleep_until(again).await;
+        self.next_ms = (self.next_ms * 2).min(PAUSE_MS.1);
+        true
+    }
+}
+
 impl HostService {
-    /// Answers from whatever `fetch` reads, by the rules above. `answer` is called once per outcome.
+    /// Answers from whatever `fetch` reads, by the rules above. `answer` is called for every outcome met, and may be
+    /// called again.
     pub(super) async fn decide<'s, T, A: Same>(
         &'s self,
         domain: Uuid,
         fetch: impl Fn(Place) -> BoxFuture<'s, Result<Reading<T>, ReadError>>,
         answer: impl Fn(&DomainKey, Place, T) -> Result<A, BadSeal>,
     ) -> Result<A, Error> {
+        let mut patience = Patience::new(&self.env, &self.limits);
+        loop {
+            match self.round(domain, &fetch, &answer).await? {
+                Ok(answer) => return Ok(answer),
+                Err(trouble) if trouble.passing && patience.pause().await => {}
+                Err(trouble) => return Err(trouble.error()),
+            }
+        }
+    }
+
+    /// Asks each zone once: the answer, or what stood in its way.
+    async fn round<'s, T, A: Same>(
+        &'s self,
+        domain: Uuid,
+        fetch: &impl Fn(Place) -> BoxFuture<'s, Result<Reading<T>, ReadError>>,
+        answer: &impl Fn(&DomainKey, Place, T) -> Result<A, BadSeal>,
+    ) -> Result<Result<A, Trouble>, Error> {
         let mut trouble = Trouble::default();
         let mut epochs = 0;
         let mut places = [Place::Near, Place::Far].into_iter();
         let mut next = places.next();
         while let Some(place) = next {
             let key = self.domain_key(domain).await?;
-            let reading = fetch(place).await;
-            match reading {
+            match fetch(place).await {
                 Ok(Reading::Settled(found)) => match answer(&key, place, found) {
-                    Ok(answer) => return Ok(answer),
+                    Ok(answer) => return Ok(Ok(answer)),
                     Err(BadSeal) => trouble.damaged += 1,
                 },
                 Ok(Reading::InDoubt { confirmed, pending }) => {
                     match (answer(&key, place, confirmed), answer(&key, place, pending)) {
                         (Ok(one), Ok(two)) if one.same(&two) => {
                             tracing::debug!(target: "kms::probe", name = "in-doubt-answer", answered = true);
-                            return Ok(one);
+                            return Ok(Ok(one));
                         }
                         (Ok(_), Ok(_)) => trouble.in_doubt = true,
                         _ => trouble.damaged += 1,
@@ -111,14 +167,14 @@ impl HostService {
                         epochs += 1;
                         continue;
                     }
-                    trouble.last = Some(ReadError::EpochChanged);
+                    trouble.note(ReadError::EpochChanged);
                 }
                 Err(ReadError::Damaged) => trouble.damaged += 1,
-                Err(error) => trouble.last = Some(error),
+                Err(error) => trouble.note(error),
             }
             next = places.next();
         }
-        Err(trouble.error())
+        Ok(Err(trouble))
     }
 
     /// Answers from one key; `None` is an id never used in this domain.

@@ -59,6 +59,13 @@ pub enum ReadError {
     Damaged,
 }
 
+impl ReadError {
+    /// Whether the database is within reach, and may serve as soon as it has joined or caught up.
+    pub fn may_pass(self) -> bool {
+        matches!(self, ReadError::NotServing | ReadError::Behind)
+    }
+}
+
 /// Why a write was refused. Nothing of it was stored, nothing ever will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

@@ -72,9 +72,15 @@ impl Keyring {
     }
 }
 
-/// Absence is certain only when both say so; damage is worth telling when nobody is unreachable.
+/// Absence is certain only when both say so; damage is worth telling when nobody is unreachable. Of two that give
+/// nothing, the one that may serve in a moment is worth waiting for.
 fn graver(first: Option<DomainError>, second: DomainError) -> DomainError {
     match (first, second) {
+        (Some(DomainError::Unreachable(_)), passing @ DomainError::Unreachable(error))
+            if error.may_pass() =>
+        {
+            passing
+        }
         (Some(unreachable @ DomainError::Unreachable(_)), _) => unreachable,
         (_, unreachable @ DomainError::Unreachable(_)) => unreachable,
         (Some(DomainError::Damaged), _) | (_, DomainError::Damaged) => DomainError::Damaged,
