@@ -62,6 +62,12 @@ pub trait Actions {
     fn remember_disk(&self, node: &str);
     /// While the node is down: its disk shows what [`Actions::remember_disk`] remembered.
     fn roll_back_disk(&self, node: &str);
+    /// A new machine takes the name, the address and the place of `node`, with an empty disk, and starts. The old one goes
+    /// on, running or not: `near` go on finding it, and only they. If it is to wake, off as it is, it starts after so long, and
+    /// for a moment `peer` finds it too.
+    fn replace_machine(&self, node: &str, near: &[String], peer: &str, wakes_us: Option<Micros>);
+    /// Switches the machine off that was replaced as `node`.
+    fn switch_off_old(&self, node: &str);
     /// An operator makes the database of `node` anew, or abandons that; tries until it is done. It stops after
     /// `interrupt_us`, and another operator begins, if that is given.
     fn rebuild(&self, node: &str, abandon: bool, interrupt_us: Option<Micros>);

@@ -207,7 +207,7 @@ fn shutdown_is_asked_for() {
         world.set_main(
             "db",
             Arc::new(move |env: Env| {
-                let stop = weak.stopping("db");
+                let stop = weak.machine("db").stopping();
                 Box::pin(async move {
                     stop.await;
                     env.sleep(ms(30)).await;

@@ -4,11 +4,13 @@
 mod hold;
 
 use crate::{
-    actions::Actions,
+    actions::{Actions, CutMode},
     history::Micros,
     plan::{Act, Fault, Heal, Plan},
+    scenario::Places,
 };
 use hold::Held;
+use kms::config::Zone;
 use std::{collections::BTreeMap, future::Future};
 
 /// How often a power cut waiting for a disk operation is looked at.
@@ -179,6 +181,13 @@ impl Nemesis<'_> {
                 self.strike(index, std::slice::from_ref(node));
                 world.return_disk(node);
             }
+            Act::ReplaceMachine { node, wakes_us } => {
+                let (hosts, other) = self.island(node);
+                for link in island_links(&hosts, &other) {
+                    self.held.cut(world, &link, CutMode::Hold, index);
+                }
+                world.replace_machine(node, &hosts, &other, *wakes_us);
+            }
             Act::RememberDisk { node } => world.remember_disk(node),
             Act::RollBackDisk { node } => {
                 self.strike(index, std::slice::from_ref(node));
@@ -224,9 +233,23 @@ impl Nemesis<'_> {
             }
             Act::LoseDisk { nodes } => nodes.iter().for_each(|node| self.held.up(world, node, index)),
             Act::ReturnDisk { node } | Act::RollBackDisk { node } => self.held.up(world, node, index),
+            Act::ReplaceMachine { node, .. } => {
+                world.switch_off_old(node);
+                let (hosts, other) = self.island(node);
+                for link in island_links(&hosts, &other) {
+                    self.held.join(world, &link, index);
+                }
+            }
             // A memory has no end, and a rebuild ends when it is done.
             Act::RememberDisk { .. } | Act::Rebuild { .. } => {}
         }
+    }
+
+    /// The hosts of a database's zone, and the other zone's database.
+    fn island(&self, node: &str) -> (Vec<String>, String) {
+        let (own, other) =
+            if node == Places::database(Zone::A) { (Zone::A, Zone::B) } else { (Zone::B, Zone::A) };
+        (self.plan.places().hosts(own), Places::database(other))
     }
 
     fn heal(&mut self) {
@@ -261,6 +284,11 @@ pub fn heal_all(world: &dyn Actions, nodes: &[String]) {
             world.boot(node);
         }
     }
+}
+
+fn island_links(hosts: &[String], database: &str) -> Vec<(String, String)> {
+    let both = |host: &String| [(host.clone(), database.to_owned()), (database.to_owned(), host.clone())];
+    hosts.iter().flat_map(both).collect()
 }
 
 fn databases(nodes: &[String]) -> impl Iterator<Item = &String> {

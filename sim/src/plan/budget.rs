@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 pub struct OverBudget(pub(super) String);
 
 pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
-    let (mut swapped, mut lost) = (BTreeSet::new(), BTreeSet::new());
+    let (mut swapped, mut lost, mut replaced) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for fault in &plan.faults {
         match &fault.act {
             Act::SwapRecords { node, .. } => {
@@ -32,6 +32,12 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
                 return Err(OverBudget(format!("{node} has lost no disk that could return")));
             }
             Act::RollBackDisk { node } => {
+                lost.insert(node.as_str());
+            }
+            Act::ReplaceMachine { node, .. } => {
+                if !node.starts_with("db-") || !replaced.insert(node.as_str()) {
+                    return Err(OverBudget(format!("{node} is no database, or is replaced twice")));
+                }
                 lost.insert(node.as_str());
             }
             Act::ReturnDisk { node } | Act::RememberDisk { node } | Act::Rebuild { node, .. } => {
@@ -77,7 +83,7 @@ fn made_anew(plan: &Plan) -> Result<(), OverBudget> {
     for (index, fault) in plan.faults.iter().enumerate() {
         let lost = match &fault.act {
             Act::LoseDisk { nodes } => nodes.iter().find(|node| node.starts_with("db-")),
-            Act::ReturnDisk { node } => Some(node),
+            Act::ReturnDisk { node } | Act::ReplaceMachine { node, .. } => Some(node),
             _ => None,
         };
         let Some(lost) = lost else { continue };

@@ -168,7 +168,10 @@ fn draw_fault(
 /// What hurts disks at `database:any` hurts one database, and that one is made anew: what both lose is lost.
 fn at_the_same_database(act: &mut Act, faults: &[Fault]) {
     let earlier = faults.iter().find_map(|fault| match &fault.act {
-        Act::SwapRecords { node, .. } | Act::RollBackDisk { node } | Act::Rebuild { node, .. } => Some(node),
+        Act::SwapRecords { node, .. }
+        | Act::RollBackDisk { node }
+        | Act::ReplaceMachine { node, .. }
+        | Act::Rebuild { node, .. } => Some(node),
         Act::LoseDisk { nodes } => nodes.iter().find(|node| node.starts_with("db-")),
         _ => None,
     });
@@ -177,6 +180,7 @@ fn at_the_same_database(act: &mut Act, faults: &[Fault]) {
         Act::SwapRecords { node, .. }
         | Act::ReturnDisk { node }
         | Act::RollBackDisk { node }
+        | Act::ReplaceMachine { node, .. }
         | Act::Rebuild { node, .. } => node.clone_from(earlier),
         Act::LoseDisk { nodes } => *nodes = vec![earlier.clone()],
         _ => {}
@@ -184,8 +188,11 @@ fn at_the_same_database(act: &mut Act, faults: &[Fault]) {
 }
 
 fn interrupted(spec: &FaultSpec, act: &mut Act, dice: &mut Dice) {
-    if let (Act::Rebuild { interrupt_us, .. }, Some(spans)) = (act, spec.interrupt) {
+    if let (Act::Rebuild { interrupt_us, .. }, Some(spans)) = (&mut *act, spec.interrupt) {
         *interrupt_us = Some(spans.draw(dice));
+    }
+    if let (Act::ReplaceMachine { wakes_us, .. }, Some(spans)) = (act, spec.wakes) {
+        *wakes_us = Some(spans.draw(dice));
     }
 }
 
@@ -248,6 +255,7 @@ fn node_act(spec: &FaultSpec, kind: FaultKind, nodes: Vec<String>, dice: &mut Di
         FaultKind::LoseDisk => Act::LoseDisk { nodes },
         FaultKind::ReturnDisk => Act::ReturnDisk { node: one_database(nodes) },
         FaultKind::RollBackDisk => Act::RollBackDisk { node: one_database(nodes) },
+        FaultKind::ReplaceMachine => Act::ReplaceMachine { node: one_database(nodes), wakes_us: None },
         FaultKind::Rebuild | FaultKind::Abandon => Act::Rebuild {
             node: one_database(nodes),
             abandon: kind == FaultKind::Abandon,
@@ -325,6 +333,7 @@ fn draw_storm(storm: &Storm, seed: u64, places: Places, faults: &mut Vec<Fault>)
             how: None,
             gap: None,
             interrupt: None,
+            wakes: None,
         };
         draw_fault(&spec, places, &mut dice, faults)?;
     }

@@ -194,6 +194,14 @@ pub enum Act {
     RollBackDisk {
         node: String,
     },
+    /// A new machine with an empty disk stands in the database's place; the old one, running or not, sees only the hosts
+    /// of its zone, until it is switched off at the end. Those hosts are cut from the other zone's database.
+    ReplaceMachine {
+        node: String,
+        /// If the old one is off, it starts after so long, and for a moment the other zone's database finds it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wakes_us: Option<Micros>,
+    },
     /// An operator makes the database anew, or gives that up; stops after `interrupt_us` for another to go on.
     Rebuild {
         node: String,
@@ -220,6 +228,7 @@ impl Act {
             Act::LoseDisk { .. } => FaultKind::LoseDisk,
             Act::ReturnDisk { .. } => FaultKind::ReturnDisk,
             Act::RememberDisk { .. } | Act::RollBackDisk { .. } => FaultKind::RollBackDisk,
+            Act::ReplaceMachine { .. } => FaultKind::ReplaceMachine,
             Act::Rebuild { abandon: false, .. } => FaultKind::Rebuild,
             Act::Rebuild { abandon: true, .. } => FaultKind::Abandon,
         }
@@ -240,6 +249,7 @@ impl Act {
             | Act::ReturnDisk { node }
             | Act::RememberDisk { node }
             | Act::RollBackDisk { node }
+            | Act::ReplaceMachine { node, .. }
             | Act::Rebuild { node, .. } => vec![node],
             Act::CutLink { links, .. } | Act::SlowLink { links, .. } => {
                 links.iter().flat_map(|(from, to)| [from.as_str(), to.as_str()]).collect()

@@ -111,6 +111,17 @@ fn plans_beyond_the_budget_are_refused() {
     assert_eq!(plan.check(), Ok(()));
     plan.faults.push(swap("db-b"));
     assert!(matches!(plan.check(), Err(BadPlan::OverBudget(_))));
+    let replaced = |node: &str| Act::ReplaceMachine { node: node.to_owned(), wakes_us: None };
+    let at_once = |act| Fault { at_us: 0, until_us: None, act };
+    let rebuilt = |node: &str| Act::Rebuild { node: node.to_owned(), abandon: false, interrupt_us: None };
+    plan.faults = vec![at_once(replaced("db-a")), at_once(rebuilt("db-a"))];
+    assert_eq!(plan.check(), Ok(()));
+    plan.faults = vec![at_once(replaced("db-a"))];
+    assert!(matches!(plan.check(), Err(BadPlan::OverBudget(_))), "nobody makes it anew");
+    plan.faults = vec![at_once(replaced("db-a")), at_once(replaced("db-a")), at_once(rebuilt("db-a"))];
+    assert!(matches!(plan.check(), Err(BadPlan::OverBudget(_))), "there is one spare machine");
+    plan.faults = vec![at_once(replaced("host-a1")), at_once(rebuilt("db-a"))];
+    assert!(matches!(plan.check(), Err(BadPlan::OverBudget(_))), "a host keeps nothing");
     plan.faults =
         vec![Fault { at_us: 0, until_us: None, act: Act::Kill { nodes: vec!["entry".to_owned()] } }];
     assert!(matches!(plan.check(), Err(BadPlan::OverBudget(_))));

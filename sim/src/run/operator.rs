@@ -134,6 +134,10 @@ impl Person for Honest<'_> {
             Zone::B => ("db-b", self.config.tail.as_str()),
         };
         Box::pin(async move {
+            // Nobody who has looked says so of a machine that runs out of sight.
+            if self.world.old_is_running(node) {
+                return false;
+            }
             // A machine runs one process: if that is another store's, this one's is not running.
             !self.world.is_running(node)
                 || database_status(self.env, self.tls, address)

@@ -12,9 +12,9 @@ use crate::{
     actions::Actions,
     check::{Leak, Searched},
     history::{History, Micros},
-    plan::Plan,
+    plan::{Act, Plan},
     workload::{Client, Endpoint, Recorder},
-    world::{self, LogLayer, NodeSpec, Span, World, WorldSettings, swap::RedbSwapper},
+    world::{self, LogLayer, NodeSpec, Span, World, WorldSettings, spare, swap::RedbSwapper},
 };
 use kms::{
     env::{BoxFuture, Env},
@@ -125,6 +125,12 @@ async fn simulate(plan: &Plan, world: &World, recorder: Recorder) -> Result<Play
             let installed = init::install(&*env.disk, Path::new(NODE_DIR), &blank);
             installed.map_err(|error| error.to_string())?;
             world.set_blank_disk(&node.node_id);
+            if is_replaced(plan, &node.node_id) {
+                let spare = spare(&node.node_id);
+                let installed = init::install(&*world.env(&spare).disk, Path::new(NODE_DIR), &blank);
+                installed.map_err(|error| error.to_string())?;
+                world.set_main(&spare, main(world, &spare));
+            }
         }
         init::install(&*env.disk, Path::new(NODE_DIR), node).map_err(|error| error.to_string())?;
         world.set_main(&node.node_id, main(world, &node.node_id));
@@ -138,6 +144,10 @@ async fn simulate(plan: &Plan, world: &World, recorder: Recorder) -> Result<Play
     }
     let (clients, prober) = clients(plan, world, &bundle, per_domain, &recorder)?;
     phases::play(Cast { plan, world, env: harness, recorder, clients, prober }).await
+}
+
+fn is_replaced(plan: &Plan, database: &str) -> bool {
+    plan.faults.iter().any(|fault| matches!(&fault.act, Act::ReplaceMachine { node, .. } if node == database))
 }
 
 fn server_name(plan: &Plan) -> String {
@@ -159,6 +169,18 @@ fn add_nodes(plan: &Plan, world: &World) -> BTreeMap<String, String> {
             _ => plan.topology.region.clone(),
         };
         world.add_node(NodeSpec { name, ip, zone, region, wall_offset_us });
+    }
+    for (number, zone) in ['a', 'b'].into_iter().enumerate() {
+        let node = format!("db-{zone}");
+        if is_replaced(plan, &node) {
+            world.add_node(NodeSpec {
+                name: spare(&node),
+                ip: format!("10.0.3.{}", number + 1),
+                zone: Some(zone),
+                region: plan.topology.region.clone(),
+                wall_offset_us: 0,
+            });
+        }
     }
     world.add_node(NodeSpec {
         name: operator::OPERATOR.to_owned(),
@@ -188,9 +210,9 @@ fn client_name(number: u32) -> String {
 
 /// What booting a node runs: the function that `kms serve` calls, until it is asked to stop.
 fn main(world: &World, node: &str) -> world::Main {
-    let (world, node) = (world.clone(), node.to_owned());
+    let machine = world.machine(node);
     Arc::new(move |env: Env| -> BoxFuture<'static, String> {
-        let stopping = world.stopping(&node);
+        let stopping = machine.stopping();
         Box::pin(async move {
             let mut running = match kms::node::serve(env, &Path::new(NODE_DIR).join(init::NODE_FILE)).await {
                 Ok(running) => running,

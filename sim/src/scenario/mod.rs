@@ -184,6 +184,8 @@ pub enum FaultKind {
     ReturnDisk,
     /// A disk goes back to an earlier synced state.
     RollBackDisk,
+    /// A database's machine is replaced while the old one may still run.
+    ReplaceMachine,
     /// An operator makes a database anew from the other zone's.
     Rebuild,
     /// An operator gives a rebuild up.
@@ -260,6 +262,8 @@ pub struct FaultSpec {
     pub gap: Option<Spans>,
     /// Rebuilds: after how long the operator stops in the middle, for another to go on.
     pub interrupt: Option<Spans>,
+    /// Replaced machines: after how long the old one, if it is off, starts by itself.
+    pub wakes: Option<Spans>,
 }
 
 /// A random mixture: each seed leaves some kinds out and draws the rest.
@@ -405,6 +409,7 @@ impl FaultKind {
                 | FaultKind::SwapRecords
                 | FaultKind::ReturnDisk
                 | FaultKind::RollBackDisk
+                | FaultKind::ReplaceMachine
                 | FaultKind::Rebuild
                 | FaultKind::Abandon
         )
@@ -427,6 +432,7 @@ impl FaultKind {
             FaultKind::LoseDisk => "lose-disk",
             FaultKind::ReturnDisk => "return-disk",
             FaultKind::RollBackDisk => "roll-back-disk",
+            FaultKind::ReplaceMachine => "replace-machine",
             FaultKind::Rebuild => "rebuild",
             FaultKind::Abandon => "abandon",
         }
@@ -455,6 +461,7 @@ impl FaultSpec {
         only("how", self.how.is_some(), &[Restart])?;
         only("gap", self.gap.is_some(), &[Restart])?;
         only("interrupt", self.interrupt.is_some(), &[Rebuild, Abandon])?;
+        only("wakes", self.wakes.is_some(), &[ReplaceMachine])?;
         if self.returns.is_some() && self.lasting.is_none() {
             return Err("`returns` needs `for`".to_owned());
         }
@@ -477,7 +484,17 @@ impl Storm {
         }
         let alone = |kind: &&FaultKind| {
             use FaultKind::*;
-            matches!(kind, SwapRecords | Restart | LoseDisk | ReturnDisk | RollBackDisk | Rebuild | Abandon)
+            matches!(
+                kind,
+                SwapRecords
+                    | Restart
+                    | LoseDisk
+                    | ReturnDisk
+                    | RollBackDisk
+                    | ReplaceMachine
+                    | Rebuild
+                    | Abandon
+            )
         };
         if let Some(kind) = self.kinds.keys().find(alone) {
             return Err(format!("a storm has no {}: write a [[fault]]", kind.word()));

@@ -108,6 +108,14 @@ impl Actions for World {
         }
     }
 
+    fn replace_machine(&self, node: &str, near: &[String], peer: &str, wakes_us: Option<Micros>) {
+        self.replace(node, near, peer, wakes_us);
+    }
+
+    fn switch_off_old(&self, node: &str) {
+        World::switch_off_old(self, node);
+    }
+
     fn rebuild(&self, node: &str, abandon: bool, interrupt_us: Option<Micros>) {
         let order = RebuildOrder { node: node.to_owned(), abandon, interrupt_us };
         match locked(&self.0.operator).as_ref() {

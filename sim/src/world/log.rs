@@ -32,7 +32,7 @@ impl World {
         let node = current_node();
         let inner = &self.0;
         locked(&inner.secrecy)
-            .scan(inner.now_us(), line.as_bytes(), || format!("log of {}", inner.node(node).spec.name));
+            .scan(inner.now_us(), line.as_bytes(), || format!("log of {}", inner.node(node).name()));
         inner.trace_text("log", node, 0, line);
     }
 }

@@ -14,6 +14,7 @@ pub mod leaks;
 mod log;
 mod net;
 mod node;
+mod replaced;
 mod run;
 mod secrecy;
 pub mod swap;
@@ -25,6 +26,8 @@ mod trace;
 pub use disk::{DiskFaults, ImageFile};
 pub use entropy::Stream;
 pub use log::LogLayer;
+pub use node::Machine;
+pub use replaced::spare;
 pub use run::{run, run_with};
 pub use secrecy::{Leak, Secrecy};
 pub use trace::{CHECKPOINT_EVENTS, TAIL_EVENTS, TraceTail, first_difference};
@@ -189,6 +192,8 @@ struct Nodes {
     list: Vec<Arc<Node>>,
     names: BTreeMap<String, usize>,
     addresses: BTreeMap<String, usize>,
+    /// Who reaches another machine at an address than everybody else does.
+    astray: BTreeMap<(usize, String), usize>,
 }
 
 /// The world is one thread's, so a poisoned lock only means that a panic is on its way up.
@@ -298,7 +303,7 @@ impl World {
 
     /// The node whose code runs now (for logs); `harness` outside of any.
     pub fn current_node(&self) -> String {
-        self.0.node(executor::current_node()).spec.name.clone()
+        self.0.node(executor::current_node()).name()
     }
 
     /// Puts a line of the harness into the trace: a client outcome, a checker's step.
@@ -418,7 +423,7 @@ impl Inner {
 
     fn probe(&self, name: &str, node: &Node) {
         *locked(&self.probes).entry(name.to_owned()).or_default() += 1;
-        self.record(node.index, What::Probe { name: name.to_owned(), node: node.spec.name.clone() });
+        self.record(node.index, What::Probe { name: name.to_owned(), node: node.name() });
     }
 
     fn trace(&self, kind: &'static str, from: usize, to: usize, a: u64, b: u64, bytes: &[u8]) {

@@ -86,7 +86,10 @@ impl Life {
 /// A machine.
 pub(super) struct Node {
     pub(super) index: usize,
+    /// As it was added; its name then stays that of its streams.
     pub(super) spec: NodeSpec,
+    /// What it is called now.
+    name: Mutex<String>,
     pub(super) disk: Arc<super::disk::DiskCell>,
     pub(super) outside: Arc<Life>,
     pub(super) deviation: Arc<Mutex<Deviation>>,
@@ -119,6 +122,7 @@ impl Node {
             outside: Life::new(index, 0, &paused),
             deviation: Arc::new(Mutex::new(Deviation::new(epoch_s, spec.wall_offset_us))),
             paused,
+            name: Mutex::new(spec.name.clone()),
             state: Mutex::new(NodeState {
                 life: None,
                 lives: 0,
@@ -132,6 +136,14 @@ impl Node {
 
     pub(super) fn set_main(&self, main: Main) {
         locked(&self.state).main = Some(main);
+    }
+
+    pub(super) fn name(&self) -> String {
+        locked(&self.name).clone()
+    }
+
+    pub(super) fn rename(&self, name: &str) {
+        name.clone_into(&mut locked(&self.name));
     }
 
     pub(super) fn powered(&self) -> bool {
@@ -178,7 +190,7 @@ impl Inner {
         if node.paused.swap(paused, Ordering::Relaxed) == paused {
             return;
         }
-        let name = node.spec.name.clone();
+        let name = node.name();
         self.record(
             node.index,
             if paused { What::Paused { node: name } } else { What::Resumed { node: name } },
@@ -201,16 +213,14 @@ impl Inner {
         let (life, main, was_off) = {
             let mut state = locked(&node.state);
             assert!(state.life.is_none(), "a node has one life at a time");
-            let Some(main) = state.main.clone() else {
-                panic!("node {} has no main to boot", node.spec.name)
-            };
+            let Some(main) = state.main.clone() else { panic!("node {} has no main to boot", node.name()) };
             state.lives += 1;
             let life = Life::new(node.index, state.lives, &node.paused);
             state.life = Some(life.clone());
             let was_off = !std::mem::replace(&mut state.powered, true);
             (life, main, was_off)
         };
-        self.record(node.index, What::Up { node: node.spec.name.clone() });
+        self.record(node.index, What::Up { node: node.name() });
         if was_off {
             self.machine_back(node.index);
         }
@@ -237,7 +247,7 @@ impl Inner {
     /// A process ended by itself.
     pub(super) fn exited(self: &Arc<Self>, life: &Arc<Life>, why: String) {
         let node = self.node(life.node);
-        self.record(node.index, What::Exited { node: node.spec.name.clone(), why });
+        self.record(node.index, What::Exited { node: node.name(), why });
         self.end(life, Stop::Kill);
     }
 
@@ -258,7 +268,7 @@ impl Inner {
             std::mem::take(&mut state.parked)
         };
         drop(parked);
-        self.record(node.index, What::Down { node: node.spec.name.clone(), how });
+        self.record(node.index, What::Down { node: node.name(), how });
         self.set_paused(&node, false);
         self.end_streams(life, how);
         life.drop_tasks();
@@ -271,7 +281,7 @@ impl Inner {
         }
         if std::mem::replace(&mut locked(&node.state).powered, false) {
             self.crash_disk(node);
-            self.record(node.index, What::Down { node: node.spec.name.clone(), how: Stop::PowerCut });
+            self.record(node.index, What::Down { node: node.name(), how: Stop::PowerCut });
         }
     }
 
@@ -307,11 +317,22 @@ impl Inner {
     }
 }
 
+/// A machine, whatever it is called by now.
+#[derive(Clone)]
+pub struct Machine(Weak<Node>);
+
+impl Machine {
+    /// Done when its present process is asked to stop; what a `main` waits for beside its service.
+    pub fn stopping(&self) -> BoxFuture<'static, ()> {
+        let life = self.0.upgrade().and_then(|node| node.life());
+        Box::pin(StopAsked { life: life.map(|life| Arc::downgrade(&life)).unwrap_or_default() })
+    }
+}
+
 impl World {
-    /// Done when the node's present process is asked to stop; what a `main` waits for beside its service.
-    pub fn stopping(&self, node: &str) -> BoxFuture<'static, ()> {
-        let life = self.0.find(node).life().map(|life| Arc::downgrade(&life));
-        Box::pin(StopAsked { life: life.unwrap_or_default() })
+    /// The machine that is called so now.
+    pub fn machine(&self, node: &str) -> Machine {
+        Machine(Arc::downgrade(&self.0.find(node)))
     }
 }
 

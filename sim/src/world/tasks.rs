@@ -48,7 +48,7 @@ impl Tasks for NodeTasks {
             if let Some(text) = last_panic()
                 && life.alive.load(Ordering::Relaxed)
             {
-                let node = inner.node(life.node).spec.name.clone();
+                let node = inner.node(life.node).name();
                 inner.record(
                     life.node,
                     What::Panicked { node, text: format!("panic in blocking work {name}: {text}") },

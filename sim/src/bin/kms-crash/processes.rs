@@ -199,6 +199,8 @@ impl Actions for Processes {
     fn fail_syncs(&self, _: &str, _: bool) {}
     fn set_wall_offset(&self, _: &str, _: i64) {}
     fn return_disk(&self, _: &str) {}
+    fn replace_machine(&self, _: &str, _: &[String], _: &str, _: Option<Micros>) {}
+    fn switch_off_old(&self, _: &str) {}
     fn remember_disk(&self, _: &str) {}
     fn roll_back_disk(&self, _: &str) {}
     fn swap_records(&self, _: &str, _: u64) -> Vec<String> {

@@ -36,6 +36,11 @@ impl World {
         self.with_disk(node, |state| state.media.void)
     }
 
+    /// The disk in the machine is a new one.
+    pub(in crate::world) fn disk_is_empty(&self, node: &str) {
+        self.with_disk(node, |state| state.media.void = true);
+    }
+
     /// What is on the disk counts again.
     pub fn disk_is_good(&self, node: &str) {
         self.with_disk(node, |state| state.media.void = false);

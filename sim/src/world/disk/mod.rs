@@ -95,7 +95,7 @@ impl NodeDisk {
         let node = self.life.node;
         self.inner.trace(kind, node, node, file, offset, data);
         if !data.is_empty() && !state.tree.is_secret(file, &self.inner.settings.secret_files) {
-            let place = || format!("disk {}:{}", self.inner.node(node).spec.name, state.tree.path(file));
+            let place = || format!("disk {}:{}", self.inner.node(node).name(), state.tree.path(file));
             locked(&self.inner.secrecy).scan(self.inner.now_us(), data, place);
         }
         if self.life.external {
@@ -407,7 +407,7 @@ impl World {
             let state = locked(&node.disk.0);
             let mut secrecy = locked(&self.0.secrecy);
             state.tree.for_each_run(&self.0.settings.secret_files, |path, bytes| {
-                let place = || format!("disk image {}:{path}", node.spec.name);
+                let place = || format!("disk image {}:{path}", node.name());
                 secrecy.scan(self.0.now_us(), bytes, place);
             });
         }

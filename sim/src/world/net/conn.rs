@@ -312,7 +312,7 @@ impl SimStream {
         }
         locked(&inner.secrecy).scan_stream(inner.now_us(), &mut pipe.carry, &segment[before..], || {
             let (from, to) = conn.link(end);
-            format!("wire {} > {}", inner.node(from).spec.name, inner.node(to).spec.name)
+            format!("wire {} > {}", inner.node(from).name(), inner.node(to).name())
         });
         if before > 0 {
             if let Some((_, Frame::Data(bytes))) = pipe.flight.back_mut() {

@@ -31,6 +31,14 @@ impl Link {
     }
 }
 
+impl super::NetState {
+    /// Cuts both ways without an event.
+    pub(in crate::world) fn seclude(&mut self, one: usize, other: usize, mode: CutMode) {
+        self.links[one][other].cut = Some(mode);
+        self.links[other][one].cut = Some(mode);
+    }
+}
+
 impl Inner {
     /// Cuts a link one way. What is on the wire is caught by the cut.
     pub(in crate::world) fn cut(&self, from: usize, to: usize, mode: CutMode) {
@@ -83,6 +91,6 @@ impl Inner {
     }
 
     fn name(&self, index: usize) -> String {
-        self.node(index).spec.name.clone()
+        self.node(index).name()
     }
 }
