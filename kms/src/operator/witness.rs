@@ -1,0 +1,163 @@
+//! Another witness in the place of one that is lost, or is to go (R17a): a new random id, committed by the chain, then
+//! told to the blank process that is to have it. In that order: before the entry is committed nobody may answer under the new
+//! id, and afterwards nobody listens to the old one. Can be run again at any moment; asks a person for nothing.
+
+use super::{
+    ask::{ANSWER_WITHIN, begins_with},
+    rebuild::{LOOK, Operator, PATIENCE, Person, Progress, RebuildError, described, refused},
+};
+use crate::{
+    config::Zone,
+    env::Purpose,
+    store::{
+        epoch::{Epoch, Statement},
+        exchange::NoAnswer,
+        replacement::Replacement,
+        server::DatabaseStatus,
+        witness::{self, Known},
+    },
+    wire::{epoch::OrderKind, message::Body},
+};
+
+/// Which witness is in place now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Installed {
+    /// This one, by this run.
+    Now([u8; 16]),
+    /// It was before, and both databases listen to it: nothing was done.
+    Before([u8; 16]),
+}
+
+impl Operator {
+    /// Has both databases listen to a new witness, and makes it of the blank one that runs at the witness' address.
+    ///
+    /// # Errors
+    /// [`RebuildError`] says what stands in the way and what to do.
+    pub async fn replace_witness(&self, person: &mut dyn Person) -> Result<Installed, RebuildError> {
+        let (epoch, from) = self.both_listen().await?;
+        let there = self.there().await?;
+        if there.as_ref().is_some_and(|there| there.witness == from) {
+            return Ok(Installed::Before(from));
+        }
+        let begin = match &there {
+            // A run before this one has come as far as the commit.
+            Some(there) => {
+                let begin = self.begin().await?;
+                begin.install(Some(there)).map_err(|why| self.occupied(&why))?;
+                begin
+            }
+            None => self.commit(epoch, from, person).await?,
+        };
+        self.install(&begin, person).await?;
+        Ok(Installed::Now(begin.witness))
+    }
+
+    /// The epoch and the witness of both databases, which are up.
+    async fn both_listen(&self) -> Result<(Epoch, [u8; 16]), RebuildError> {
+        let away = |zone| move |error| RebuildError::Away(self.name(zone), error);
+        let head = self.status(Zone::A).await.map_err(away(Zone::A))?;
+        let tail = self.status(Zone::B).await.map_err(away(Zone::B))?;
+        for (zone, status) in [(Zone::A, &head), (Zone::B, &tail)] {
+            self.works(zone, status)?;
+        }
+        if !head.writable || head.epoch_id != tail.epoch_id {
+            return Err(refused(format!(
+                "{} takes no writes: both databases must have the new witness before it says anything",
+                self.name(Zone::A)
+            )));
+        }
+        if head.witness != tail.witness {
+            return Err(refused(
+                "a replacement that was begun before is not confirmed yet: run this again in a moment",
+            ));
+        }
+        let id = |text: &str| {
+            let mut id = [0; 16];
+            hex::decode_to_slice(text, &mut id).map(|()| id)
+        };
+        match (id(&head.epoch_id), id(&head.witness)) {
+            (Ok(epoch), Ok(witness)) => Ok((Epoch { no: head.epoch_no, id: epoch }, witness)),
+            _ => Err(refused("the databases do not say which witness they listen to: their build is older than this one")),
+        }
+    }
+
+    fn works(&self, zone: Zone, status: &DatabaseStatus) -> Result<(), RebuildError> {
+        if status.phase == "member" && status.active && status.serving {
+            return Ok(());
+        }
+        let why = if status.phase != "member" {
+            described(status)
+        } else if !status.active {
+            "in a rebuild: finish that, or abandon it, first".to_owned()
+        } else {
+            "not serving at the moment".to_owned()
+        };
+        Err(refused(format!(
+            "{} is {why}. A witness is replaced only while both databases are up",
+            self.name(zone)
+        )))
+    }
+
+    /// What the witness at its address is: `None`, blank.
+    async fn there(&self) -> Result<Option<Known>, RebuildError> {
+        let address = &self.config.witness;
+        witness::read_if_any(&self.env, &self.tls, address, &self.verifier, ANSWER_WITHIN).await.map_err(|error| {
+            RebuildError::Away(
+                format!("the new witness, {address} (start it on an empty data directory first)"),
+                error,
+            )
+        })
+    }
+
+    fn occupied(&self, why: &str) -> RebuildError {
+        refused(format!(
+            "the witness at {} is not the one that the databases listen to: {why}. Stop it, start it on an empty data \
+             directory, and run this again",
+            self.config.witness
+        ))
+    }
+
+    async fn begin(&self) -> Result<Known, RebuildError> {
+        begins_with(&self.env, &self.tls, &self.config.head, &self.verifier)
+            .await
+            .map_err(|error| RebuildError::Away(self.name(Zone::A), error))
+    }
+
+    /// A new id, committed by the chain; answers with what the witness of that id begins.
+    async fn commit(
+        &self,
+        epoch: Epoch,
+        from: [u8; 16],
+        person: &mut dyn Person,
+    ) -> Result<Known, RebuildError> {
+        // Never the id of a run before: whoever had it may have registered something, and may come back.
+        let to = self.env.random(Purpose::Public)?;
+        let statement = self.sign(&Statement::Witness(Replacement { epoch, from, to }));
+        self.give(Zone::A, OrderKind::ReplaceWitness, &statement, person).await?;
+        let begin = self.begin().await?;
+        if begin.witness != to {
+            return Err(refused("another operator has replaced the witness meanwhile: run this again"));
+        }
+        person.told(&Progress::Committed(to));
+        Ok(begin)
+    }
+
+    async fn install(&self, begin: &Known, person: &mut dyn Person) -> Result<(), RebuildError> {
+        let until = self.env.now() + PATIENCE;
+        let address = &self.config.witness;
+        loop {
+            let body = Body::Install(begin.out(&self.config.region));
+            let told = witness::change(&self.env, &self.tls, address, &self.verifier, body, ANSWER_WITHIN);
+            match told.await {
+                Ok(known) if known.witness == begin.witness => return Ok(()),
+                Ok(_) => return Err(self.occupied("it is another one")),
+                Err(NoAnswer::Refused(why)) => return Err(self.occupied(&why)),
+                Err(error) if self.env.now() > until => {
+                    return Err(RebuildError::Away(format!("the new witness, {address}"), error));
+                }
+                Err(error) => person.told(&Progress::Waiting(format!("the new witness, {address}: {error}"))),
+            }
+            self.env.sleep(LOOK).await;
+        }
+    }
+}
