@@ -51,6 +51,8 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct Witness {
     address: String,
+    /// The id of the one that answers there.
+    id: Option<String>,
     /// The last active epoch.
     epoch: Option<String>,
     /// The ids of its databases, zone a's and zone b's.
@@ -120,6 +122,7 @@ fn witness(operator: &OperatorConfig, known: Result<Known, RebuildError>) -> Wit
     match known {
         Ok(known) => Witness {
             address,
+            id: Some(hex::encode(known.witness)),
             epoch: Some(known.active.record.epoch.to_string()),
             members: Some(known.active.record.members.map(|id| id.to_string())),
             pending: known.pending.map(|pending| {
@@ -133,7 +136,7 @@ fn witness(operator: &OperatorConfig, known: Result<Known, RebuildError>) -> Wit
                 RebuildError::Witness(_, error) => error.to_string(),
                 other => other.to_string(),
             };
-            Witness { address, epoch: None, members: None, pending: None, error: Some(error) }
+            Witness { address, id: None, epoch: None, members: None, pending: None, error: Some(error) }
         }
     }
 }
@@ -222,10 +225,26 @@ fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
     if let Some(error) = &witness.error {
         advice.push(format!(
             "The witness does not answer ({error}). Bring it back: a database that starts waits for it or for the other \
-             database, and no rebuild goes on."
+             database, and no rebuild goes on. If its disk is lost, put a blank one in its place and run \
+             `kms witness replace`, while both databases are up."
         ));
     }
+    advice.extend(another_witness(databases, witness));
     advice
+}
+
+/// R17a: databases listen to one witness, and to no other that answers in its place.
+fn another_witness(databases: &[Database], witness: &Witness) -> Option<String> {
+    let id = witness.id.as_deref()?;
+    let heard = databases.iter().filter_map(|database| database.status.as_ref());
+    let mut others = heard.map(|status| status.witness.as_str()).filter(|heard| !heard.is_empty() && *heard != id);
+    let other = short(others.next()?);
+    Some(format!(
+        "The witness at {} is {}, and is NOT LISTENED TO: the databases listen to {other}. It was replaced, and no rebuild goes \
+         on with it. Stop it and start {other}; if that is lost, put a blank one there and run `kms witness replace`.",
+        witness.address,
+        short(id)
+    ))
 }
 
 async fn host(env: &Env, tls: &Arc<NodeTls>, address: &str) -> Host {
@@ -302,9 +321,10 @@ fn text(report: &Report) -> String {
         }
         (None, _) => report.witness.error.clone().unwrap_or_default(),
     };
+    let id = report.witness.id.as_ref().map(|id| format!(" ({})", short(id))).unwrap_or_default();
     let advice: String = report.advice.iter().map(|line| format!("\n-> {line}\n")).collect();
     format!(
-        "Region {}: existing keys {}, key writes {}\n\n{}\nWitness {}: {epoch}\n\n{}{advice}",
+        "Region {}: existing keys {}, key writes {}\n\n{}\nWitness {}{id}: {epoch}\n\n{}{advice}",
         report.region,
         if report.serving { "work" } else { "DO NOT WORK" },
         if report.writable { "accepted" } else { "REFUSED" },

@@ -484,8 +484,14 @@ impl Desk {
     async fn store(&self, next: &Known) -> Result<(), String> {
         let file = encode_file(&next.out(&self.config.region));
         let (disk, path) = (self.env.disk.clone(), self.config.data_dir.join(WITNESS_FILE));
-        let written = self.env.blocking("witness", move || disk.write_atomic(&path, &file, false)).await;
-        match written {
+        let data = self.config.data_dir.clone();
+        let written = self.env.blocking("witness", move || {
+            // A new machine may have the node's directory alone.
+            disk.create_dir(&data)?;
+            disk.write_atomic(&path, &file, false)?;
+            disk.sync_dir(data.parent().unwrap_or(&data))
+        });
+        match written.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("panicked while writing".to_owned()),

@@ -9,7 +9,10 @@ use super::{
     spans::{FOREVER, Spans},
     toggles::Toggles,
 };
-use crate::history::{History, Micros, Rebuild, Stop, What};
+use crate::{
+    history::{History, Micros, Rebuild, Stop, What},
+    scenario::WITNESS,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Name of the probe that says a node was asked to stop. From then on it is *leaving*: it may turn work away.
@@ -96,6 +99,7 @@ impl Timeline {
         let mut cuts = Toggles::default();
         let mut leaving = Toggles::default();
         let (mut rebuilt, mut unwritable) = (Toggles::default(), Toggles::default());
+        let mut unheard = Toggles::default();
         let mut adopted = BTreeSet::new();
         let made_anew: BTreeSet<&str> = history
             .events
@@ -122,6 +126,11 @@ impl Timeline {
                 What::Cut { from, to } => cuts.on((from.clone(), to.clone()), at),
                 What::Joined { from, to } => cuts.off(&(from.clone(), to.clone()), at, false),
                 What::Probe { node, name } if name == SHUTDOWN_ASKED => leaving.on(node.clone(), at),
+                // It is away until it is replaced, and that is all: nothing of the service needs it.
+                What::DiskLost { node } | What::DiskReturned { node } if node == WITNESS => {
+                    unheard.on(node.clone(), at);
+                }
+                What::WitnessHeard => unheard.off(&WITNESS.to_owned(), at, false),
                 // Nobody serves from an empty disk, or an old one, until it is made anew.
                 What::DiskLost { node } => {
                     rebuilt.on(node.clone(), at);
@@ -165,7 +174,10 @@ impl Timeline {
         let out = union_by_node(&down, &paused);
         let rebuilt = rebuilt.spans();
         Timeline {
-            unavailable: union_by_node(&union_by_node(&out, &leaving), &rebuilt),
+            unavailable: union_by_node(
+                &union_by_node(&union_by_node(&out, &leaving), &rebuilt),
+                &unheard.spans(),
+            ),
             not_to_acknowledge: Spans::union(unwritable.spans().values()),
             rebuilt,
             out,
@@ -579,6 +591,18 @@ mod tests {
         assert_eq!(timeline.unavailable("db-a"), Spans::of([(10 * S, 20 * S)]));
         assert_eq!(timeline.write_loss_starts(), [10 * S, 13 * S]);
         assert_eq!(timeline.path_loss_starts(), [39 * S, 40 * S]);
+    }
+
+    #[test]
+    fn a_witness_without_its_disk_is_away_until_it_is_replaced_and_excuses_no_refusal() {
+        let mut build = Build::new();
+        build.down("witness", 10 * S).event(10 * S, What::DiskLost { node: "witness".into() });
+        build.up("witness", 11 * S).event(20 * S, What::WitnessHeard);
+        build.event(30 * S, What::DiskReturned { node: "witness".into() });
+        let timeline = timeline(&build);
+        assert_eq!(timeline.unavailable("witness"), Spans::of([(10 * S, 20 * S), (30 * S, FOREVER)]));
+        assert!(timeline.chain_broken().is_empty() && timeline.made_anew().is_empty());
+        assert!(timeline.write_loss_starts().is_empty() && timeline.path_loss_starts().is_empty());
     }
 
     #[test]

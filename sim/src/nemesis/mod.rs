@@ -7,6 +7,7 @@ use crate::{
     actions::Actions,
     history::Micros,
     plan::{Act, Fault, Heal, Plan},
+    scenario::WITNESS,
 };
 use hold::Held;
 use std::{collections::BTreeMap, future::Future};
@@ -173,7 +174,7 @@ impl Nemesis<'_> {
             }
             Act::LoseDisk { nodes } => {
                 self.strike(index, nodes);
-                databases(nodes).for_each(|node| world.lose_disk(node));
+                nodes.iter().filter(|node| keeps_state(node)).for_each(|node| world.lose_disk(node));
             }
             Act::ReturnDisk { node } => {
                 self.strike(index, std::slice::from_ref(node));
@@ -185,6 +186,7 @@ impl Nemesis<'_> {
                 world.roll_back_disk(node);
             }
             Act::Rebuild { node, abandon, interrupt_us } => world.rebuild(node, *abandon, *interrupt_us),
+            Act::ReplaceWitness { interrupt_us } => world.replace_witness(*interrupt_us),
         }
     }
 
@@ -224,8 +226,8 @@ impl Nemesis<'_> {
             }
             Act::LoseDisk { nodes } => nodes.iter().for_each(|node| self.held.up(world, node, index)),
             Act::ReturnDisk { node } | Act::RollBackDisk { node } => self.held.up(world, node, index),
-            // A memory has no end, and a rebuild ends when it is done.
-            Act::RememberDisk { .. } | Act::Rebuild { .. } => {}
+            // A memory has no end, and what an operator does ends when it is done.
+            Act::RememberDisk { .. } | Act::Rebuild { .. } | Act::ReplaceWitness { .. } => {}
         }
     }
 
@@ -261,6 +263,11 @@ pub fn heal_all(world: &dyn Actions, nodes: &[String]) {
             world.boot(node);
         }
     }
+}
+
+/// Whether the region counts on what is on the node's disk.
+fn keeps_state(node: &str) -> bool {
+    node.starts_with("db-") || node == WITNESS
 }
 
 fn databases(nodes: &[String]) -> impl Iterator<Item = &String> {

@@ -199,6 +199,7 @@ impl Actions for Processes {
     fn fail_syncs(&self, _: &str, _: bool) {}
     fn set_wall_offset(&self, _: &str, _: i64) {}
     fn return_disk(&self, _: &str) {}
+    fn replace_witness(&self, _: Option<Micros>) {}
     fn remember_disk(&self, _: &str) {}
     fn roll_back_disk(&self, _: &str) {}
     fn swap_records(&self, _: &str, _: u64) -> Vec<String> {
