@@ -55,6 +55,8 @@ struct Witness {
     id: Option<String>,
     /// The last active epoch.
     epoch: Option<String>,
+    /// Its number; 0 if it is not known.
+    epoch_no: u64,
     /// The ids of its databases, zone a's and zone b's.
     members: Option<[String; 2]>,
     /// The registered epoch that is not active, and the zone that is made anew.
@@ -124,6 +126,7 @@ fn witness(operator: &OperatorConfig, known: Result<Known, RebuildError>) -> Wit
             address,
             id: Some(hex::encode(known.witness)),
             epoch: Some(known.active.record.epoch.to_string()),
+            epoch_no: known.active.record.epoch.no,
             members: Some(known.active.record.members.map(|id| id.to_string())),
             pending: known.pending.map(|pending| {
                 let zone = if pending.record.members[0] == pending.record.target { "a" } else { "b" };
@@ -136,7 +139,15 @@ fn witness(operator: &OperatorConfig, known: Result<Known, RebuildError>) -> Wit
                 RebuildError::Witness(_, error) => error.to_string(),
                 other => other.to_string(),
             };
-            Witness { address, id: None, epoch: None, members: None, pending: None, error: Some(error) }
+            Witness {
+                address,
+                id: None,
+                epoch: None,
+                epoch_no: 0,
+                members: None,
+                pending: None,
+                error: Some(error),
+            }
         }
     }
 }
@@ -191,6 +202,13 @@ fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
                      `kms serve-alone {zone}`."
                 ));
             }
+            // It may know of an earlier witness only: then it hears from nobody that it is of the past.
+            Some(status) if status.phase == "member" && !status.joined && is_of_the_past(status, witness) => {
+                advice.push(format!(
+                    "The database of zone {zone} is of an earlier epoch, {}: make it anew with `kms rebuild zone {zone}`.",
+                    status.epoch
+                ));
+            }
             Some(status) if status.phase == "member" && !status.joined => advice.push(format!(
                 "The database of zone {zone} waits{}.",
                 if witness.pending.is_some() {
@@ -233,12 +251,18 @@ fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
     advice
 }
 
+fn is_of_the_past(status: &DatabaseStatus, witness: &Witness) -> bool {
+    status.epoch_no < witness.epoch_no
+        && witness.members.as_ref().is_some_and(|members| !members.contains(&status.db_id))
+}
+
 /// R17a: databases listen to one witness, and to no other that answers in its place.
 fn another_witness(databases: &[Database], witness: &Witness) -> Option<String> {
     let id = witness.id.as_deref()?;
-    let heard = databases.iter().filter_map(|database| database.status.as_ref());
-    let mut others = heard.map(|status| status.witness.as_str()).filter(|heard| !heard.is_empty() && *heard != id);
-    let other = short(others.next()?);
+    // One of an earlier epoch may know of an earlier witness only.
+    let of_now = databases.iter().filter_map(|database| database.status.as_ref());
+    let of_now = of_now.filter(|status| status.epoch_no >= witness.epoch_no && !status.witness.is_empty());
+    let other = short(of_now.map(|status| status.witness.as_str()).find(|heard| *heard != id)?);
     Some(format!(
         "The witness at {} is {}, and is NOT LISTENED TO: the databases listen to {other}. It was replaced, and no rebuild goes \
          on with it. Stop it and start {other}; if that is lost, put a blank one there and run `kms witness replace`.",

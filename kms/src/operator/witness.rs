@@ -77,7 +77,9 @@ impl Operator {
         };
         match (id(&head.epoch_id), id(&head.witness)) {
             (Ok(epoch), Ok(witness)) => Ok((Epoch { no: head.epoch_no, id: epoch }, witness)),
-            _ => Err(refused("the databases do not say which witness they listen to: their build is older than this one")),
+            _ => Err(refused(
+                "the databases do not say which witness they listen to: their build is older than this one",
+            )),
         }
     }
 
@@ -101,12 +103,14 @@ impl Operator {
     /// What the witness at its address is: `None`, blank.
     async fn there(&self) -> Result<Option<Known>, RebuildError> {
         let address = &self.config.witness;
-        witness::read_if_any(&self.env, &self.tls, address, &self.verifier, ANSWER_WITHIN).await.map_err(|error| {
-            RebuildError::Away(
-                format!("the new witness, {address} (start it on an empty data directory first)"),
-                error,
-            )
-        })
+        witness::read_if_any(&self.env, &self.tls, address, &self.verifier, ANSWER_WITHIN).await.map_err(
+            |error| {
+                RebuildError::Away(
+                    format!("the new witness, {address} (start it on an empty data directory first)"),
+                    error,
+                )
+            },
+        )
     }
 
     fn occupied(&self, why: &str) -> RebuildError {

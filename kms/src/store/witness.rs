@@ -442,7 +442,11 @@ impl Desk {
         let stands = match &*state {
             State::Known(known) => Some(known),
             State::Blank => None,
-            State::Lost => return Body::BadRequest("this witness has lost what it knew: empty its data directory".to_owned()),
+            State::Lost => {
+                return Body::BadRequest(
+                    "this witness has lost what it knew: empty its data directory".to_owned(),
+                );
+            }
         };
         let begin = Known::verify(begin, &self.operator, region).map_err(|error| error.to_string());
         match begin.and_then(|begin| begin.install(stands).map(|new| new.then_some(begin))) {

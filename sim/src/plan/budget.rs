@@ -94,13 +94,17 @@ fn witness_in_place(plan: &Plan) -> Result<(), OverBudget> {
             Act::ReturnDisk { node } if node == WITNESS => old = !old,
             Act::ReplaceWitness { .. } => missing = false,
             Act::LoseDisk { .. } | Act::RollBackDisk { .. } | Act::ReturnDisk { .. } if missing => {
-                return Err(OverBudget("the witness and a database have lost their disks at once".to_owned()));
+                return Err(OverBudget(
+                    "the witness and a database have lost their disks at once".to_owned(),
+                ));
             }
             _ => {}
         }
     }
     if missing || old {
-        return Err(OverBudget("the witness is lost, and nobody replaces it: add a replace-witness".to_owned()));
+        return Err(OverBudget(
+            "the witness is lost, and nobody replaces it: add a replace-witness".to_owned(),
+        ));
     }
     Ok(())
 }

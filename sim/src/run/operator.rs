@@ -101,7 +101,11 @@ impl Desk {
     }
 
     /// `None`: interrupted.
-    async fn for_a_while<T>(&self, interrupt: &mut Option<Micros>, work: impl Future<Output = T>) -> Option<T> {
+    async fn for_a_while<T>(
+        &self,
+        interrupt: &mut Option<Micros>,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
         match interrupt.take() {
             Some(after) => self.env.timeout(Duration::from_micros(after), work).await.ok(),
             None => Some(work.await),

@@ -73,7 +73,9 @@ async fn wait_for_a_question(behind: &Behind) {
 }
 
 async fn heard(behind: &Behind, known: &Known) -> Result<(), String> {
-    if let Some(epoch) = behind.node.filling.waits_for() {
+    if let Some(epoch) = behind.node.filling.waits_for()
+        && known.witness == epoch.record.witness
+    {
         if known.active == epoch {
             return learn(behind, &epoch, &known.activation).await;
         }
