@@ -66,6 +66,11 @@ impl Operator {
                 self.name(Zone::A)
             )));
         }
+        if head.witness.is_empty() || tail.witness.is_empty() {
+            return Err(refused(
+                "a database does not say which witness it listens to: its build is older than this command",
+            ));
+        }
         if head.witness != tail.witness {
             return Err(refused(
                 "a replacement that was begun before is not confirmed yet: run this again in a moment",
@@ -77,9 +82,7 @@ impl Operator {
         };
         match (id(&head.epoch_id), id(&head.witness)) {
             (Ok(epoch), Ok(witness)) => Ok((Epoch { no: head.epoch_no, id: epoch }, witness)),
-            _ => Err(refused(
-                "the databases do not say which witness they listen to: their build is older than this one",
-            )),
+            _ => Err(refused("the head names no epoch, or no witness")),
         }
     }
 

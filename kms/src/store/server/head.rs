@@ -161,7 +161,7 @@ impl Head {
         self.in_flight.take_if(|flight| flight.pending.entry.position.seq <= confirmed);
         match event {
             Some(Event::Commit(waiting)) => self.queue.push_back(waiting),
-            Some(Event::Replace(replacing)) => self.replacing.push_back(replacing),
+            Some(Event::Replace(replacing)) => self.take_replacing(replacing),
             Some(event) if active => self.handle(event).await?,
             _ => {}
         }

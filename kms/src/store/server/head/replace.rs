@@ -19,6 +19,16 @@ pub(in crate::store::server) struct Replacing {
 }
 
 impl Head {
+    /// What is in the log already waits for its confirmation with those who said it first: it can be refused no more (R4).
+    pub(super) fn take_replacing(&mut self, replacing: Replacing) {
+        match &mut self.in_flight {
+            Some(flight) if flight.pending.entry.witness.as_ref() == Some(&replacing.witness) => {
+                flight.waiters.push(replacing.answer);
+            }
+            _ => self.replacing.push_back(replacing),
+        }
+    }
+
     /// Nothing of what waits was appended.
     pub(super) fn refuse_replacing(&mut self, why: NotDone) {
         for replacing in self.replacing.drain(..) {
