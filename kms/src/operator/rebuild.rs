@@ -283,21 +283,6 @@ impl Operator {
         self.spread(plan.zone, &known, Some(self.env.now()), person).await
     }
 
-    /// R17a: what is registered at a witness that the source does not listen to is registered nowhere.
-    async fn is_heard(&self, source: Zone, known: &Known) -> Result<(), RebuildError> {
-        let witness = hex::encode(known.witness);
-        match self.status(source).await {
-            Ok(status) if !status.witness.is_empty() && status.witness != witness => Err(refused(format!(
-                "the witness at {} is {witness}, and {} listens to {}: it was replaced. Stop it and start the one that \
-                 took its place; if that is lost, put a blank one there and run `kms witness replace`",
-                self.config.witness,
-                self.name(source),
-                status.witness
-            ))),
-            _ => Ok(()),
-        }
-    }
-
     /// Whether the active epoch is the one in which this zone was made anew, and what was made then is there: it has yet to hear that
     /// it is active, or it is a member with which nothing is wrong.
     async fn is_active_already(&self, plan: Plan, known: &Known) -> bool {

@@ -52,6 +52,21 @@ impl Operator {
         Ok(Installed::Now(begin.witness))
     }
 
+    /// R17a: what is registered at a witness that the source does not listen to is registered nowhere.
+    pub(super) async fn is_heard(&self, source: Zone, known: &Known) -> Result<(), RebuildError> {
+        let witness = hex::encode(known.witness);
+        match self.status(source).await {
+            Ok(status) if !status.witness.is_empty() && status.witness != witness => Err(refused(format!(
+                "the witness at {} is {witness}, and {} listens to {}: it was replaced. Stop it and start the one that \
+                 took its place; if that is lost, put a blank one there and run `kms witness replace`",
+                self.config.witness,
+                self.name(source),
+                status.witness
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// The epoch and the witness of both databases, which are up.
     async fn both_listen(&self) -> Result<(Epoch, [u8; 16]), RebuildError> {
         let away = |zone| move |error| RebuildError::Away(self.name(zone), error);

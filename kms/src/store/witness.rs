@@ -275,7 +275,7 @@ pub struct WitnessNode {
 /// What a witness has.
 enum State {
     /// This.
-    Known(Known),
+    Known(Box<Known>),
     /// No file: nobody has made it a witness yet, or its disk was lost.
     Blank,
     /// A file that cannot be read, or whose last change is in doubt: nothing is answered.
@@ -324,7 +324,7 @@ pub async fn serve(
     let (disk, data, region) = (env.disk.clone(), config.data_dir.clone(), config.region.clone());
     let known = env.blocking("witness", move || load(&*disk, &data, &operator, &region)).await;
     let state = match known.unwrap_or_else(|_| Err("panicked while loading".to_owned())) {
-        Ok(Some(known)) => State::Known(known),
+        Ok(Some(known)) => State::Known(Box::new(known)),
         Ok(None) => {
             tracing::error!("blank: this witness answers nothing (see `kms witness replace`)");
             State::Blank
@@ -440,7 +440,7 @@ impl Desk {
     async fn install(&self, state: &mut State, begin: &WitnessState) -> Body {
         let region = &self.config.region;
         let stands = match &*state {
-            State::Known(known) => Some(known),
+            State::Known(known) => Some(&**known),
             State::Blank => None,
             State::Lost => {
                 return Body::BadRequest(
@@ -466,7 +466,7 @@ impl Desk {
             Ok(()) => {
                 tracing::info!(epoch = %next.newest().record.epoch, pending = next.pending.is_some(), "epoch changed");
                 let answer = Body::EpochAnswer(next.out(region));
-                *state = State::Known(next);
+                *state = State::Known(Box::new(next));
                 answer
             }
             Err(why) => {
@@ -476,7 +476,7 @@ impl Desk {
                 let (operator, of) = (self.operator, region.clone());
                 let again = self.env.blocking("witness", move || load(&*disk, &data, &operator, &of)).await;
                 *state = match again {
-                    Ok(Ok(Some(known))) => State::Known(known),
+                    Ok(Ok(Some(known))) => State::Known(Box::new(known)),
                     Ok(Ok(None)) => State::Blank,
                     _ => State::Lost,
                 };
