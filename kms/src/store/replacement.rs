@@ -88,3 +88,80 @@ impl Identity {
         self.fits(witness.record).then(|| Identity { replaced: Some(witness.clone()), ..self.clone() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        crypto::OperatorKey,
+        store::{
+            epoch::{DbId, EpochRecord, Registered},
+            log::Position,
+            witness::Known,
+        },
+    };
+
+    const REGION: &str = "eu-west-rbx";
+
+    fn key() -> OperatorKey {
+        // PKCS #8 v1 of an Ed25519 seed (RFC 8410, 7).
+        let head = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+        OperatorKey::from_pkcs8(&[&head[..], &[5; 32]].concat()).expect("a key")
+    }
+
+    fn epoch(no: u8) -> Epoch {
+        Epoch { no: no.into(), id: [no; 16] }
+    }
+
+    fn registered(no: u8, witness: u8) -> Registered {
+        let members = [DbId([1; 16]), DbId([no + 1; 16])];
+        let (source, target) = (members[0], members[1]);
+        let (epoch, previous, witness) = (epoch(no), epoch(no - 1), [witness; 16]);
+        let record = EpochRecord { epoch, previous, source, target, members, witness };
+        Registered { record, signed: Statement::Epoch(record).sign(&key(), REGION, 0) }
+    }
+
+    fn replaced(no: u8, from: u8, to: u8) -> Replaced {
+        let record = Replacement { epoch: epoch(no), from: [from; 16], to: [to; 16] };
+        Replaced { record, signed: Statement::Witness(record).sign(&key(), REGION, 0) }
+    }
+
+    /// The witness `id` of epoch `no`, whose record names witness 9.
+    fn known(no: u8, id: u8, replaced: Option<Replaced>) -> Known {
+        let active = registered(no, 9);
+        let activation = Statement::Active(epoch(no), Position::ORIGIN).sign(&key(), REGION, 0);
+        Known { witness: [id; 16], active, activation, pending: None, replaced }
+    }
+
+    #[test]
+    fn a_witness_has_the_id_that_its_epoch_or_a_replacement_in_it_names() {
+        let verified = |known: &Known| Known::verify(&known.out(REGION), &key().verifier(), REGION);
+        for good in [known(1, 9, None), known(1, 10, Some(replaced(1, 9, 10)))] {
+            assert_eq!(verified(&good), Ok(good));
+        }
+        for bad in [
+            known(1, 10, None),
+            known(1, 9, Some(replaced(1, 9, 10))),
+            known(1, 10, Some(replaced(2, 9, 10))),
+        ] {
+            assert_eq!(verified(&bad), Err(BadStatement::Other));
+        }
+    }
+
+    #[test]
+    fn only_a_blank_witness_or_the_very_one_that_was_replaced_takes_the_place() {
+        let begin = known(1, 10, Some(replaced(1, 9, 10)));
+        assert_eq!(begin.install(None), Ok(true));
+        assert_eq!(begin.install(Some(&known(1, 9, None))), Ok(true));
+        assert_eq!(begin.install(Some(&begin)), Ok(false), "it is that already");
+        let registers = Known { pending: Some(registered(2, 9)), ..known(1, 9, None) };
+        let another = known(1, 11, Some(replaced(1, 9, 11)));
+        let later = Known { active: registered(2, 9), ..known(1, 9, None) };
+        for stands in [&registers, &another, &later] {
+            assert!(begin.install(Some(stands)).is_err(), "{stands:?}");
+        }
+        assert!(known(1, 9, None).install(None).is_err(), "nothing was replaced");
+        let pending = Known { pending: Some(registered(2, 10)), ..begin };
+        assert!(pending.install(None).is_err(), "it begins with nothing registered");
+    }
+}
