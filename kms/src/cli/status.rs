@@ -48,7 +48,7 @@ struct Report {
     advice: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Witness {
     address: String,
     /// The id of the one that answers there.
@@ -139,15 +139,7 @@ fn witness(operator: &OperatorConfig, known: Result<Known, RebuildError>) -> Wit
                 RebuildError::Witness(_, error) => error.to_string(),
                 other => other.to_string(),
             };
-            Witness {
-                address,
-                id: None,
-                epoch: None,
-                epoch_no: 0,
-                members: None,
-                pending: None,
-                error: Some(error),
-            }
+            Witness { address, error: Some(error), ..Witness::default() }
         }
     }
 }
@@ -158,6 +150,10 @@ const FOR_A_REBUILD: [&str; 2] = ["loud:too-far-behind", "loud:below-activation"
 /// What a person under pressure should do next.
 fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
     let mut advice = Vec::new();
+    advice.extend(another_witness(databases, witness));
+    // What one says that was replaced may be long past, and is no reason to stop anything.
+    let silent = Witness { address: witness.address.clone(), ..Witness::default() };
+    let witness = if advice.is_empty() { witness } else { &silent };
     if let Some((epoch, zone)) = &witness.pending {
         let place = usize::from(zone == "b");
         let target = databases.get(place).and_then(|database| database.status.as_ref());
@@ -247,7 +243,6 @@ fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
              `kms witness replace`, while both databases are up."
         ));
     }
-    advice.extend(another_witness(databases, witness));
     advice
 }
 
@@ -345,7 +340,8 @@ fn text(report: &Report) -> String {
         }
         (None, _) => report.witness.error.clone().unwrap_or_default(),
     };
-    let id = report.witness.id.as_ref().map(|id| format!(" ({})", short(id))).unwrap_or_default();
+    let unheard = another_witness(&report.databases, &report.witness).map_or("", |_| ", NOT LISTENED TO");
+    let id = report.witness.id.as_ref().map(|id| format!(" ({}{unheard})", short(id))).unwrap_or_default();
     let advice: String = report.advice.iter().map(|line| format!("\n-> {line}\n")).collect();
     format!(
         "Region {}: existing keys {}, key writes {}\n\n{}\nWitness {}{id}: {epoch}\n\n{}{advice}",
@@ -389,4 +385,51 @@ fn note(status: &DatabaseStatus) -> String {
     }
     notes.extend(status.alarm.clone());
     notes.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "11111111";
+    const NEW: &str = "22222222";
+
+    fn database(db_id: &str, epoch_no: u64, witness: &str) -> Database {
+        let [db_id, witness] = [db_id, witness].map(str::to_owned);
+        let (phase, joined, active, serving) = ("member".to_owned(), true, true, true);
+        let status =
+            DatabaseStatus { db_id, witness, epoch_no, phase, joined, active, serving, ..Default::default() };
+        Database { address: String::new(), status: Some(status), error: None }
+    }
+
+    fn witness(id: &str, epoch_no: u64, members: [&str; 2]) -> Witness {
+        let (id, members) = (Some(id.to_owned()), Some(members.map(str::to_owned)));
+        Witness { id, members, epoch_no, epoch: Some(epoch_no.to_string()), ..Witness::default() }
+    }
+
+    fn said(databases: &[Database], witness: &Witness, words: &str) -> bool {
+        advice(databases, witness).iter().any(|line| line.contains(words))
+    }
+
+    #[test]
+    fn a_witness_that_was_replaced_is_no_reason_to_stop_a_database() {
+        let databases = [database("db-aaaaa", 2, NEW), database("db-bbbbb", 2, NEW)];
+        let (old, new) =
+            (witness(OLD, 1, ["db-aaaaa", "db-older"]), witness(NEW, 2, ["db-aaaaa", "db-bbbbb"]));
+        assert!(said(&databases, &old, "NOT LISTENED TO"));
+        assert!(!said(&databases, &old, "SERVES THE PAST"));
+        assert_eq!(advice(&databases, &new), [""; 0]);
+    }
+
+    #[test]
+    fn a_database_of_the_past_says_nothing_about_the_witness() {
+        let new = witness(NEW, 2, ["db-aaaaa", "db-bbbbb"]);
+        let mut databases = [database("db-aaaaa", 2, NEW), database("db-older", 1, OLD)];
+        assert!(said(&databases, &new, "SERVES THE PAST"));
+        assert!(!said(&databases, &new, "NOT LISTENED TO"));
+        if let Some(status) = &mut databases[1].status {
+            (status.serving, status.joined) = (false, false);
+        }
+        assert!(said(&databases, &new, "of an earlier epoch"));
+    }
 }
