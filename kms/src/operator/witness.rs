@@ -35,19 +35,16 @@ impl Operator {
     /// [`RebuildError`] says what stands in the way and what to do.
     pub async fn replace_witness(&self, person: &mut dyn Person) -> Result<Installed, RebuildError> {
         let (epoch, from) = self.both_listen().await?;
-        let there = self.there().await?;
-        if there.as_ref().is_some_and(|there| there.witness == from) {
-            return Ok(Installed::Before(from));
-        }
-        let begin = match &there {
-            // A run before this one has come as far as the commit.
+        match self.there().await? {
+            Some(there) if there.witness == from => return Ok(Installed::Before(from)),
             Some(there) => {
-                let begin = self.begin().await?;
-                begin.install(Some(there)).map_err(|why| self.occupied(&why))?;
-                begin
+                let why =
+                    format!("it is {}, and they listen to {}", hex::encode(there.witness), hex::encode(from));
+                return Err(self.occupied(&why));
             }
-            None => self.commit(epoch, from, person).await?,
-        };
+            None => {}
+        }
+        let begin = self.commit(epoch, from, person).await?;
         self.install(&begin, person).await?;
         Ok(Installed::Now(begin.witness))
     }
@@ -164,20 +161,39 @@ impl Operator {
         Ok(begin)
     }
 
+    /// Only the run that made the id gives it to a process, and only once: a second one of that id would not know what was
+    /// registered at the first.
     async fn install(&self, begin: &Known, person: &mut dyn Person) -> Result<(), RebuildError> {
         let until = self.env.now() + PATIENCE;
         let address = &self.config.witness;
+        let mut perhaps = false;
         loop {
-            let body = Body::Install(begin.out(&self.config.region));
-            let told = witness::change(&self.env, &self.tls, address, &self.verifier, body, ANSWER_WITHIN);
-            match told.await {
-                Ok(known) if known.witness == begin.witness => return Ok(()),
-                Ok(_) => return Err(self.occupied("it is another one")),
-                Err(NoAnswer::Refused(why)) => return Err(self.occupied(&why)),
-                Err(error) if self.env.now() > until => {
-                    return Err(RebuildError::Away(format!("the new witness, {address}"), error));
+            if perhaps {
+                match self.there().await {
+                    Ok(Some(known)) if known.witness == begin.witness => return Ok(()),
+                    Ok(Some(_)) => return Err(self.occupied("it is another one")),
+                    Ok(None) => {
+                        return Err(refused("the new witness has lost what it was told: run this again"));
+                    }
+                    Err(error) if self.env.now() > until => return Err(error),
+                    Err(error) => person.told(&Progress::Waiting(error.to_string())),
                 }
-                Err(error) => person.told(&Progress::Waiting(format!("the new witness, {address}: {error}"))),
+            } else {
+                let body = Body::Install(begin.out(&self.config.region));
+                let told =
+                    witness::change(&self.env, &self.tls, address, &self.verifier, body, ANSWER_WITHIN);
+                match told.await {
+                    Ok(known) if known.witness == begin.witness => return Ok(()),
+                    Ok(_) => return Err(self.occupied("it is another one")),
+                    Err(NoAnswer::Refused(why)) => return Err(self.occupied(&why)),
+                    Err(error) => {
+                        perhaps = !matches!(error, NoAnswer::Connect(_));
+                        person.told(&Progress::Waiting(format!("the new witness, {address}: {error}")));
+                        if self.env.now() > until {
+                            return Err(RebuildError::Away(format!("the new witness, {address}"), error));
+                        }
+                    }
+                }
             }
             self.env.sleep(LOOK).await;
         }

@@ -3,6 +3,7 @@
 
 use super::sim::NODE_DIR;
 use crate::{
+    actions::Actions,
     history::{Micros, Rebuild, What},
     scenario::WITNESS,
     world::{OperatorOrder, World},
@@ -139,6 +140,16 @@ impl Desk {
         }
     }
 
+    /// Does what it is told to: a witness that was given an id by an operator who was overtaken begins anew.
+    fn make_room(&self, error: &RebuildError) {
+        if error.to_string().contains("start it on an empty data directory, and run this again") {
+            self.world.power_cut(WITNESS);
+            self.world.lose_disk(WITNESS);
+            self.world.boot(WITNESS);
+            self.world.probe("witness-made-blank", WITNESS);
+        }
+    }
+
     async fn replace_witness(&self, mut interrupt: Option<Micros>) {
         while self.env.now() < self.until {
             let Some(operator) = self.operator() else { return };
@@ -154,7 +165,10 @@ impl Desk {
                     }
                     return;
                 }
-                Some(Err(error)) => self.note(&error.to_string()),
+                Some(Err(error)) => {
+                    self.note(&error.to_string());
+                    self.make_room(&error);
+                }
                 None => {
                     self.note("interrupted");
                     self.world.probe("witness-replacement-interrupted", WITNESS);
