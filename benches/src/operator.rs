@@ -84,7 +84,7 @@ impl Person for Watch {
                 }
                 steps.fill = fill.clone();
             }
-            Progress::Adopted | Progress::Fenced(_) | Progress::Waiting(_) => {}
+            Progress::Adopted | Progress::Fenced(_) | Progress::Waiting(_) | Progress::Committed(_) => {}
         }
     }
 

@@ -2,12 +2,14 @@
 //! damaged is refused.
 
 use kms::{
+    crypto::OperatorKey,
     env::Env,
     record::{CommitId, Expect, RecordKey, SealedRecord, Transaction, Version},
     store::{
         engine::{self, Engine},
-        epoch::{DbId, Epoch, EpochRecord, Identity, Registered, Statement},
+        epoch::{BadStatement, DbId, Epoch, EpochRecord, Identity, Registered, Statement},
         log::{Attempt, Entry, Position},
+        replacement::{Replaced, Replacement},
         row,
     },
     wire::{frame, message},
@@ -26,10 +28,14 @@ const EPOCH: Epoch = Epoch { no: 1, id: [7; 16] };
 /// More entries than any case has.
 const KEEP: u64 = 1_000;
 
-fn genesis(head: bool) -> Identity {
+fn operator(seed: u8) -> OperatorKey {
     // PKCS #8 of an Ed25519 seed (RFC 8410, 7).
     let prefix = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-    let key = kms::crypto::OperatorKey::from_pkcs8(&[&prefix[..], &[3; 32]].concat()).expect("a key");
+    OperatorKey::from_pkcs8(&[&prefix[..], &[seed; 32]].concat()).expect("a key")
+}
+
+fn genesis(head: bool) -> Identity {
+    let key = operator(3);
     let members = [DbId([1; 16]), DbId([0; 16])];
     let record = EpochRecord {
         epoch: EPOCH,
@@ -95,6 +101,64 @@ fn same(engine: &Engine, model: &Model) {
         }
     }
     assert_eq!(seen, model.clone().into_iter().collect::<Vec<_>>());
+}
+
+fn replacing(last: Position, epoch: Epoch, from: u8, to: u8) -> Entry {
+    let record = Replacement { epoch, from: [from; 16], to: [to; 16] };
+    let signed = Statement::Witness(record).sign(&operator(3), "eu-west-rbx", 0);
+    Entry::replacing(last, EPOCH, Replaced { record, signed })
+}
+
+/// R17a: the store names another witness from the commit on that applies the entry, and after each opening; a head does
+/// not while the entry is in doubt.
+#[test]
+fn a_replaced_witness_is_kept_with_the_entry() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+    let _inside = runtime.enter();
+    let env = kms::os::env();
+    let (a, b) = (scratch(&env, "witness-a"), scratch(&env, "witness-b"));
+    let open = |dir: &PathBuf| Engine::open(&*env.disk, dir, KEEP).expect("open").expect("a store");
+    engine::create(&*env.disk, &a, &genesis(true)).expect("created");
+    engine::create(&*env.disk, &b, &genesis(false)).expect("created");
+    let first = replacing(Position::ORIGIN, EPOCH, 9, 10);
+    assert_eq!(Entry::decode(Position::ORIGIN, first.bytes.clone()).expect("decodes").witness, first.witness);
+    open(&a).0.append(&first).expect("appended");
+    let (head, loaded) = open(&a);
+    assert_eq!(loaded.identity.witness(), [9; 16], "in doubt");
+    assert_eq!(loaded.pending.expect("pending").witness, first.witness);
+    head.confirm(&first).expect("confirmed");
+    drop(head);
+    open(&b).0.append_and_apply(&first).expect("applied");
+    for dir in [&a, &b] {
+        assert_eq!(open(dir).1.identity.witness(), [10; 16]);
+    }
+    // One about another witness, or another epoch, changes nothing; the next one does.
+    let stale = replacing(first.position, EPOCH, 9, 11);
+    let elsewhere = replacing(stale.position, Epoch { no: 2, id: [7; 16] }, 10, 11);
+    let second = replacing(elsewhere.position, EPOCH, 10, 12);
+    let (tail, _) = open(&b);
+    for (entry, witness) in [(&stale, 10), (&elsewhere, 10), (&second, 12)] {
+        tail.append_and_apply(entry).expect("applied");
+        assert_eq!(tail.identity().expect("identity").witness(), [witness; 16]);
+    }
+    drop(tail);
+    let (tail, loaded) = open(&b);
+    assert_eq!((loaded.identity.witness(), loaded.last), ([12; 16], second.position));
+    assert_eq!(tail.identity().expect("identity"), loaded.identity);
+}
+
+/// Only the operator's word, given for the epoch in which the entry is written, may stand in a log.
+#[test]
+fn an_entry_with_a_foreign_statement_is_not_believed() {
+    let check = |entry: &Entry, seed, region| entry.check_witness(&operator(seed).verifier(), region);
+    let good = replacing(Position::ORIGIN, EPOCH, 9, 10);
+    assert_eq!(check(&good, 3, "eu-west-rbx"), Ok(()));
+    assert_eq!(check(&good, 4, "eu-west-rbx"), Err(BadStatement::Signature));
+    assert_eq!(check(&good, 3, "eu-west-gra"), Err(BadStatement::Region));
+    let elsewhere = replacing(Position::ORIGIN, Epoch { no: 2, id: [7; 16] }, 9, 10);
+    assert_eq!(check(&elsewhere, 3, "eu-west-rbx"), Err(BadStatement::Other));
+    let plain = Entry::new(Position::ORIGIN, EPOCH, Vec::new());
+    assert_eq!(check(&plain, 4, "eu-west-gra"), Ok(()), "it replaces nothing");
 }
 
 proptest! {

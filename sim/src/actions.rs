@@ -56,7 +56,7 @@ pub trait Actions {
     /// While the node is down: takes its disk out and puts an empty one in, with the node's configuration and
     /// certificates on it.
     fn lose_disk(&self, node: &str);
-    /// While the node is down: puts the disk back that was taken out first.
+    /// While the node is down: puts the disk back that was taken out first, in exchange for the present one.
     fn return_disk(&self, node: &str);
     /// Remembers what is durable on the node's disk.
     fn remember_disk(&self, node: &str);
@@ -71,6 +71,9 @@ pub trait Actions {
     /// An operator makes the database of `node` anew, or abandons that; tries until it is done. It stops after
     /// `interrupt_us`, and another operator begins, if that is given.
     fn rebuild(&self, node: &str, abandon: bool, interrupt_us: Option<Micros>);
+    /// An operator replaces the witness by the blank one in its place; tries until it is done. It stops after `interrupt_us`, and
+    /// another operator begins, if that is given.
+    fn replace_witness(&self, interrupt_us: Option<Micros>);
     /// While the node is down: puts stored record blobs in each other's place, or an older version's blob in
     /// a newer row, repairing unkeyed checksums as an intruder would. `draw` picks which. Returns the record
     /// keys touched (hex), empty if there was nothing to swap.

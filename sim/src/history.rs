@@ -225,6 +225,8 @@ pub enum What {
     DiskRolledBack { node: String },
     /// The operator makes a database anew: how far that is.
     Rebuild { node: String, step: Rebuild },
+    /// The witness in place is the one that both databases listen to, as an operator has seen to.
+    WitnessHeard,
     /// Stored blobs of a database were put in each other's place.
     Swapped { node: String, keys: Vec<String> },
     /// A node's process ended by itself (a panic, or an error): always a finding.

@@ -11,6 +11,7 @@ mod rebuild;
 mod region;
 mod serve;
 mod status;
+mod witness;
 
 use clap::{Parser, Subcommand};
 use kms::{env::Env, os};
@@ -43,6 +44,8 @@ enum Command {
     Rebuild(rebuild::Options),
     /// Let a database serve although neither the witness nor the other database answers it.
     ServeAlone(rebuild::AloneOptions),
+    /// Put a new witness in the place of one that is lost, or is to go.
+    Witness(witness::Options),
 }
 
 /// How a command failed.
@@ -97,6 +100,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Status(options) => in_runtime(|env| status::run(env, options)),
         Command::Rebuild(options) => in_runtime(|env| rebuild::run(env, options)),
         Command::ServeAlone(options) => in_runtime(|env| rebuild::serve_alone(env, options)),
+        Command::Witness(options) => in_runtime(|env| witness::run(env, options)),
     }
 }
 

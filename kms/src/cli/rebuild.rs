@@ -143,14 +143,14 @@ pub(super) async fn serve_alone(env: Env, options: AloneOptions) -> Result<(), F
     Ok(())
 }
 
-fn operator(env: &Env, which: &WhichRegion) -> Result<Operator, Failure> {
+pub(super) fn operator(env: &Env, which: &WhichRegion) -> Result<Operator, Failure> {
     let config = which.load(env)?;
     let tls = config.tls(env, ANSWER_WITHIN).map_err(Failure::usage)?;
     let key = config.signer(env).map_err(Failure::usage)?;
     Ok(Operator::new(env.clone(), config, tls, key))
 }
 
-fn failure(error: RebuildError) -> Failure {
+pub(super) fn failure(error: RebuildError) -> Failure {
     match error {
         RebuildError::NotStated(_) | RebuildError::Refused(_) | RebuildError::Needless(_) => {
             Failure::Usage(error.to_string())
@@ -179,7 +179,7 @@ struct Question {
 }
 
 /// A person at a terminal, or a script that has said everything in advance.
-struct Terminal {
+pub(super) struct Terminal {
     env: Env,
     stated: Option<String>,
     question: Question,
@@ -190,6 +190,11 @@ struct Terminal {
 }
 
 impl Terminal {
+    /// For what asks nothing.
+    pub(super) fn silent(env: &Env) -> Terminal {
+        Terminal::new(env, None, NOT_RUNNING)
+    }
+
     fn new(env: &Env, stated: Option<String>, question: Question) -> Terminal {
         Terminal { env: env.clone(), stated, question, begun: None, said: String::new(), line_open: false }
     }
@@ -250,6 +255,9 @@ impl Person for Terminal {
             Progress::Waiting(what) => format!("waiting: {what}"),
             Progress::Filled(position) => format!("filled: both logs end at {position:?}"),
             Progress::Activated(epoch) => format!("epoch {epoch} is active"),
+            Progress::Committed(id) => {
+                format!("both databases have it: they listen to witness {} from now on", hex::encode(id))
+            }
             Progress::Writable(None) => "key writes are accepted".to_owned(),
             Progress::Writable(Some(after)) => {
                 format!("key writes are accepted, {:.1} s after the activation", after.as_secs_f64())

@@ -48,11 +48,15 @@ struct Report {
     advice: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Witness {
     address: String,
+    /// The id of the one that answers there.
+    id: Option<String>,
     /// The last active epoch.
     epoch: Option<String>,
+    /// Its number; 0 if it is not known.
+    epoch_no: u64,
     /// The ids of its databases, zone a's and zone b's.
     members: Option<[String; 2]>,
     /// The registered epoch that is not active, and the zone that is made anew.
@@ -120,7 +124,9 @@ fn witness(operator: &OperatorConfig, known: Result<Known, RebuildError>) -> Wit
     match known {
         Ok(known) => Witness {
             address,
+            id: Some(hex::encode(known.witness)),
             epoch: Some(known.active.record.epoch.to_string()),
+            epoch_no: known.active.record.epoch.no,
             members: Some(known.active.record.members.map(|id| id.to_string())),
             pending: known.pending.map(|pending| {
                 let zone = if pending.record.members[0] == pending.record.target { "a" } else { "b" };
@@ -133,7 +139,7 @@ fn witness(operator: &OperatorConfig, known: Result<Known, RebuildError>) -> Wit
                 RebuildError::Witness(_, error) => error.to_string(),
                 other => other.to_string(),
             };
-            Witness { address, epoch: None, members: None, pending: None, error: Some(error) }
+            Witness { address, error: Some(error), ..Witness::default() }
         }
     }
 }
@@ -144,6 +150,10 @@ const FOR_A_REBUILD: [&str; 2] = ["loud:too-far-behind", "loud:below-activation"
 /// What a person under pressure should do next.
 fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
     let mut advice = Vec::new();
+    advice.extend(another_witness(databases, witness));
+    // What one says that was replaced may be long past, and is no reason to stop anything.
+    let silent = Witness { address: witness.address.clone(), ..Witness::default() };
+    let witness = if advice.is_empty() { witness } else { &silent };
     if let Some((epoch, zone)) = &witness.pending {
         let place = usize::from(zone == "b");
         let target = databases.get(place).and_then(|database| database.status.as_ref());
@@ -188,6 +198,13 @@ fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
                      `kms serve-alone {zone}`."
                 ));
             }
+            // It may know of an earlier witness only: then it hears from nobody that it is of the past.
+            Some(status) if status.phase == "member" && !status.joined && is_of_the_past(status, witness) => {
+                advice.push(format!(
+                    "The database of zone {zone} is of an earlier epoch, {}: make it anew with `kms rebuild zone {zone}`.",
+                    status.epoch
+                ));
+            }
             Some(status) if status.phase == "member" && !status.joined => advice.push(format!(
                 "The database of zone {zone} waits{}.",
                 if witness.pending.is_some() {
@@ -222,10 +239,31 @@ fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
     if let Some(error) = &witness.error {
         advice.push(format!(
             "The witness does not answer ({error}). Bring it back: a database that starts waits for it or for the other \
-             database, and no rebuild goes on."
+             database, and no rebuild goes on. If its disk is lost, put a blank one in its place and run \
+             `kms witness replace`, while both databases are up."
         ));
     }
     advice
+}
+
+fn is_of_the_past(status: &DatabaseStatus, witness: &Witness) -> bool {
+    status.epoch_no < witness.epoch_no
+        && witness.members.as_ref().is_some_and(|members| !members.contains(&status.db_id))
+}
+
+/// R17a: databases listen to one witness, and to no other that answers in its place.
+fn another_witness(databases: &[Database], witness: &Witness) -> Option<String> {
+    let id = witness.id.as_deref()?;
+    // One of an earlier epoch may know of an earlier witness only.
+    let of_now = databases.iter().filter_map(|database| database.status.as_ref());
+    let of_now = of_now.filter(|status| status.epoch_no >= witness.epoch_no && !status.witness.is_empty());
+    let other = short(of_now.map(|status| status.witness.as_str()).find(|heard| *heard != id)?);
+    Some(format!(
+        "The witness at {} is {}, and is NOT LISTENED TO: the databases listen to {other}. It was replaced, and no rebuild goes \
+         on with it. Stop it and start {other}; if that is lost, put a blank one there and run `kms witness replace`.",
+        witness.address,
+        short(id)
+    ))
 }
 
 async fn host(env: &Env, tls: &Arc<NodeTls>, address: &str) -> Host {
@@ -302,9 +340,11 @@ fn text(report: &Report) -> String {
         }
         (None, _) => report.witness.error.clone().unwrap_or_default(),
     };
+    let unheard = another_witness(&report.databases, &report.witness).map_or("", |_| ", NOT LISTENED TO");
+    let id = report.witness.id.as_ref().map(|id| format!(" ({}{unheard})", short(id))).unwrap_or_default();
     let advice: String = report.advice.iter().map(|line| format!("\n-> {line}\n")).collect();
     format!(
-        "Region {}: existing keys {}, key writes {}\n\n{}\nWitness {}: {epoch}\n\n{}{advice}",
+        "Region {}: existing keys {}, key writes {}\n\n{}\nWitness {}{id}: {epoch}\n\n{}{advice}",
         report.region,
         if report.serving { "work" } else { "DO NOT WORK" },
         if report.writable { "accepted" } else { "REFUSED" },
@@ -345,4 +385,51 @@ fn note(status: &DatabaseStatus) -> String {
     }
     notes.extend(status.alarm.clone());
     notes.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "11111111";
+    const NEW: &str = "22222222";
+
+    fn database(db_id: &str, epoch_no: u64, witness: &str) -> Database {
+        let [db_id, witness] = [db_id, witness].map(str::to_owned);
+        let (phase, joined, active, serving) = ("member".to_owned(), true, true, true);
+        let status =
+            DatabaseStatus { db_id, witness, epoch_no, phase, joined, active, serving, ..Default::default() };
+        Database { address: String::new(), status: Some(status), error: None }
+    }
+
+    fn witness(id: &str, epoch_no: u64, members: [&str; 2]) -> Witness {
+        let (id, members) = (Some(id.to_owned()), Some(members.map(str::to_owned)));
+        Witness { id, members, epoch_no, epoch: Some(epoch_no.to_string()), ..Witness::default() }
+    }
+
+    fn said(databases: &[Database], witness: &Witness, words: &str) -> bool {
+        advice(databases, witness).iter().any(|line| line.contains(words))
+    }
+
+    #[test]
+    fn a_witness_that_was_replaced_is_no_reason_to_stop_a_database() {
+        let databases = [database("db-aaaaa", 2, NEW), database("db-bbbbb", 2, NEW)];
+        let (old, new) =
+            (witness(OLD, 1, ["db-aaaaa", "db-older"]), witness(NEW, 2, ["db-aaaaa", "db-bbbbb"]));
+        assert!(said(&databases, &old, "NOT LISTENED TO"));
+        assert!(!said(&databases, &old, "SERVES THE PAST"));
+        assert_eq!(advice(&databases, &new), [""; 0]);
+    }
+
+    #[test]
+    fn a_database_of_the_past_says_nothing_about_the_witness() {
+        let new = witness(NEW, 2, ["db-aaaaa", "db-bbbbb"]);
+        let mut databases = [database("db-aaaaa", 2, NEW), database("db-older", 1, OLD)];
+        assert!(said(&databases, &new, "SERVES THE PAST"));
+        assert!(!said(&databases, &new, "NOT LISTENED TO"));
+        if let Some(status) = &mut databases[1].status {
+            (status.serving, status.joined) = (false, false);
+        }
+        assert!(said(&databases, &new, "of an earlier epoch"));
+    }
 }

@@ -95,7 +95,8 @@ fn first_epoch(env: &Env, region: &str, operator_key_pem: &str) -> Result<Known,
     let made_ms = u64::try_from(env.clock.wall().as_millis()).unwrap_or(0);
     let signed = Statement::Epoch(record).sign(&key, region, made_ms);
     let activation = Statement::Active(epoch, Position::ORIGIN).sign(&key, region, made_ms);
-    Ok(Known { witness: record.witness, active: Registered { record, signed }, activation, pending: None })
+    let active = Registered { record, signed };
+    Ok(Known { witness: record.witness, active, activation, pending: None, replaced: None })
 }
 
 /// What several nodes are given.

@@ -2,11 +2,13 @@
 
 use crate::{
     config::Zone,
+    crypto::OperatorVerifier,
     env::Env,
     limits::ms,
     store::{
         exchange::{NoAnswer, exchange},
         server::DatabaseStatus,
+        witness::Known,
     },
     wire::{
         epoch::Order,
@@ -28,6 +30,24 @@ pub async fn database_status(env: &Env, tls: &NodeTls, address: &str) -> Result<
     match exchange(env, tls, address, &expected, Body::Status(Empty {}), ANSWER_WITHIN).await? {
         Body::StatusAnswer(json) => serde_json::from_str(&json)
             .map_err(|error| NoAnswer::Refused(format!("an answer that does not parse: {error}"))),
+        _ => Err(NoAnswer::Closed),
+    }
+}
+
+/// Asks the head at `address` with what the witness begins that it listens to (R17a).
+///
+/// # Errors
+/// [`NoAnswer`].
+pub async fn begins_with(
+    env: &Env,
+    tls: &NodeTls,
+    address: &str,
+    operator: &OperatorVerifier,
+) -> Result<Known, NoAnswer> {
+    let expected = Expected { role: PeerRole::Database, zone: Some(Zone::A) };
+    match exchange(env, tls, address, &expected, Body::ReadEpoch(Empty {}), ANSWER_WITHIN).await? {
+        Body::EpochAnswer(state) => Known::verify(&state, operator, &tls.identity().region)
+            .map_err(|error| NoAnswer::Refused(error.to_string())),
         _ => Err(NoAnswer::Closed),
     }
 }

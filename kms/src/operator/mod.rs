@@ -1,9 +1,10 @@
 //! What a person who runs a region does to it: `operator.toml` says where its nodes are; [`ask`] asks and orders
-//! single nodes; [`rebuild`] makes a lost zone anew.
+//! single nodes; [`rebuild`] makes a lost zone anew, and has what replaces a witness beside it.
 
 pub mod ask;
 pub mod rebuild;
 mod watch;
+pub mod witness;
 
 use crate::{
     config::ConfigError,

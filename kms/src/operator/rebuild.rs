@@ -29,9 +29,9 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 
 /// Between two looks at something that takes a while.
-const LOOK: Duration = ms(200);
+pub(super) const LOOK: Duration = ms(200);
 /// How long a node that does not answer is waited for, in steps that cannot go on without it.
-const PATIENCE: Duration = ms(60_000);
+pub(super) const PATIENCE: Duration = ms(60_000);
 /// A log comparison is one order: it may take this long.
 const CATCH_UP_WITHIN: Duration = ms(60_000);
 /// After the activation the region needs moments: looked at more often, so that the figure is worth something.
@@ -70,6 +70,8 @@ pub enum Progress {
     Filled(Position),
     /// The epoch is active.
     Activated(Epoch),
+    /// The chain has committed that another witness is listened to.
+    Committed([u8; 16]),
     /// Key writes are accepted: both databases say so. So long after the activation, if that was in this run.
     Writable(Option<Duration>),
 }
@@ -128,11 +130,11 @@ pub enum RebuildError {
 
 /// Who runs it, and where.
 pub struct Operator {
-    env: Env,
-    config: OperatorConfig,
-    tls: Arc<NodeTls>,
+    pub(super) env: Env,
+    pub(super) config: OperatorConfig,
+    pub(super) tls: Arc<NodeTls>,
     key: OperatorKey,
-    verifier: OperatorVerifier,
+    pub(super) verifier: OperatorVerifier,
 }
 
 fn place(zone: Zone) -> usize {
@@ -153,12 +155,12 @@ fn message(kind: OrderKind, statement: &Signed) -> Order {
     Order { kind: kind as i32, statement: Some(statement.clone()), activation: None }
 }
 
-fn refused(text: impl Into<String>) -> RebuildError {
+pub(super) fn refused(text: impl Into<String>) -> RebuildError {
     RebuildError::Refused(text.into())
 }
 
 /// What a database is, for people: a blank one has no id.
-fn described(status: &DatabaseStatus) -> String {
+pub(super) fn described(status: &DatabaseStatus) -> String {
     if status.db_id.is_empty() {
         format!("{}: it has no store", status.phase)
     } else {
@@ -179,11 +181,11 @@ impl Operator {
         }
     }
 
-    fn name(&self, zone: Zone) -> String {
+    pub(super) fn name(&self, zone: Zone) -> String {
         format!("the database of zone {}, {}", zone.word(), self.address(zone))
     }
 
-    fn sign(&self, statement: &Statement) -> Signed {
+    pub(super) fn sign(&self, statement: &Statement) -> Signed {
         let made_ms = u64::try_from(self.env.clock.wall().as_millis()).unwrap_or(0);
         statement.sign(&self.key, &self.config.region, made_ms)
     }
@@ -199,7 +201,7 @@ impl Operator {
             .map_err(|error| RebuildError::Witness(address.clone(), error))
     }
 
-    async fn status(&self, zone: Zone) -> Result<DatabaseStatus, NoAnswer> {
+    pub(super) async fn status(&self, zone: Zone) -> Result<DatabaseStatus, NoAnswer> {
         database_status(&self.env, &self.tls, self.address(zone)).await
     }
 
@@ -225,7 +227,7 @@ impl Operator {
     }
 
     /// Gives an order until it is carried out or refused.
-    async fn give(
+    pub(super) async fn give(
         &self,
         zone: Zone,
         kind: OrderKind,
@@ -256,6 +258,7 @@ impl Operator {
     pub async fn rebuild(&self, plan: Plan, person: &mut dyn Person) -> Result<Epoch, RebuildError> {
         let known = self.known().await?;
         let source = other(plan.zone);
+        self.is_heard(source, &known).await?;
         if known.pending.is_none() && self.is_active_already(plan, &known).await {
             // Interrupted after the activation: its news, or the end, are missing.
             return self.spread(plan.zone, &known, None, person).await;

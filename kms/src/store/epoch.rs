@@ -4,6 +4,7 @@
 use super::{
     codec::{Malformed, id16},
     log::Position,
+    replacement::{Replaced, Replacement},
 };
 use crate::{
     crypto::{OperatorKey, OperatorVerifier},
@@ -82,7 +83,7 @@ pub struct EpochRecord {
     pub target: DbId,
     /// Head and tail, once it is active.
     pub members: [DbId; 2],
-    /// The one witness that members listen to (R17a).
+    /// The one witness that members listen to, until the chain commits another one (R17a).
     pub witness: [u8; 16],
 }
 
@@ -105,6 +106,8 @@ pub enum Statement {
         /// Names its start.
         start: Vec<u8>,
     },
+    /// Another witness is to be listened to (R17a).
+    Witness(Replacement),
 }
 
 /// A statement that is not to be believed.
@@ -160,6 +163,13 @@ impl Statement {
                 epoch: Some(epoch.out()),
                 db_id: database.0.to_vec(),
                 start: start.clone(),
+                made_ms,
+            }),
+            Statement::Witness(replacement) => wire::Statement::Witness(wire::WitnessStatement {
+                region,
+                epoch: Some(replacement.epoch.out()),
+                from: replacement.from.to_vec(),
+                to: replacement.to.to_vec(),
                 made_ms,
             }),
         };
@@ -219,6 +229,11 @@ impl Statement {
             wire::Statement::Alone(said) => {
                 let (epoch, database) = (Epoch::read(said.epoch.as_ref())?, DbId::read(&said.db_id)?);
                 (said.region, Statement::Alone { epoch, database, start: said.start })
+            }
+            wire::Statement::Witness(said) => {
+                let (from, to) = (id16(&said.from)?, id16(&said.to)?);
+                let replacement = Replacement { epoch: Epoch::read(said.epoch.as_ref())?, from, to };
+                (said.region, Statement::Witness(replacement))
             }
         })
     }
@@ -311,6 +326,8 @@ pub struct Identity {
     pub filled: Option<Position>,
     /// Statements by which it served alone, newest last.
     pub alone: Vec<wire::Signed>,
+    /// The statement, committed by the chain in this epoch, that named another witness than the epoch's (R17a).
+    pub replaced: Option<Replaced>,
 }
 
 impl Identity {
@@ -327,6 +344,7 @@ impl Identity {
             lineage: vec![(epoch.record.epoch, Position::ORIGIN)],
             filled: None,
             alone: Vec::new(),
+            replaced: None,
         }
     }
 
@@ -408,6 +426,7 @@ mod tests {
             Statement::Active(epoch(2), Position { seq: 7, hash: [3; 32] }),
             Statement::Fence(epoch(2), vec![(DbId([4; 16]), false), (DbId([5; 16]), true)]),
             Statement::Alone { epoch: epoch(1), database: DbId([1; 16]), start: vec![8; 16] },
+            Statement::Witness(Replacement { epoch: epoch(2), from: [9; 16], to: [10; 16] }),
         ]
     }
 

@@ -5,6 +5,7 @@ use crate::{
     store::{
         codec::{self, Malformed},
         epoch::Epoch,
+        replacement::Replaced,
     },
     wire::message as wire,
 };
@@ -73,6 +74,8 @@ pub struct Entry {
     pub epoch: Epoch,
     /// The batch.
     pub batch: Vec<Attempt>,
+    /// The statement that another witness is listened to from here on (R17a).
+    pub witness: Option<Replaced>,
     /// As stored.
     pub bytes: Vec<u8>,
 }
@@ -80,6 +83,15 @@ pub struct Entry {
 impl Entry {
     /// Makes the entry that follows `previous`.
     pub fn new(previous: Position, epoch: Epoch, batch: Vec<Attempt>) -> Entry {
+        Entry::made(previous, epoch, batch, None)
+    }
+
+    /// Makes the entry that follows `previous` and replaces the witness; it changes no record (R17a).
+    pub fn replacing(previous: Position, epoch: Epoch, witness: Replaced) -> Entry {
+        Entry::made(previous, epoch, Vec::new(), Some(witness))
+    }
+
+    fn made(previous: Position, epoch: Epoch, batch: Vec<Attempt>, witness: Option<Replaced>) -> Entry {
         let message = wire::LogEntry {
             seq: previous.seq + 1,
             epoch_no: epoch.no,
@@ -91,9 +103,10 @@ impl Entry {
                     transaction: Some(codec::transaction_out(&attempt.transaction)),
                 })
                 .collect(),
+            witness: witness.as_ref().map(|witness| witness.signed.clone()),
         };
         let bytes = message.encode_to_vec();
-        Entry { position: previous.after(&bytes), previous, epoch, batch, bytes }
+        Entry { position: previous.after(&bytes), previous, epoch, batch, witness, bytes }
     }
 
     /// Reads the entry that follows `previous`.
@@ -115,7 +128,8 @@ impl Entry {
         };
         let batch = message.batch.iter().map(attempt).collect::<Result<Vec<_>, Malformed>>()?;
         let epoch = Epoch { no: message.epoch_no, id: codec::id16(&message.epoch_id)? };
-        Ok(Entry { position: previous.after(&bytes), previous, epoch, batch, bytes })
+        let witness = message.witness.map(Replaced::read).transpose()?;
+        Ok(Entry { position: previous.after(&bytes), previous, epoch, batch, witness, bytes })
     }
 
     /// The ids of the attempts in a stored entry.

@@ -9,6 +9,7 @@ pub mod engine;
 pub mod epoch;
 pub mod exchange;
 pub mod log;
+pub mod replacement;
 pub mod row;
 pub mod server;
 pub mod witness;

@@ -1,9 +1,11 @@
 //! The witness: two fields, changed by compare-and-set alone (R11, R15). It has no vote on data and keeps none.
-//! Who asks is told what stands; only the operator's signed statements change it.
+//! Who asks is told what stands; only the operator's signed statements change it. One without a file is blank: it answers
+//! nothing before it is installed in the place of another one (R17a).
 
 use super::{
     epoch::{BadStatement, Epoch, Registered, Statement},
     exchange::{NoAnswer, exchange},
+    replacement::Replaced,
 };
 use crate::{
     config::NodeConfig,
@@ -37,7 +39,12 @@ pub struct Known {
     pub activation: Signed,
     /// The registered epoch that is not active yet.
     pub pending: Option<Registered>,
+    /// What made it the witness of the active epoch, if that epoch's record names another one (R17a).
+    pub replaced: Option<Replaced>,
 }
+
+/// A blank witness says so in these words.
+const BLANK: &str = "this witness is blank: it knows nothing yet";
 
 impl Known {
     /// Believes nothing that the operator has not signed.
@@ -55,7 +62,18 @@ impl Known {
         active.activated_by(&activation, operator, region)?;
         let pending = state.pending.as_ref();
         let pending = pending.map(|signed| Registered::verify(signed, operator, region)).transpose()?;
-        Ok(Known { witness: super::codec::id16(&state.witness)?, active, activation, pending })
+        let replaced = state.replacement.as_ref();
+        let replaced = replaced.map(|signed| Replaced::verify(signed, operator, region)).transpose()?;
+        let witness = super::codec::id16(&state.witness)?;
+        let named = match &replaced {
+            Some(replaced) if replaced.record.epoch == active.record.epoch => replaced.record.to,
+            Some(_) => return Err(BadStatement::Other),
+            None => active.record.witness,
+        };
+        if named != witness {
+            return Err(BadStatement::Other);
+        }
+        Ok(Known { witness, active, activation, pending, replaced })
     }
 
     /// The epoch registered last.
@@ -116,10 +134,41 @@ impl Known {
                 active: pending.clone(),
                 activation: activation.clone(),
                 pending: None,
+                // It was registered here: its own record names this witness.
+                replaced: None,
             })),
             _ => {
                 Err(format!("epoch {epoch} is not the one registered: {} stands", self.newest().record.epoch))
             }
+        }
+    }
+
+    /// R17a: whether a witness that knows `stands` (`None`: it is blank) may begin with this. One that knows something may only if the
+    /// chain has replaced that very witness by this one in the epoch it knows as the last: nobody listens to its old id any
+    /// more, and nothing is registered there. `Ok(false)`: it stands already.
+    ///
+    /// # Errors
+    /// A sentence for the operator; nothing has changed.
+    pub fn install(&self, stands: Option<&Known>) -> Result<bool, String> {
+        let Some(replaced) = self.replaced.as_ref().filter(|_| self.pending.is_none()) else {
+            return Err("no committed replacement is shown: a witness is made by `kms init` alone".to_owned());
+        };
+        match stands {
+            None => Ok(true),
+            Some(stands) if stands.witness == self.witness => Ok(false),
+            Some(stands)
+                if stands.witness == replaced.record.from
+                    && stands.active == self.active
+                    && stands.pending.is_none() =>
+            {
+                Ok(true)
+            }
+            Some(stands) => Err(format!(
+                "this is witness {} already, with epoch {}: a witness that takes another one's place begins with an \
+                 empty data directory",
+                hex::encode(stands.witness),
+                stands.newest().record.epoch
+            )),
         }
     }
 
@@ -131,6 +180,7 @@ impl Known {
             active: Some(self.active.signed.clone()),
             activation: Some(self.activation.clone()),
             pending: self.pending.as_ref().map(|pending| pending.signed.clone()),
+            replacement: self.replaced.as_ref().map(|replaced| replaced.signed.clone()),
         }
     }
 }
@@ -149,12 +199,18 @@ fn decode_file(bytes: &[u8]) -> Option<WitnessState> {
     WitnessState::decode(text).ok()
 }
 
-fn load(disk: &dyn Disk, data: &Path, operator: &OperatorVerifier, region: &str) -> Result<Known, String> {
+/// `None`: there is no file.
+fn load(
+    disk: &dyn Disk,
+    data: &Path,
+    operator: &OperatorVerifier,
+    region: &str,
+) -> Result<Option<Known>, String> {
     let path = data.join(WITNESS_FILE);
     let bytes = disk.read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let bytes = bytes.ok_or_else(|| format!("{} is missing: this witness knows nothing", path.display()))?;
+    let Some(bytes) = bytes else { return Ok(None) };
     let state = decode_file(&bytes).ok_or_else(|| format!("{} is damaged", path.display()))?;
-    Known::verify(&state, operator, region).map_err(|error| format!("{}: {error}", path.display()))
+    Known::verify(&state, operator, region).map(Some).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Asks the witness which epoch is current, with the identity of `tls`.
@@ -191,6 +247,24 @@ pub async fn change(
     }
 }
 
+/// Asks what the node at `address` knows, which may be a blank witness: `None`.
+///
+/// # Errors
+/// [`NoAnswer`].
+pub async fn read_if_any(
+    env: &Env,
+    tls: &NodeTls,
+    address: &str,
+    operator: &OperatorVerifier,
+    limit: Duration,
+) -> Result<Option<Known>, NoAnswer> {
+    match read_epoch(env, tls, address, operator, limit).await {
+        Ok(known) => Ok(Some(known)),
+        Err(NoAnswer::Refused(why)) if why == BLANK => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// A running witness. Dropping it ends it.
 pub struct WitnessNode {
     address: String,
@@ -198,12 +272,21 @@ pub struct WitnessNode {
     task: Task<()>,
 }
 
+/// What a witness has.
+enum State {
+    /// This.
+    Known(Box<Known>),
+    /// No file: nobody has made it a witness yet, or its disk was lost.
+    Blank,
+    /// A file that cannot be read, or whose last change is in doubt: nothing is answered.
+    Lost,
+}
+
 struct Desk {
     env: Env,
     config: NodeConfig,
     operator: OperatorVerifier,
-    /// `None`: the file is missing or damaged, and nothing is answered.
-    known: Mutex<Option<Known>>,
+    state: Mutex<State>,
 }
 
 impl WitnessNode {
@@ -240,14 +323,18 @@ pub async fn serve(
     let address = listener.local_address();
     let (disk, data, region) = (env.disk.clone(), config.data_dir.clone(), config.region.clone());
     let known = env.blocking("witness", move || load(&*disk, &data, &operator, &region)).await;
-    let known = match known.unwrap_or_else(|_| Err("panicked while loading".to_owned())) {
-        Ok(known) => Some(known),
+    let state = match known.unwrap_or_else(|_| Err("panicked while loading".to_owned())) {
+        Ok(Some(known)) => State::Known(Box::new(known)),
+        Ok(None) => {
+            tracing::error!("blank: this witness answers nothing (see `kms witness replace`)");
+            State::Blank
+        }
         Err(why) => {
             tracing::error!(%why, "the witness answers nothing; databases that start wait");
-            None
+            State::Lost
         }
     };
-    let desk = Arc::new(Desk { env: env.clone(), config, operator, known: Mutex::new(known) });
+    let desk = Arc::new(Desk { env: env.clone(), config, operator, state: Mutex::new(state) });
     let (stop, stopping) = watch::channel(false);
     let task = env.spawn("witness", accept(desk, tls, listener, stopping));
     Ok(WitnessNode { address, stop, task })
@@ -316,11 +403,16 @@ async fn connection(desk: Arc<Desk>, tls: Arc<NodeTls>, stream: Stream) {
 
 impl Desk {
     async fn answer(&self, role: PeerRole, asked: Option<Body>) -> Body {
-        let mut known = self.known.lock().await;
-        let Some(stands) = known.as_ref() else {
-            return Body::BadRequest("this witness has lost what it knew".to_owned());
-        };
+        let mut state = self.state.lock().await;
         let region = &self.config.region;
+        if let (PeerRole::Operator, Some(Body::Install(begin))) = (role, &asked) {
+            return self.install(&mut state, begin).await;
+        }
+        let stands = match &*state {
+            State::Known(known) => known,
+            State::Blank => return Body::BadRequest(BLANK.to_owned()),
+            State::Lost => return Body::BadRequest("this witness has lost what it knew".to_owned()),
+        };
         let wanted = match (role, &asked) {
             (_, Some(Body::ReadEpoch(_))) => Ok(None),
             (PeerRole::Operator, Some(Body::Register(signed))) => {
@@ -339,33 +431,71 @@ impl Desk {
         };
         match wanted {
             Ok(None) => Body::EpochAnswer(stands.out(region)),
-            Ok(Some(next)) => match self.store(&next).await {
-                Ok(()) => {
-                    tracing::info!(epoch = %next.newest().record.epoch, pending = next.pending.is_some(), "epoch changed");
-                    let answer = Body::EpochAnswer(next.out(region));
-                    *known = Some(next);
-                    answer
-                }
-                Err(why) => {
-                    // Nobody knows which of the two is on the disk: answer neither until it is read again.
-                    tracing::error!(%why, "the witness cannot write");
-                    let (disk, data) = (self.env.disk.clone(), self.config.data_dir.clone());
-                    let (operator, of) = (self.operator, region.clone());
-                    let again =
-                        self.env.blocking("witness", move || load(&*disk, &data, &operator, &of)).await;
-                    *known = again.ok().and_then(Result::ok);
-                    Body::BadRequest(format!("the witness cannot write: {why}; ask again what stands"))
-                }
+            Ok(Some(next)) => self.change(&mut state, next).await,
+            Err(why) => Body::BadRequest(why),
+        }
+    }
+
+    /// R17a: takes the place of the witness that the chain has replaced.
+    async fn install(&self, state: &mut State, begin: &WitnessState) -> Body {
+        let region = &self.config.region;
+        let stands = match &*state {
+            State::Known(known) => Some(&**known),
+            State::Blank => None,
+            State::Lost => {
+                return Body::BadRequest(
+                    "this witness has lost what it knew: empty its data directory".to_owned(),
+                );
+            }
+        };
+        let begin = Known::verify(begin, &self.operator, region).map_err(|error| error.to_string());
+        match begin.and_then(|begin| begin.install(stands).map(|new| new.then_some(begin))) {
+            Ok(Some(next)) => self.change(state, next).await,
+            Ok(None) => match stands {
+                Some(stands) => Body::EpochAnswer(stands.out(region)),
+                None => Body::BadRequest(BLANK.to_owned()),
             },
             Err(why) => Body::BadRequest(why),
+        }
+    }
+
+    /// Durable, then answered.
+    async fn change(&self, state: &mut State, next: Known) -> Body {
+        let region = &self.config.region;
+        match self.store(&next).await {
+            Ok(()) => {
+                tracing::info!(epoch = %next.newest().record.epoch, pending = next.pending.is_some(), "epoch changed");
+                let answer = Body::EpochAnswer(next.out(region));
+                *state = State::Known(Box::new(next));
+                answer
+            }
+            Err(why) => {
+                // Nobody knows which of the two is on the disk: answer neither until it is read again.
+                tracing::error!(%why, "the witness cannot write");
+                let (disk, data) = (self.env.disk.clone(), self.config.data_dir.clone());
+                let (operator, of) = (self.operator, region.clone());
+                let again = self.env.blocking("witness", move || load(&*disk, &data, &operator, &of)).await;
+                *state = match again {
+                    Ok(Ok(Some(known))) => State::Known(Box::new(known)),
+                    Ok(Ok(None)) => State::Blank,
+                    _ => State::Lost,
+                };
+                Body::BadRequest(format!("the witness cannot write: {why}; ask again what stands"))
+            }
         }
     }
 
     async fn store(&self, next: &Known) -> Result<(), String> {
         let file = encode_file(&next.out(&self.config.region));
         let (disk, path) = (self.env.disk.clone(), self.config.data_dir.join(WITNESS_FILE));
-        let written = self.env.blocking("witness", move || disk.write_atomic(&path, &file, false)).await;
-        match written {
+        let data = self.config.data_dir.clone();
+        let written = self.env.blocking("witness", move || {
+            // A new machine may have the node's directory alone.
+            disk.create_dir(&data)?;
+            disk.write_atomic(&path, &file, false)?;
+            disk.sync_dir(data.parent().unwrap_or(&data))
+        });
+        match written.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("panicked while writing".to_owned()),

@@ -111,6 +111,26 @@ pub struct AloneStatement {
     pub made_ms: u64,
 }
 
+/// What the operator signs to have another witness listened to (R17a). In force once the chain has committed it.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct WitnessStatement {
+    /// Region.
+    #[prost(string, tag = "1")]
+    pub region: String,
+    /// The active epoch whose members are to listen to another one.
+    #[prost(message, optional, tag = "2")]
+    pub epoch: Option<Epoch>,
+    /// Id of the witness that they listen to.
+    #[prost(bytes = "vec", tag = "3")]
+    pub from: Vec<u8>,
+    /// Id of the one that takes its place.
+    #[prost(bytes = "vec", tag = "4")]
+    pub to: Vec<u8>,
+    /// Wall time, Unix milliseconds; for people.
+    #[prost(uint64, tag = "5")]
+    pub made_ms: u64,
+}
+
 /// One of the statements above.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum Statement {
@@ -126,13 +146,16 @@ pub enum Statement {
     /// Serve alone.
     #[prost(message, tag = "4")]
     Alone(AloneStatement),
+    /// Replace the witness.
+    #[prost(message, tag = "5")]
+    Witness(WitnessStatement),
 }
 
 /// What is signed: one statement.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Statements {
     /// The statement.
-    #[prost(oneof = "Statement", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "Statement", tags = "1, 2, 3, 4, 5")]
     pub statement: Option<Statement>,
 }
 
@@ -165,6 +188,9 @@ pub struct WitnessState {
     /// The registered epoch that is not active.
     #[prost(message, optional, tag = "5")]
     pub pending: Option<Signed>,
+    /// The statement that made it the witness of the active epoch, if the epoch's own names another one (R17a).
+    #[prost(message, optional, tag = "6")]
+    pub replacement: Option<Signed>,
 }
 
 /// An order of the operator to a database.
@@ -181,7 +207,7 @@ pub struct Order {
     pub activation: Option<Signed>,
 }
 
-/// The steps of a rebuild, as orders to a database.
+/// What an operator orders a database to do: the steps of a rebuild, and what stands beside them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
 #[repr(i32)]
 pub enum OrderKind {
@@ -199,6 +225,8 @@ pub enum OrderKind {
     Learn = 5,
     /// Serve although nobody answers (R10).
     ServeAlone = 6,
+    /// Head: have the chain commit that another witness is listened to (R17a).
+    ReplaceWitness = 7,
 }
 
 /// Target to source: begin a fill.

@@ -4,9 +4,9 @@
 //! |---|---|
 //! | head and tail | Hello, Welcome, Start, Append, Confirm, Fetch, Entries, Halt, Ping, Pong |
 //! | host and database | Commit, Get, Scan, Resolve, Keyring, Damaged, Ping and their answers |
-//! | operator and database | Status, Order |
+//! | operator and database | Status, Order, ReadEpoch |
 //! | a database that is filled and its source | FillBegin, FillHead, FillPart, FillEnd |
-//! | anybody and the witness | ReadEpoch; the operator also Register, Activate |
+//! | anybody and the witness | ReadEpoch; the operator also Register, Activate, Install |
 //!
 //! Statements about epochs and the parts of a fill are in [`super::epoch`].
 
@@ -36,7 +36,7 @@ pub struct Envelope {
     /// The message.
     #[prost(
         oneof = "Body",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 30, 31, 32, 33, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 60, 61, 62, 63, 70, 71, 72, 73"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 30, 31, 32, 33, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 60, 61, 62, 63, 70, 71, 72, 73, 74"
     )]
     pub body: Option<Body>,
 }
@@ -146,7 +146,8 @@ pub enum Body {
     /// The order is carried out, durably (a fill: begun).
     #[prost(message, tag = "63")]
     Done(Empty),
-    /// Anybody to the witness: which epoch is current?
+    /// Anybody to the witness: which epoch is current? The operator to a database: with what does the witness begin that
+    /// it listens to?
     #[prost(message, tag = "70")]
     ReadEpoch(Empty),
     /// All that the witness knows.
@@ -158,6 +159,9 @@ pub enum Body {
     /// Operator to witness: make the registered epoch active (R15).
     #[prost(message, tag = "73")]
     Activate(Signed),
+    /// Operator to a witness that is to take another one's place: begin with this (R17a).
+    #[prost(message, tag = "74")]
+    Install(WitnessState),
 }
 
 /// Nothing.
@@ -350,6 +354,9 @@ pub struct LogEntry {
     /// The batch.
     #[prost(message, repeated, tag = "4")]
     pub batch: Vec<Commit>,
+    /// The operator's statement that another witness is listened to from here on (R17a).
+    #[prost(message, optional, tag = "5")]
+    pub witness: Option<Signed>,
 }
 
 /// A page is asked for.

@@ -11,3 +11,4 @@ mod operator;
 mod os_env;
 mod region;
 mod tls;
+mod witness;

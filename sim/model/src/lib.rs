@@ -14,6 +14,7 @@ mod lease;
 mod log;
 mod promise;
 pub mod protocol;
+pub mod replacement;
 pub mod run;
 mod start;
 mod state;

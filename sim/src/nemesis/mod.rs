@@ -7,7 +7,7 @@ use crate::{
     actions::{Actions, CutMode},
     history::Micros,
     plan::{Act, Fault, Heal, Plan},
-    scenario::Places,
+    scenario::{Places, WITNESS},
 };
 use hold::Held;
 use kms::config::Zone;
@@ -175,7 +175,7 @@ impl Nemesis<'_> {
             }
             Act::LoseDisk { nodes } => {
                 self.strike(index, nodes);
-                databases(nodes).for_each(|node| world.lose_disk(node));
+                nodes.iter().filter(|node| keeps_state(node)).for_each(|node| world.lose_disk(node));
             }
             Act::ReturnDisk { node } => {
                 self.strike(index, std::slice::from_ref(node));
@@ -194,6 +194,7 @@ impl Nemesis<'_> {
                 world.roll_back_disk(node);
             }
             Act::Rebuild { node, abandon, interrupt_us } => world.rebuild(node, *abandon, *interrupt_us),
+            Act::ReplaceWitness { interrupt_us } => world.replace_witness(*interrupt_us),
         }
     }
 
@@ -240,8 +241,8 @@ impl Nemesis<'_> {
                     self.held.join(world, &link, index);
                 }
             }
-            // A memory has no end, and a rebuild ends when it is done.
-            Act::RememberDisk { .. } | Act::Rebuild { .. } => {}
+            // A memory has no end, and what an operator does ends when it is done.
+            Act::RememberDisk { .. } | Act::Rebuild { .. } | Act::ReplaceWitness { .. } => {}
         }
     }
 
@@ -289,6 +290,11 @@ pub fn heal_all(world: &dyn Actions, nodes: &[String]) {
 fn island_links(hosts: &[String], database: &str) -> Vec<(String, String)> {
     let both = |host: &String| [(host.clone(), database.to_owned()), (database.to_owned(), host.clone())];
     hosts.iter().flat_map(both).collect()
+}
+
+/// Whether the region counts on what is on the node's disk.
+fn keeps_state(node: &str) -> bool {
+    node.starts_with("db-") || node == WITNESS
 }
 
 fn databases(nodes: &[String]) -> impl Iterator<Item = &String> {

@@ -122,6 +122,9 @@ impl Actions for Fake {
     fn rebuild(&self, node: &str, abandon: bool, _: Option<Micros>) {
         self.say(format!("rebuild {node} {abandon}"));
     }
+    fn replace_witness(&self, _: Option<Micros>) {
+        self.say("replace-witness".to_owned());
+    }
     fn swap_records(&self, node: &str, draw: u64) -> Vec<String> {
         assert!(!self.is_up(node), "swapped under a running node");
         self.say(format!("swap {node} {draw}"));

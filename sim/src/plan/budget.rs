@@ -4,6 +4,7 @@
 //! Plans beyond it are refused: a promise broken by them would prove nothing.
 
 use super::{Act, Plan};
+use crate::scenario::WITNESS;
 use std::collections::BTreeSet;
 
 /// The plan does more than the promises are given for.
@@ -21,6 +22,7 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
                 }
                 swapped.insert(node.as_str());
             }
+            Act::LoseDisk { nodes } if of_witness(nodes) => {}
             Act::LoseDisk { nodes } => {
                 let databases: Vec<&String> = nodes.iter().filter(|node| node.starts_with("db-")).collect();
                 match databases.as_slice() {
@@ -28,6 +30,7 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
                     _ => return Err(OverBudget("a disk is lost at one database at a time".to_owned())),
                 };
             }
+            Act::ReturnDisk { node } if node == WITNESS => {}
             Act::ReturnDisk { node } if !lost.contains(node.as_str()) => {
                 return Err(OverBudget(format!("{node} has lost no disk that could return")));
             }
@@ -63,10 +66,11 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
                     return Err(OverBudget("the entry is outside the promises".to_owned()));
                 }
             }
-            Act::WallOffset { .. } => {}
+            Act::WallOffset { .. } | Act::ReplaceWitness { .. } => {}
         }
     }
     made_anew(plan)?;
+    witness_in_place(plan)?;
     if lost.len() > 1 || !lost.is_empty() && !swapped.is_empty() && lost != swapped {
         return Err(OverBudget(
             "what one zone lost, the other must have: disks of both zones are hurt".to_owned(),
@@ -78,12 +82,46 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
     Ok(())
 }
 
+fn of_witness(nodes: &[String]) -> bool {
+    nodes.len() == 1 && nodes[0] == WITNESS
+}
+
+/// A witness without its disk, or with an old one, is replaced later, and while its disk is lost, no disk of a database is:
+/// there would be nobody left who could decide for an epoch.
+fn witness_in_place(plan: &Plan) -> Result<(), OverBudget> {
+    let (mut missing, mut old, mut taken) = (false, false, false);
+    for fault in &plan.faults {
+        match &fault.act {
+            Act::LoseDisk { nodes } if of_witness(nodes) => (missing, old, taken) = (true, false, true),
+            Act::ReturnDisk { node } if node == WITNESS && !taken => {
+                return Err(OverBudget("the witness has lost no disk that could return".to_owned()));
+            }
+            // The newer one is out then, and whole: it can be put back.
+            Act::ReturnDisk { node } if node == WITNESS => old = !old,
+            Act::ReplaceWitness { .. } => missing = false,
+            Act::LoseDisk { .. } | Act::RollBackDisk { .. } | Act::ReturnDisk { .. } if missing => {
+                return Err(OverBudget(
+                    "the witness and a database have lost their disks at once".to_owned(),
+                ));
+            }
+            _ => {}
+        }
+    }
+    if missing || old {
+        return Err(OverBudget(
+            "the witness is lost, and nobody replaces it: add a replace-witness".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
 /// Whoever has an empty disk, or an old one, is made anew later.
 fn made_anew(plan: &Plan) -> Result<(), OverBudget> {
     for (index, fault) in plan.faults.iter().enumerate() {
         let lost = match &fault.act {
             Act::LoseDisk { nodes } => nodes.iter().find(|node| node.starts_with("db-")),
-            Act::ReturnDisk { node } | Act::ReplaceMachine { node, .. } => Some(node),
+            Act::ReturnDisk { node } if node != WITNESS => Some(node),
+            Act::ReplaceMachine { node, .. } => Some(node),
             _ => None,
         };
         let Some(lost) = lost else { continue };

@@ -8,7 +8,7 @@ use crate::{
     history::Micros,
     scenario::{
         Choice, Counts, FaultKind, FaultSpec, HealSpec, HealWord, How, Inside, NodeTarget, Places, Scenario,
-        Spans, Storm, Target, Ways, span,
+        Spans, Storm, Target, WITNESS, Ways, span,
     },
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -188,7 +188,9 @@ fn at_the_same_database(act: &mut Act, faults: &[Fault]) {
 }
 
 fn interrupted(spec: &FaultSpec, act: &mut Act, dice: &mut Dice) {
-    if let (Act::Rebuild { interrupt_us, .. }, Some(spans)) = (&mut *act, spec.interrupt) {
+    if let (Act::Rebuild { interrupt_us, .. } | Act::ReplaceWitness { interrupt_us }, Some(spans)) =
+        (&mut *act, spec.interrupt)
+    {
         *interrupt_us = Some(spans.draw(dice));
     }
     if let (Act::ReplaceMachine { wakes_us, .. }, Some(spans)) = (act, spec.wakes) {
@@ -253,7 +255,11 @@ fn node_act(spec: &FaultSpec, kind: FaultKind, nodes: Vec<String>, dice: &mut Di
         }
         FaultKind::FailSyncs => Act::FailSyncs { nodes: databases(nodes) },
         FaultKind::LoseDisk => Act::LoseDisk { nodes },
+        FaultKind::ReturnDisk if nodes.iter().any(|node| node == WITNESS) => {
+            Act::ReturnDisk { node: WITNESS.to_owned() }
+        }
         FaultKind::ReturnDisk => Act::ReturnDisk { node: one_database(nodes) },
+        FaultKind::ReplaceWitness => Act::ReplaceWitness { interrupt_us: None },
         FaultKind::RollBackDisk => Act::RollBackDisk { node: one_database(nodes) },
         FaultKind::ReplaceMachine => Act::ReplaceMachine { node: one_database(nodes), wakes_us: None },
         FaultKind::Rebuild | FaultKind::Abandon => Act::Rebuild {

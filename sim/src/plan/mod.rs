@@ -9,7 +9,7 @@ pub use budget::OverBudget;
 use crate::{
     actions::CutMode,
     history::Micros,
-    scenario::{FaultKind, OpKind, Places},
+    scenario::{FaultKind, OpKind, Places, WITNESS},
 };
 use kms::limits::Limits;
 use serde::{Deserialize, Serialize};
@@ -178,11 +178,11 @@ pub enum Act {
     FailSyncs {
         nodes: Vec<String>,
     },
-    /// Nodes lose power, the database among them its disk; at the end they start, it with an empty one.
+    /// Nodes lose power, the database or witness among them its disk; at the end they start, it with an empty one.
     LoseDisk {
         nodes: Vec<String>,
     },
-    /// The database is down from start to end, then it has the disk again that it lost.
+    /// The node is down from start to end, then it has the disk again that it lost.
     ReturnDisk {
         node: String,
     },
@@ -209,6 +209,11 @@ pub enum Act {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         interrupt_us: Option<Micros>,
     },
+    /// An operator replaces the witness; stops after `interrupt_us` for another to go on.
+    ReplaceWitness {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interrupt_us: Option<Micros>,
+    },
 }
 
 impl Act {
@@ -231,6 +236,7 @@ impl Act {
             Act::ReplaceMachine { .. } => FaultKind::ReplaceMachine,
             Act::Rebuild { abandon: false, .. } => FaultKind::Rebuild,
             Act::Rebuild { abandon: true, .. } => FaultKind::Abandon,
+            Act::ReplaceWitness { .. } => FaultKind::ReplaceWitness,
         }
     }
 
@@ -251,6 +257,7 @@ impl Act {
             | Act::RollBackDisk { node }
             | Act::ReplaceMachine { node, .. }
             | Act::Rebuild { node, .. } => vec![node],
+            Act::ReplaceWitness { .. } => vec![WITNESS],
             Act::CutLink { links, .. } | Act::SlowLink { links, .. } => {
                 links.iter().flat_map(|(from, to)| [from.as_str(), to.as_str()]).collect()
             }

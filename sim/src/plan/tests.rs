@@ -133,6 +133,40 @@ fn plans_beyond_the_budget_are_refused() {
 }
 
 #[test]
+fn a_witness_that_is_lost_is_replaced_before_a_database_is() {
+    let at = |at_us, act| Fault { at_us, until_us: Some(at_us), act };
+    let lost = |node: &str| Act::LoseDisk { nodes: vec![node.to_owned()] };
+    let returned = || Act::ReturnDisk { node: WITNESS.to_owned() };
+    let replaced = || Act::ReplaceWitness { interrupt_us: None };
+    let rebuilt = || Act::Rebuild { node: "db-a".to_owned(), abandon: false, interrupt_us: None };
+    let checked = |acts: Vec<Act>| {
+        let mut plan = drawn(1);
+        plan.faults = acts.into_iter().zip(1..).map(|(act, at_us)| at(at_us, act)).collect();
+        assert_eq!(
+            Plan::parse(&toml::to_string(&plan).expect("text")).ok(),
+            plan.check().ok().map(|()| plan.clone())
+        );
+        plan.check()
+    };
+    for good in [
+        vec![lost("witness"), replaced()],
+        vec![lost("witness"), replaced(), lost("db-a"), rebuilt()],
+        vec![lost("witness"), replaced(), returned(), returned()],
+        vec![lost("witness"), replaced(), returned(), lost("witness"), replaced()],
+    ] {
+        assert_eq!(checked(good.clone()), Ok(()), "{good:?}");
+    }
+    for bad in [
+        vec![lost("witness")],
+        vec![returned(), replaced()],
+        vec![lost("witness"), replaced(), returned()],
+        vec![lost("witness"), lost("db-a"), replaced(), rebuilt()],
+    ] {
+        assert!(matches!(checked(bad.clone()), Err(BadPlan::OverBudget(_))), "{bad:?}");
+    }
+}
+
+#[test]
 fn every_committed_scenario_draws() {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
     let mut files = crate::library::scenario_files(&dir).expect("scenarios");

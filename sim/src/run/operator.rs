@@ -1,19 +1,22 @@
-//! The operator of a simulated region: runs the very code of `kms rebuild`, from a machine of its own, and states
+//! The operator of a simulated region: runs the very code of `kms rebuild` and `kms witness replace`, from a machine of its own, and states
 //! only what is true. Tries until it is done, or there is nothing to do.
 
 use super::sim::NODE_DIR;
 use crate::{
-    history::{Rebuild, What},
-    world::{RebuildOrder, World},
+    actions::Actions,
+    history::{Micros, Rebuild, What},
+    scenario::WITNESS,
+    world::{OperatorOrder, World},
 };
 use kms::{
     config::Zone,
-    env::{BoxFuture, Env},
+    env::{BoxFuture, Env, Mono},
     init::{self, Bundle},
     operator::{
         OperatorConfig,
         ask::{ANSWER_WITHIN, database_status},
         rebuild::{Operator, Person, Plan, Progress, RebuildError},
+        witness::Installed,
     },
     store::epoch::DbId,
     wire::tls::NodeTls,
@@ -51,50 +54,128 @@ pub(super) fn hire(world: &World, bundle: &Bundle) -> Result<(), String> {
     let (place, numbers) = (world.clone(), AtomicU64::new(0));
     world.hire(Box::new(move |order| {
         let number = numbers.fetch_add(1, Ordering::Relaxed);
-        let work = see_to(place.clone(), env.clone(), config.clone(), tls.clone(), order, number);
-        drop(env.spawn("operator", work));
+        let desk = Desk {
+            world: place.clone(),
+            env: env.clone(),
+            config: config.clone(),
+            tls: tls.clone(),
+            number,
+            until: env.now() + LIMIT,
+        };
+        drop(env.spawn("operator", desk.see_to(order)));
     }));
     Ok(())
 }
 
-async fn see_to(
+/// One order, and who sees to it.
+struct Desk {
     world: World,
     env: Env,
     config: OperatorConfig,
     tls: Arc<NodeTls>,
-    order: RebuildOrder,
     number: u64,
-) {
-    let zone = if order.node == "db-a" { Zone::A } else { Zone::B };
-    let plan = Plan { zone, abandon: order.abandon, retire_serving: false, instead: false };
-    let (until, begun) = (env.now() + LIMIT, env.now());
-    let mut interrupt = order.interrupt_us;
-    let step = |step| world.happened(What::Rebuild { node: order.node.clone(), step });
-    step(Rebuild::Begun);
-    while env.now() < until {
-        let Ok(key) = config.signer(&env) else { return step(Rebuild::GivenUp) };
-        let operator = Operator::new(env.clone(), config.clone(), tls.clone(), key);
-        let mut person =
-            Honest { world: &world, env: &env, config: &config, tls: &tls, node: &order.node, number };
-        let work = operator.rebuild(plan, &mut person);
-        let done = match interrupt.take() {
-            Some(after) => env.timeout(Duration::from_micros(after), work).await.ok(),
-            None => Some(work.await),
-        };
-        match done {
-            Some(Ok(epoch)) => return world.note("operator", &format!("{number}: done, epoch {epoch}")),
-            Some(Err(RebuildError::Needless(why))) => {
-                world.note("operator", &format!("{number}: {why}"));
-                return step(Rebuild::GivenUp);
+    until: Mono,
+}
+
+impl Desk {
+    async fn see_to(self, order: OperatorOrder) {
+        match order {
+            OperatorOrder::Rebuild { node, abandon, interrupt_us } => {
+                self.rebuild(&node, abandon, interrupt_us).await;
             }
-            Some(Err(RebuildError::Refused(why))) if env.now() > begun + REFUSED => {
-                world.note("operator", &format!("{number}: gives up: {why}"));
-                return step(Rebuild::GivenUp);
-            }
-            Some(Err(error)) => world.note("operator", &format!("{number}: {error}")),
-            None => world.note("operator", &format!("{number}: interrupted")),
+            OperatorOrder::ReplaceWitness { interrupt_us } => self.replace_witness(interrupt_us).await,
         }
-        env.sleep(PAUSE).await;
+    }
+
+    fn note(&self, text: &str) {
+        self.world.note("operator", &format!("{}: {text}", self.number));
+    }
+
+    fn operator(&self) -> Option<Operator> {
+        let key = self.config.signer(&self.env).ok()?;
+        Some(Operator::new(self.env.clone(), self.config.clone(), self.tls.clone(), key))
+    }
+
+    fn person<'a>(&'a self, node: &'a str) -> Honest<'a> {
+        let Desk { world, env, config, tls, number, .. } = self;
+        Honest { world, env, config, tls, node, number: *number }
+    }
+
+    /// `None`: interrupted.
+    async fn for_a_while<T>(
+        &self,
+        interrupt: &mut Option<Micros>,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        match interrupt.take() {
+            Some(after) => self.env.timeout(Duration::from_micros(after), work).await.ok(),
+            None => Some(work.await),
+        }
+    }
+
+    async fn rebuild(&self, node: &str, abandon: bool, mut interrupt: Option<Micros>) {
+        let zone = if node == "db-a" { Zone::A } else { Zone::B };
+        let plan = Plan { zone, abandon, retire_serving: false, instead: false };
+        let begun = self.env.now();
+        let step = |step| self.world.happened(What::Rebuild { node: node.to_owned(), step });
+        step(Rebuild::Begun);
+        while self.env.now() < self.until {
+            let Some(operator) = self.operator() else { return step(Rebuild::GivenUp) };
+            let mut person = self.person(node);
+            let work = operator.rebuild(plan, &mut person);
+            match self.for_a_while(&mut interrupt, work).await {
+                Some(Ok(epoch)) => return self.note(&format!("done, epoch {epoch}")),
+                Some(Err(RebuildError::Needless(why))) => {
+                    self.note(&why);
+                    return step(Rebuild::GivenUp);
+                }
+                Some(Err(RebuildError::Refused(why))) if self.env.now() > begun + REFUSED => {
+                    self.note(&format!("gives up: {why}"));
+                    return step(Rebuild::GivenUp);
+                }
+                Some(Err(error)) => self.note(&error.to_string()),
+                None => self.note("interrupted"),
+            }
+            self.env.sleep(PAUSE).await;
+        }
+    }
+
+    /// Does what it is told to: a witness that was given an id by an operator who was overtaken begins anew.
+    fn make_room(&self, error: &RebuildError) {
+        if error.to_string().contains("start it on an empty data directory, and run this again") {
+            self.world.power_cut(WITNESS);
+            self.world.lose_disk(WITNESS);
+            self.world.boot(WITNESS);
+            self.world.probe("witness-made-blank", WITNESS);
+        }
+    }
+
+    async fn replace_witness(&self, mut interrupt: Option<Micros>) {
+        while self.env.now() < self.until {
+            let Some(operator) = self.operator() else { return };
+            let mut person = self.person(WITNESS);
+            let work = operator.replace_witness(&mut person);
+            match self.for_a_while(&mut interrupt, work).await {
+                Some(Ok(installed)) => {
+                    self.note(&format!("witness {installed:?}"));
+                    self.world.disk_is_good(WITNESS);
+                    self.world.happened(What::WitnessHeard);
+                    if matches!(installed, Installed::Now(_)) {
+                        self.world.probe("witness-replaced", WITNESS);
+                    }
+                    return;
+                }
+                Some(Err(error)) => {
+                    self.note(&error.to_string());
+                    self.make_room(&error);
+                }
+                None => {
+                    self.note("interrupted");
+                    self.world.probe("witness-replacement-interrupted", WITNESS);
+                }
+            }
+            self.env.sleep(PAUSE).await;
+        }
     }
 }
 
@@ -123,6 +204,7 @@ impl Person for Honest<'_> {
             | Progress::Fenced(_)
             | Progress::Filling(_)
             | Progress::Waiting(_)
+            | Progress::Committed(_)
             | Progress::Writable(_) => return,
         };
         self.world.happened(What::Rebuild { node: self.node.to_owned(), step });

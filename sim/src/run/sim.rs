@@ -112,7 +112,7 @@ async fn simulate(plan: &Plan, world: &World, recorder: Recorder) -> Result<Play
     .map_err(|error| error.to_string())?;
     for node in &bundle.nodes {
         let env = world.env(&node.node_id);
-        if node.genesis.is_some() {
+        if node.genesis.is_some() || node.witness.is_some() {
             let blank = NodeBundle {
                 node_id: node.node_id.clone(),
                 role: node.role,

@@ -5,7 +5,7 @@
 mod target;
 mod value;
 
-pub use target::{LinkTarget, NodeTarget, Places, Target};
+pub use target::{LinkTarget, NodeTarget, Places, Target, WITNESS};
 pub use value::{Choice, Counts, Odds, Spans, span};
 
 use crate::actions::CutMode;
@@ -190,6 +190,8 @@ pub enum FaultKind {
     Rebuild,
     /// An operator gives a rebuild up.
     Abandon,
+    /// An operator has another witness listened to, and makes it of the one that is in place.
+    ReplaceWitness,
 }
 
 /// Which ways a link is cut or slowed.
@@ -260,7 +262,7 @@ pub struct FaultSpec {
     pub how: Option<Choice<How>>,
     /// Restarts: time between one node's start and the next one's stop (default 3s).
     pub gap: Option<Spans>,
-    /// Rebuilds: after how long the operator stops in the middle, for another to go on.
+    /// Rebuilds and replacements: after how long the operator stops in the middle, for another to go on.
     pub interrupt: Option<Spans>,
     /// Replaced machines: after how long the old one, if it is off, starts by itself.
     pub wakes: Option<Spans>,
@@ -435,6 +437,7 @@ impl FaultKind {
             FaultKind::ReplaceMachine => "replace-machine",
             FaultKind::Rebuild => "rebuild",
             FaultKind::Abandon => "abandon",
+            FaultKind::ReplaceWitness => "replace-witness",
         }
     }
 }
@@ -460,7 +463,7 @@ impl FaultSpec {
         only("offset", self.offset.is_some(), &[WallOffset])?;
         only("how", self.how.is_some(), &[Restart])?;
         only("gap", self.gap.is_some(), &[Restart])?;
-        only("interrupt", self.interrupt.is_some(), &[Rebuild, Abandon])?;
+        only("interrupt", self.interrupt.is_some(), &[Rebuild, Abandon, ReplaceWitness])?;
         only("wakes", self.wakes.is_some(), &[ReplaceMachine])?;
         if self.returns.is_some() && self.lasting.is_none() {
             return Err("`returns` needs `for`".to_owned());
@@ -484,17 +487,9 @@ impl Storm {
         }
         let alone = |kind: &&FaultKind| {
             use FaultKind::*;
-            matches!(
-                kind,
-                SwapRecords
-                    | Restart
-                    | LoseDisk
-                    | ReturnDisk
-                    | RollBackDisk
-                    | ReplaceMachine
-                    | Rebuild
-                    | Abandon
-            )
+            let of_disks =
+                matches!(kind, SwapRecords | LoseDisk | ReturnDisk | RollBackDisk | ReplaceMachine);
+            of_disks || matches!(kind, Restart | Rebuild | Abandon | ReplaceWitness)
         };
         if let Some(kind) = self.kinds.keys().find(alone) {
             return Err(format!("a storm has no {}: write a [[fault]]", kind.word()));

@@ -58,6 +58,9 @@ pub struct Places {
     pub hosts_per_zone: u32,
 }
 
+/// The node that is the witness.
+pub const WITNESS: &str = "witness";
+
 const ZONES: [Zone; 2] = [Zone::A, Zone::B];
 
 impl Places {
@@ -149,6 +152,10 @@ impl Target {
             Target::Nodes(_) if kind.of_links() => {
                 Err(format!("{} is done to links, not to nodes", kind.word()))
             }
+            Target::Nodes(nodes) if kind == FaultKind::ReplaceWitness && !nodes.is_witness() => {
+                Err("replace-witness is done to node:witness".to_owned())
+            }
+            Target::Nodes(nodes) if kind == FaultKind::ReturnDisk && nodes.is_witness() => Ok(()),
             Target::Nodes(nodes) if kind.of_disks() && !nodes.has_disks() => {
                 Err(format!("{} is done to databases", kind.word()))
             }
@@ -189,6 +196,10 @@ impl Target {
 }
 
 impl NodeTarget {
+    fn is_witness(&self) -> bool {
+        matches!(self, NodeTarget::Named(name) if name == WITNESS)
+    }
+
     fn has_disks(&self) -> bool {
         match self {
             NodeTarget::Named(name) => name.starts_with("db-"),

@@ -33,6 +33,8 @@ fn faults_read() {
         "do = { kill = 1, pause = 2 }\ntarget = { \"host:any\" = 1, \"node:db-a\" = 1 }\nat = \"1s\"",
         "do = \"cut-link\"\ntarget = \"link:zones\"\nat = \"1s\"\nways = \"a-to-b\"\nmode = { hold = 1, reset = 1 }",
         "do = \"restart\"\ntarget = \"nodes:all\"\nat = \"1s\"\nfor = \"1s\"\nhow = \"kill\"\ngap = \"2s\"",
+        "do = \"return-disk\"\ntarget = \"node:witness\"\nat = \"1s\"\nfor = \"1s\"",
+        "do = \"replace-witness\"\ntarget = \"node:witness\"\nat = \"1s\"\ninterrupt = \"5ms..1s\"",
     ] {
         with(good).unwrap_or_else(|error| panic!("{good}: {error}"));
     }
@@ -53,6 +55,8 @@ fn what_is_not_in_the_vocabulary_is_refused() {
         "do = \"kill\"\ntarget = \"zone:a\"\nat = \"1s\"\nsurprise = 1",
         "do = \"kill\"\ntarget = \"zone:a\"\nat = \"1s\"\nchance = \"2/1\"",
         "do = \"restart\"\ntarget = \"nodes:all\"\nat = \"1s\"",
+        "do = \"replace-witness\"\ntarget = \"database:a\"\nat = \"1s\"",
+        "do = \"roll-back-disk\"\ntarget = \"node:witness\"\nat = \"1s\"",
         "do = { kill = 0 }\ntarget = \"zone:a\"\nat = \"1s\"",
     ] {
         assert!(with(bad).is_err(), "{bad}");

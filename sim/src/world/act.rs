@@ -1,6 +1,6 @@
 //! The world as a nemesis sees it: `Actions`, and the faults that plan steps do not name yet.
 
-use super::{RebuildOrder, World, executor::HARNESS, locked};
+use super::{OperatorOrder, World, executor::HARNESS, locked};
 use crate::{
     actions::{Actions, CutMode},
     history::{Micros, Stop, What},
@@ -117,11 +117,11 @@ impl Actions for World {
     }
 
     fn rebuild(&self, node: &str, abandon: bool, interrupt_us: Option<Micros>) {
-        let order = RebuildOrder { node: node.to_owned(), abandon, interrupt_us };
-        match locked(&self.0.operator).as_ref() {
-            Some(operator) => operator(order),
-            None => panic!("no operator was hired for this world"),
-        }
+        self.give(OperatorOrder::Rebuild { node: node.to_owned(), abandon, interrupt_us });
+    }
+
+    fn replace_witness(&self, interrupt_us: Option<Micros>) {
+        self.give(OperatorOrder::ReplaceWitness { interrupt_us });
     }
 
     fn swap_records(&self, node: &str, draw: u64) -> Vec<String> {
@@ -135,6 +135,13 @@ impl Actions for World {
 }
 
 impl World {
+    fn give(&self, order: OperatorOrder) {
+        match locked(&self.0.operator).as_ref() {
+            Some(operator) => operator(order),
+            None => panic!("no operator was hired for this world"),
+        }
+    }
+
     /// Lets a node's clocks drift against true time, parts per million; -1,000,000 freezes the wall clock.
     /// The monotonic clock never runs slower than a tenth of true time.
     pub fn set_drift(&self, node: &str, wall_ppm: i64, mono_ppm: i64) {

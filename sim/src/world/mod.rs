@@ -50,19 +50,27 @@ use timer::Timers;
 /// What `boot` runs: the node's program; returns why it ended.
 pub type Main = Arc<dyn Fn(Env) -> BoxFuture<'static, String> + Send + Sync>;
 
-/// What an operator is asked to do, by [`crate::actions::Actions::rebuild`].
+/// What an operator is asked to do, by [`crate::actions::Actions::rebuild`] and its like.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RebuildOrder {
-    /// Whose database is made anew.
-    pub node: String,
-    /// Give a registered rebuild up instead.
-    pub abandon: bool,
-    /// Stop in the middle after this long, for another operator to go on.
-    pub interrupt_us: Option<Micros>,
+pub enum OperatorOrder {
+    /// Make a database anew.
+    Rebuild {
+        /// Whose.
+        node: String,
+        /// Give a registered rebuild up instead.
+        abandon: bool,
+        /// Stop in the middle after this long, for another operator to go on.
+        interrupt_us: Option<Micros>,
+    },
+    /// Replace the witness.
+    ReplaceWitness {
+        /// As above.
+        interrupt_us: Option<Micros>,
+    },
 }
 
 /// Takes an order and sees to it in a task of its own.
-pub type Hired = Box<dyn Fn(RebuildOrder) + Send>;
+pub type Hired = Box<dyn Fn(OperatorOrder) + Send>;
 
 /// One machine.
 #[derive(Debug, Clone)]

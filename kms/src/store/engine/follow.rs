@@ -264,6 +264,7 @@ impl Engine {
 
     fn apply(&self, write: &WriteTransaction, entry: &Entry) -> Result<(), EngineError> {
         Self::put_records(write, entry)?;
+        self.put_witness(write, entry)?;
         Self::put_confirmed(write, entry.position.seq)?;
         self.truncate(write, entry.position.seq)
     }

@@ -5,11 +5,13 @@ use crate::{
     store::{
         codec::Malformed,
         epoch::{DbId, Identity, Phase, Registered, Statement, lineage_in, lineage_out},
-        log::Position,
+        log::{Entry, Position},
+        replacement::Replaced,
     },
     wire::{epoch as wire, message},
 };
 use prost::Message;
+use redb::{ReadableTable, WriteTransaction};
 
 /// Its key in the table `meta`.
 pub(super) const KEY: &str = "identity";
@@ -40,6 +42,8 @@ struct Stored {
     filled: Option<message::Position>,
     #[prost(message, repeated, tag = "11")]
     alone: Vec<wire::Signed>,
+    #[prost(message, optional, tag = "12")]
+    replaced: Option<wire::Signed>,
 }
 
 /// As stored.
@@ -60,6 +64,7 @@ pub(super) fn encode(identity: &Identity) -> Vec<u8> {
         lineage: lineage_out(&identity.lineage),
         filled: identity.filled.map(Position::out),
         alone: identity.alone.clone(),
+        replaced: identity.replaced.as_ref().map(|replaced| replaced.signed.clone()),
     }
     .encode_to_vec()
 }
@@ -91,6 +96,7 @@ fn decode(bytes: &[u8]) -> Result<Identity, String> {
             lineage: lineage_in(&stored.lineage)?,
             filled: stored.filled.as_ref().map(|position| Position::read(Some(position))).transpose()?,
             alone: stored.alone.clone(),
+            replaced: stored.replaced.clone().map(Replaced::read).transpose()?,
         })
     };
     read().map_err(|error| error.to_string())
@@ -106,6 +112,22 @@ impl Engine {
         let meta = read.open_table(META).map_err(redb_error)?;
         let stored = meta.get(KEY).map_err(redb_error)?.ok_or_else(|| self.corrupt("no identity"))?;
         decode(stored.value()).map_err(|what| self.corrupt(what))
+    }
+
+    /// R17a: whom the store listens to changes in the very commit that applies the entry.
+    pub(super) fn put_witness(&self, write: &WriteTransaction, entry: &Entry) -> Result<(), EngineError> {
+        if entry.witness.is_none() {
+            return Ok(());
+        }
+        let mut meta = write.open_table(META).map_err(redb_error)?;
+        let stored = {
+            let stored = meta.get(KEY).map_err(redb_error)?.ok_or_else(|| self.corrupt("no identity"))?;
+            decode(stored.value()).map_err(|what| self.corrupt(what))?
+        };
+        if let Some(identity) = stored.after(entry) {
+            meta.insert(KEY, encode(&identity).as_slice()).map_err(redb_error)?;
+        }
+        Ok(())
     }
 
     /// Makes a changed identity durable.

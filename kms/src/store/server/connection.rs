@@ -1,5 +1,6 @@
 //! One connection to a database: who may ask what (hosts: Commit, Get, Scan, Resolve, Keyring, Damaged;
-//! the head: its link; a database that is filled: FillBegin; the operator: Status, Order), and the answers. Requests of a host run side by side.
+//! the head: its link; a database that is filled: FillBegin; the operator: Status, Order, ReadEpoch), and the answers. Requests of a host run
+//! side by side.
 
 use super::{
     directory::Directory,
@@ -7,7 +8,7 @@ use super::{
     head::{Event, Waiting},
     orders,
     read::{self, Query},
-    status, tail,
+    replace, status, tail,
     view::Shared,
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
         codec,
         engine::{Engine, KEYRING_DIR, Loaded, STORE_DIR},
         epoch::DbId,
-        log::Attempt,
+        log::{Attempt, Entry},
     },
     wire::{
         epoch::Order,
@@ -71,6 +72,12 @@ pub(super) struct Node {
 }
 
 impl Node {
+    /// R17a: an entry that replaces the witness is taken with the operator's signature, and not without.
+    pub(super) fn check(&self, entry: &Entry) -> Result<(), String> {
+        let checked = entry.check_witness(&self.operator, &self.config.region);
+        checked.map_err(|error| format!("an entry of the log replaces the witness: {error}"))
+    }
+
     /// Ends the incarnation.
     pub(super) fn end_with(&self, store: Option<(Engine, Loaded)>) {
         // The receiver is gone only if the node is ending.
@@ -173,6 +180,7 @@ impl Behind {
                 Ok(()) => Body::Done(Empty {}),
                 Err(why) => Body::BadRequest(why),
             },
+            (PeerRole::Operator, Some(Body::ReadEpoch(_))) => replace::begins_with(&self),
             _ => Body::BadRequest(format!("a {} may not ask this", role.word())),
         };
         self.envelope(call, body)

@@ -251,6 +251,7 @@ async fn fill(
         lineage,
         filled: None,
         alone: Vec::new(),
+        replaced: None,
     };
     node.filling.note(|progress| {
         (progress.rows, progress.rows_total, progress.bytes) = (0, begin.rows, 0);
@@ -280,6 +281,7 @@ async fn fill(
     let mut end = at;
     for bytes in entries.drain(..) {
         let entry = Entry::decode(end, bytes).map_err(malformed)?;
+        node.check(&entry)?;
         end = entry.position;
         let store = filled.clone();
         blocking(node, move || store.engine.append_and_apply(&entry)).await?;
@@ -405,14 +407,18 @@ pub(super) async fn catch_up(
         shared.engine("fill", move |engine| engine.confirm(&entry)).await.map_err(storage)?;
         let mut view = shared.view();
         (view.confirmed, view.pending) = (pending.entry.position, None);
+        view.applied(&pending.entry);
     }
     for bytes in entries {
         let before = shared.view().last;
         let entry = Entry::decode(before, bytes).map_err(|error| error.to_string())?;
+        node.check(&entry)?;
         let position = entry.position;
-        shared.engine("fill", move |engine| engine.append_and_apply(&entry)).await.map_err(storage)?;
+        let stored = entry.clone();
+        shared.engine("fill", move |engine| engine.append_and_apply(&stored)).await.map_err(storage)?;
         let mut view = shared.view();
         (view.last, view.confirmed) = (position, position);
+        view.applied(&entry);
     }
     let end = shared.view().last;
     if end == last { Ok(()) } else { Err("the entries do not lead to the source's end".to_owned()) }

@@ -4,6 +4,10 @@
 //! One task owns the queue, the batch in flight and all writes to the engine. It never drops a batch that
 //! was appended (R7), and never answers twice.
 
+mod replace;
+
+pub(super) use replace::Replacing;
+
 use super::view::{Pending, Shared};
 use crate::{
     env::{Env, Mono},
@@ -35,6 +39,8 @@ pub(super) struct Waiting {
 pub(super) enum Event {
     /// A host asks for a commit.
     Commit(Waiting),
+    /// The operator has another witness listened to (R17a).
+    Replace(Replacing),
     /// A link has greeted; the tail stands at `tail`.
     Welcome { link: u64, epoch: Epoch, nonce: Vec<u8>, tail: Position, out: mpsc::UnboundedSender<Body> },
     /// The tail sent entries that this head asked for.
@@ -85,6 +91,8 @@ struct Formed {
 pub(super) struct Head {
     shared: Arc<Shared>,
     queue: VecDeque<Waiting>,
+    /// Goes before the queue.
+    replacing: VecDeque<Replacing>,
     in_flight: Option<InFlight>,
     link: Option<Link>,
 }
@@ -99,7 +107,7 @@ impl Head {
         let pending = shared.view().pending.clone();
         let since = shared.env.now();
         let in_flight = pending.map(|pending| InFlight { pending, since, waiters: Vec::new() });
-        Head { shared, queue: VecDeque::new(), in_flight, link: None }
+        Head { shared, queue: VecDeque::new(), replacing: VecDeque::new(), in_flight, link: None }
     }
 
     fn env(&self) -> &Env {
@@ -135,6 +143,7 @@ impl Head {
                 for waiting in self.queue.drain(..) {
                     refuse(waiting.answer, NotDone::NotServing);
                 }
+                self.refuse_replacing(NotDone::NotServing);
                 return;
             }
         }
@@ -152,6 +161,7 @@ impl Head {
         self.in_flight.take_if(|flight| flight.pending.entry.position.seq <= confirmed);
         match event {
             Some(Event::Commit(waiting)) => self.queue.push_back(waiting),
+            Some(Event::Replace(replacing)) => self.take_replacing(replacing),
             Some(event) if active => self.handle(event).await?,
             _ => {}
         }
@@ -178,11 +188,12 @@ impl Head {
     /// When something must be refused or may change without an event.
     fn next_deadline(&self) -> Option<Mono> {
         let limits = &self.shared.config.limits;
-        let queued = self.queue.iter().map(|waiting| waiting.until).min();
+        let queued = self.queue.iter().map(|waiting| waiting.until);
+        let queued = queued.chain(self.replacing.iter().map(|replacing| replacing.until)).min();
         let stalled = self
             .in_flight
             .as_ref()
-            .filter(|_| !self.queue.is_empty())
+            .filter(|_| !self.queue.is_empty() || !self.replacing.is_empty())
             .map(|flight| flight.since + ms(limits.stall_ms + 1));
         [queued, stalled].into_iter().flatten().min()
     }
@@ -198,7 +209,7 @@ impl Head {
 
     async fn handle(&mut self, event: Event) -> Result<(), EngineError> {
         match event {
-            Event::Commit(_) => Ok(()),
+            Event::Commit(_) | Event::Replace(_) => Ok(()),
             Event::Welcome { epoch, .. } if epoch != self.shared.epoch() => Ok(()),
             Event::Welcome { link, epoch, nonce, tail, out } => {
                 self.link = Some(Link { id: link, epoch, nonce, out, alive: None, pongs: 0, started: false });
@@ -327,12 +338,18 @@ impl Head {
                 self.confirm(last).await?;
             }
             let Ok(entry) = Entry::decode(last, append.entry) else { break };
+            if entry.check_witness(&self.shared.operator, &self.shared.config.region).is_err() {
+                self.shared.loud("loud:witness-without-a-statement");
+                break;
+            }
             let position = entry.position;
-            self.shared.engine("copy", move |engine| engine.append_and_apply(&entry)).await?;
+            let stored = entry.clone();
+            self.shared.engine("copy", move |engine| engine.append_and_apply(&stored)).await?;
             {
                 let mut view = self.shared.view();
                 view.last = position;
                 view.confirmed = position;
+                view.applied(&entry);
             }
             self.shared.confirmed.send_replace(position.seq);
         }
@@ -363,6 +380,7 @@ impl Head {
             assert!(position.seq <= view.last.seq, "confirmed <= last");
             view.confirmed = position;
             view.pending = None;
+            view.applied(&flight.pending.entry);
         }
         tracing::debug!(target: "kms::probe", name = "confirm", node = %self.shared.config.node_id);
         self.shared.confirmed.send_replace(position.seq);
@@ -381,6 +399,9 @@ impl Head {
                 refuse(waiting.answer, why);
             }
         }
+        if let Some(why) = self.not_up() {
+            self.refuse_replacing(why);
+        }
         let now = self.env().now();
         let mut kept = VecDeque::with_capacity(self.queue.len());
         for waiting in self.queue.drain(..) {
@@ -391,6 +412,7 @@ impl Head {
             }
         }
         self.queue = kept;
+        self.replace(now).await?;
         if self.in_flight.is_some() || self.queue.is_empty() || !self.shared.view().accepting() {
             return Ok(());
         }
@@ -420,6 +442,12 @@ impl Head {
         let Some(entry) = formed.entry else {
             return Ok(());
         };
+        self.forward(entry, formed.waiters);
+        Ok(())
+    }
+
+    /// What was appended is pending from here on, and goes to the tail.
+    fn forward(&mut self, entry: Entry, waiters: Vec<oneshot::Sender<Body>>) {
         let pending = Arc::new(Pending { changes: entry.changes(), entry });
         {
             let mut view = self.shared.view();
@@ -430,12 +458,11 @@ impl Head {
         }
         tracing::debug!(target: "kms::probe", name = "append", node = %self.shared.config.node_id);
         let since = self.env().now();
-        self.in_flight = Some(InFlight { pending: pending.clone(), since, waiters: formed.waiters });
+        self.in_flight = Some(InFlight { pending: pending.clone(), since, waiters });
         if let Some(link) = &self.link {
             let message = append_message(&link.nonce, &pending.entry);
             self.send(message);
         }
-        Ok(())
     }
 }
 

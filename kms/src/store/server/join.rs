@@ -73,7 +73,9 @@ async fn wait_for_a_question(behind: &Behind) {
 }
 
 async fn heard(behind: &Behind, known: &Known) -> Result<(), String> {
-    if let Some(epoch) = behind.node.filling.waits_for() {
+    if let Some(epoch) = behind.node.filling.waits_for()
+        && known.witness == epoch.record.witness
+    {
         if known.active == epoch {
             return learn(behind, &epoch, &known.activation).await;
         }
@@ -93,9 +95,13 @@ async fn member_heard(behind: &Behind, shared: &Arc<Shared>, known: &Known) -> R
     if identity.phase == Phase::Retired {
         return Ok(());
     }
-    if known.witness != identity.epoch.record.witness {
+    if known.witness != identity.witness() {
         // F28: a witness that was replaced may be anywhere in the past.
-        return Err("it is not the witness of this epoch".to_owned());
+        return Err(format!(
+            "it is witness {}, and this database listens to {}",
+            hex::encode(known.witness),
+            hex::encode(identity.witness())
+        ));
     }
     let (active, own) = (&known.active, &identity.epoch);
     if own == active {

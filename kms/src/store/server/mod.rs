@@ -11,6 +11,7 @@ mod join;
 mod link;
 mod orders;
 mod read;
+mod replace;
 mod status;
 mod tail;
 mod view;

@@ -1,10 +1,10 @@
-//! The operator's orders to a database: the steps of a rebuild (R12-R16), and to serve alone (R10). Each is
+//! The operator's orders to a database: the steps of a rebuild (R12-R16), to serve alone (R10), to listen to another witness (R17a). Each is
 //! durable before it is answered, and may be given again. Believes nothing that the operator has not signed,
 //! and no registered epoch that the witness does not know.
 
 use super::{
     connection::{Behind, Node},
-    fill,
+    fill, replace,
     view::Shared,
 };
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
         engine::promote,
         epoch::{Identity, Phase, Registered, Statement},
         log::Position,
+        replacement::Replaced,
         witness,
     },
     wire::epoch::{Order, OrderKind, Signed},
@@ -69,6 +70,9 @@ pub(super) async fn carry_out(behind: &Behind, order: &Order) -> Result<(), Stri
         (Ok(OrderKind::ServeAlone), Statement::Alone { epoch, database, start }) => {
             serve_alone(node, shared()?, signed, (epoch, database, start)).await
         }
+        (Ok(OrderKind::ReplaceWitness), Statement::Witness(record)) => {
+            replace::order(behind, Replaced { record, signed: signed.clone() }).await
+        }
         _ => Err("the statement does not fit the order".to_owned()),
     }
 }
@@ -122,10 +126,20 @@ pub(super) async fn store_adopted(
                         .to_owned(),
                 );
             }
-            if record.epoch.no <= identity.epoch().no || record.witness != identity.epoch.record.witness {
+            if record.epoch.no <= identity.epoch().no {
                 return Err(format!("epoch {} does not follow {}", record.epoch, identity.epoch()));
             }
+            if record.witness != identity.witness() {
+                // F28: registered at one that was replaced, it may run beside another of the same number.
+                return Err(format!(
+                    "epoch {} was registered at witness {}, and this database listens to {}",
+                    record.epoch,
+                    hex::encode(record.witness),
+                    hex::encode(identity.witness())
+                ));
+            }
             identity.epoch = adopted;
+            identity.replaced = None;
             identity.phase = Phase::Member;
             identity.activation = None;
             identity.fence = None;
@@ -193,6 +207,7 @@ async fn give_up_and_catch_up(
             }
             identity.phase = Phase::Filling;
             identity.epoch = target;
+            identity.replaced = None;
             identity.activation = None;
             identity.filled = None;
             Ok(())

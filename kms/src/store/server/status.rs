@@ -33,6 +33,8 @@ pub struct DatabaseStatus {
     pub db_id: String,
     /// Names this start of the process, hex.
     pub start: String,
+    /// Id of the one witness that it listens to, hex.
+    pub witness: String,
     /// End of the log.
     pub last: u64,
     /// History hash there, hex.
@@ -111,6 +113,7 @@ async fn member(shared: &Arc<Shared>) -> DatabaseStatus {
         source: identity.is_source(),
         fenced: identity.fence.is_some(),
         db_id: identity.db_id.to_string(),
+        witness: hex::encode(identity.witness()),
         last: view.last.seq,
         hash: hex::encode(view.last.hash),
         confirmed: view.confirmed.seq,

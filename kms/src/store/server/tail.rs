@@ -263,11 +263,18 @@ async fn append(shared: Arc<Shared>, link: u64, append: Append) -> Result<Body, 
         return Err("an entry does not follow this log".to_owned());
     }
     let entry = Entry::decode(last, append.entry).map_err(|error| error.to_string())?;
-    let position = entry.position;
+    if let Err(error) = entry.check_witness(&shared.operator, &shared.config.region) {
+        shared.loud("loud:witness-without-a-statement");
+        return Err(format!("an entry replaces the witness: {error}"));
+    }
+    let (position, replaces) = (entry.position, entry.witness.is_some().then(|| entry.clone()));
     let stored = shared.engine("commit", move |engine| engine.append_and_apply(&entry)).await;
     stored.map_err(|error| error.to_string())?;
     // Durable: now visible, then confirmed.
     advance(&shared, position);
+    if let Some(entry) = replaces {
+        shared.view().applied(&entry);
+    }
     Ok(Body::Confirm(position.out()))
 }
 

@@ -4,6 +4,7 @@
 use super::connection::Node;
 use crate::{
     config::NodeConfig,
+    crypto::OperatorVerifier,
     env::Env,
     record::{RecordKey, SealedRecord},
     store::{
@@ -98,6 +99,14 @@ impl View {
         }
     }
 
+    /// R17a: `entry` was applied, durably, and with it whom this database listens to.
+    pub(super) fn applied(&mut self, entry: &Entry) {
+        if let Some(identity) = self.identity.after(entry) {
+            tracing::info!(witness = %hex::encode(identity.witness()), "another witness is listened to");
+            self.identity = Arc::new(identity);
+        }
+    }
+
     /// Whether writes are taken (R12): not before the epoch is known active here.
     pub(super) fn accepting(&self) -> bool {
         self.serving() && self.identity.active()
@@ -130,6 +139,8 @@ pub(super) struct Shared {
     pub(super) writer: tokio::sync::Mutex<()>,
     /// See [`Node::diverged`].
     pub(super) diverged: Arc<Mutex<Option<DbId>>>,
+    /// Whose word replaces a witness (R17a).
+    pub(super) operator: OperatorVerifier,
     /// Ends the incarnation: the store failed and must be opened again.
     pub(super) fatal: mpsc::UnboundedSender<String>,
 }
@@ -174,6 +185,7 @@ impl Shared {
             link: watch::Sender::new(0),
             writer: tokio::sync::Mutex::new(()),
             diverged: node.diverged.clone(),
+            operator: node.operator,
             fatal,
         };
         (shared, closed)

@@ -201,6 +201,7 @@ impl Actions for Processes {
     fn return_disk(&self, _: &str) {}
     fn replace_machine(&self, _: &str, _: &[String], _: &str, _: Option<Micros>) {}
     fn switch_off_old(&self, _: &str) {}
+    fn replace_witness(&self, _: Option<Micros>) {}
     fn remember_disk(&self, _: &str) {}
     fn roll_back_disk(&self, _: &str) {}
     fn swap_records(&self, _: &str, _: u64) -> Vec<String> {

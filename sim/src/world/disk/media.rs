@@ -57,11 +57,12 @@ impl World {
         });
     }
 
-    /// Puts the disk back that was taken out first; false if there is none.
+    /// Puts the disk back that was taken out first, and takes the present one out; false if there is none.
     pub(in crate::world) fn put_back_disk(&self, node: &str) -> bool {
         self.with_disk(node, |state| {
             let Some(old) = state.media.taken_out.take() else { return false };
-            state.tree = old;
+            let present = std::mem::replace(&mut state.tree, old);
+            state.media.taken_out = Some(present.durable_copy());
             state.media.void = true;
             true
         })
