@@ -162,7 +162,7 @@ fn domain_san(domain: Uuid) -> Vec<u8> {
 
 /// A DER element with a length below 128, which everything here has.
 fn der(tag: u8, content: &[u8]) -> Vec<u8> {
-    debug_assert!(content.len() < 128);
+    assert!(content.len() < 128);
     let mut element = vec![tag, content.len() as u8];
     element.extend_from_slice(content);
     element

@@ -5,7 +5,7 @@
 use crate::{
     actions::Actions,
     dice::Dice,
-    history::{Call, Micros, Outcome, Phase},
+    history::{Call, Micros, Op, Outcome, Phase},
     nemesis::{self, Done},
     plan::{Act, Heal, Plan},
     workload::{Board, Client, Recorder, Stop, read, run_client},
@@ -218,14 +218,14 @@ impl EndChecks<'_> {
 
     /// Each client's part of its domain's keys.
     fn shares(&self) -> Vec<Vec<read::Sought>> {
-        let ops = self.recorder.ops();
         let mut domain_of: BTreeMap<u32, &str> =
             self.clients.iter().map(|client| (client.number, client.domain.as_str())).collect();
         domain_of.insert(self.prober.number, self.prober.domain.as_str());
         let mut shares = vec![Vec::new(); self.clients.len()];
         let domains: std::collections::BTreeSet<&str> = domain_of.values().copied().collect();
         for domain in domains {
-            let keys = read::acknowledged_keys(&ops, |op| domain_of.get(&op.client) == Some(&domain));
+            let own = |op: &Op| domain_of.get(&op.client) == Some(&domain);
+            let keys = self.recorder.with_ops(|ops| read::acknowledged_keys(ops, own));
             let members: Vec<usize> =
                 (0..self.clients.len()).filter(|index| self.clients[*index].domain == domain).collect();
             for (key, member) in keys.into_iter().zip(members.iter().cycle()) {

@@ -261,7 +261,7 @@ fn clients(
 }
 
 fn history(world: &World, recorder: &Recorder, played: &Result<Played, String>) -> History {
-    let mut history = recorder.history();
+    let mut history = recorder.take_history();
     history.events = world.events();
     match played {
         Ok(played) => (history.faults_from, history.healed_at) = (played.faults_from, played.healed_at),

@@ -68,7 +68,7 @@ impl Recorder {
         let now = self.now();
         let mut inner = self.lock();
         let Some(op) = usize::try_from(id).ok().and_then(|index| inner.ops.get_mut(index)) else { return };
-        debug_assert!(op.done.is_none(), "operation {id} ended twice");
+        assert!(op.done.is_none(), "operation {id} ended twice");
         op.done = Some(now);
         op.outcome = outcome;
     }
@@ -83,9 +83,9 @@ impl Recorder {
         self.lock().probes.clone()
     }
 
-    /// Operations so far, in order of invocation.
-    pub fn ops(&self) -> Vec<Op> {
-        self.lock().ops.clone()
+    /// Looks at the operations so far, in order of invocation.
+    pub fn with_ops<T>(&self, look: impl FnOnce(&[Op]) -> T) -> T {
+        look(&self.lock().ops)
     }
 
     /// One operation.
@@ -98,8 +98,14 @@ impl Recorder {
         self.lock().ops.iter().rev().find(|op| op.client == client).cloned()
     }
 
-    /// The history so far; events and phases are the caller's to add.
+    /// The history so far, while it goes on.
     pub fn history(&self) -> History {
-        History { ops: self.ops(), end: self.now(), ..History::default() }
+        History { ops: self.lock().ops.clone(), end: self.now(), ..History::default() }
+    }
+
+    /// Takes the history, at the end; events and phases are the caller's to add.
+    pub fn take_history(&self) -> History {
+        let ops = std::mem::take(&mut self.lock().ops);
+        History { ops, end: self.now(), ..History::default() }
     }
 }

@@ -261,7 +261,7 @@ async fn play(job: &Job, plan: &Plan) -> Result<(RunReport, History, Left), Stri
         () = operators(env, &processes) => Err("the clock stopped".to_owned()),
         () = progress(job, plan, &processes, &recorder) => Err("the clock stopped".to_owned()),
     };
-    let mut history = recorder.history();
+    let mut history = recorder.take_history();
     history.events = processes.events();
     // The processes end here: what is on the disks now is what they leave.
     drop(processes);

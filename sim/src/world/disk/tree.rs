@@ -265,7 +265,7 @@ impl Tree {
 
     pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
         let at = self.find_file(path)?;
-        debug_assert!(self.inodes.contains_key(&at));
+        assert!(self.inodes.contains_key(&at));
         let (dir, name) = self.parent(path)?;
         self.change(dir, NameChange::Unlink(name))
     }
@@ -326,7 +326,7 @@ impl Tree {
                 for change in log.drain(..) {
                     change.apply(durable);
                 }
-                debug_assert!(cached == durable, "a synced directory is what it shows");
+                assert!(cached == durable, "a synced directory is what it shows");
             }
             _ => return Err(errno(libc::ENOTDIR)),
         }
