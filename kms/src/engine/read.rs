@@ -2,9 +2,8 @@
 //! only if both agree; otherwise the other zone is asked; otherwise the request is refused. A blob that does
 //! not open is reported, and the other zone's is used. Answers nothing from a blob that did not open.
 //!
-//! A database that answers, and says that it does not serve, may do so in a moment: it joins, or gets the one
-//! entry that it lacks, within milliseconds of its peer's return. While one is in that state, both are asked again
-//! for as long as one attempt may take.
+//! A database that is behind serves in a moment: it gets the one entry that it lacks within milliseconds of its peer's
+//! return. While one says so, both are asked again, for as long as a read may wait (W).
 
 use super::{HostService, KeyRecord};
 use crate::{
@@ -99,7 +98,7 @@ pub(super) struct Patience<'a> {
 
 impl Patience<'_> {
     pub(super) fn new<'a>(env: &'a Env, limits: &Limits) -> Patience<'a> {
-        Patience { env, until: env.now() + ms(limits.read_attempt_ms), next_ms: PAUSE_MS.0 }
+        Patience { env, until: env.now() + ms(limits.read_wait_ms), next_ms: PAUSE_MS.0 }
     }
 
     /// Waits before the next round; at once `false` when it is over.

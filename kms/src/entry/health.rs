@@ -21,6 +21,8 @@ struct State {
     standing: Standing,
     /// How often it was given up: a loss is noticed even if the host is back at once.
     losses: u64,
+    /// How often its process was seen to be another one than before.
+    restarts: u64,
 }
 
 /// Why a client leaves its host.
@@ -28,7 +30,7 @@ struct State {
 pub(super) enum Left {
     /// The host is given up.
     Lost,
-    /// It lives and cannot serve, and another can.
+    /// It lives and cannot serve, and another can; or it is not the process any more that the client was passed to.
     ForBetter,
 }
 
@@ -46,7 +48,7 @@ pub(super) enum Standing {
 impl Hosts {
     /// All are lost until they have answered.
     pub(super) fn new(addresses: &[String]) -> Hosts {
-        let states = vec![State { standing: Standing::Lost, losses: 0 }; addresses.len()];
+        let states = vec![State { standing: Standing::Lost, losses: 0, restarts: 0 }; addresses.len()];
         Hosts { addresses: addresses.to_vec(), states: watch::Sender::new(states) }
     }
 
@@ -70,7 +72,8 @@ impl Hosts {
 
     /// Done when, after this call, the host is given up, or cannot serve for all of `grace` in which another
     /// can: its clients are better off elsewhere then. Hosts that lose and find a database together do so
-    /// within the grace, and keep their clients.
+    /// within the grace, and keep their clients. Done too when the host's process is another one: without power it ended no
+    /// connection, and one on which nothing is sent would seem to stand until the client's next request is lost on it.
     pub(super) fn left(
         &self,
         env: &Env,
@@ -78,18 +81,20 @@ impl Hosts {
         grace: Duration,
     ) -> impl Future<Output = Left> + Send + use<> {
         let mut states = self.states.subscribe();
-        let losses = states.borrow()[host].losses;
+        let State { losses, restarts, .. } = states.borrow()[host];
         let env = env.clone();
         async move {
             let lost = move |states: &Vec<State>| states[host].losses != losses;
+            let again = move |states: &Vec<State>| states[host].restarts != restarts;
             let better = move |states: &Vec<State>| {
                 let elsewhere = states.iter().any(|state| state.standing == Standing::Serves);
                 states[host].standing != Standing::Serves && elsewhere
             };
             loop {
-                let changed = states.wait_for(|states| lost(states) || better(states)).await;
-                if changed.is_ok_and(|states| lost(&states)) {
-                    return Left::Lost;
+                match states.wait_for(|states| lost(states) || again(states) || better(states)).await {
+                    Ok(states) if lost(&states) => return Left::Lost,
+                    Ok(states) if again(&states) => return Left::ForBetter,
+                    _ => {}
                 }
                 let changed = states.wait_for(|states| lost(states) || !better(states));
                 match env.timeout(grace, changed).await {
@@ -99,6 +104,10 @@ impl Hosts {
                 }
             }
         }
+    }
+
+    fn restarted(&self, host: usize) {
+        self.states.send_modify(|states| states[host].restarts += 1);
     }
 
     fn set(&self, host: usize, standing: Standing) {
@@ -149,10 +158,18 @@ pub(super) async fn watch(env: Env, hosts: Arc<Hosts>, host: usize, tls: Arc<Nod
     let address = hosts.address(host).to_owned();
     let mut probe = Probe::new(env.clone(), tls, address.clone());
     let mut judge = Judge::new(limits.entry_misses);
+    let mut start = 0;
     loop {
         let begin = env.now();
         let answer = env.timeout(span, probe.ask()).await;
         let answer = answer.unwrap_or_else(|_| Err(io::Error::other("no answer in time")));
+        if let Ok(health) = answer {
+            let before = std::mem::replace(&mut start, health.start);
+            if before != 0 && before != start {
+                tracing::info!(host = address, "host was started again");
+                hosts.restarted(host);
+            }
+        }
         let (heard, reason) = match answer {
             Ok(health) if health.can_serve => (Standing::Serves, "it serves".to_owned()),
             Ok(_) => (Standing::Answers, "it says it cannot serve".to_owned()),
@@ -202,6 +219,20 @@ mod tests {
         assert_eq!(heard(Serves), Serves);
         assert_eq!(heard(Answers), Serves);
         assert_eq!(heard(Lost), Answers);
+    }
+
+    #[test]
+    fn clients_of_a_process_that_is_gone_leave_and_those_of_the_next_stay() {
+        use futures_util::FutureExt;
+        let env = crate::os::env();
+        let hosts = Hosts::new(&["one".to_owned(), "two".to_owned()]);
+        hosts.set(0, Serves);
+        let (before, other) = (hosts.left(&env, 0, Duration::ZERO), hosts.left(&env, 1, Duration::ZERO));
+        hosts.restarted(0);
+        let after = hosts.left(&env, 0, Duration::ZERO);
+        assert_eq!(before.now_or_never(), Some(Left::ForBetter));
+        assert_eq!(after.now_or_never(), None);
+        assert_eq!(other.now_or_never(), None);
     }
 
     #[test]

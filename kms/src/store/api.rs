@@ -60,9 +60,9 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// Whether the database is within reach, and may serve as soon as it has joined or caught up.
+    /// Whether the database is within reach, and serves as soon as it has caught up.
     pub fn may_pass(self) -> bool {
-        matches!(self, ReadError::NotServing | ReadError::Behind)
+        self == ReadError::Behind
     }
 }
 

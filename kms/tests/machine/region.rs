@@ -24,7 +24,7 @@ use kms::{
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU16, Ordering},
     },
 };
@@ -156,11 +156,11 @@ impl Region {
 /// The first of ten ports that are free now, below those that the machine deals out itself.
 #[expect(clippy::disallowed_methods, reason = "asks the machine for free ports")]
 fn free_ports(env: &Env) -> u16 {
-    // Tests of one process run side by side: each has ten of its own.
-    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    // Tests of one process run side by side, and nodes that are down leave their ports free: no ten are given twice.
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let first = || AtomicU16::new(u16::from_be_bytes(env.random(Purpose::Public).expect("entropy")));
     for _ in 0..1_000 {
-        let draw = u16::from_be_bytes(env.random(Purpose::Public).expect("entropy"));
-        let base = 10_000 + (draw % 200) * 100 + TAKEN.fetch_add(1, Ordering::Relaxed) % 10 * 10;
+        let base = 10_000 + NEXT.get_or_init(first).fetch_add(1, Ordering::Relaxed) % 2_000 * 10;
         if (base..base + 10).all(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()) {
             return base;
         }

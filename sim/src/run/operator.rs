@@ -22,9 +22,10 @@ use kms::{
     wire::tls::NodeTls,
 };
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -51,10 +52,11 @@ pub(super) fn hire(world: &World, bundle: &Bundle) -> Result<(), String> {
     let config =
         OperatorConfig::load(&*env.disk, &dir.join("operator.toml")).map_err(|error| error.to_string())?;
     let tls = config.tls(&env, ANSWER_WITHIN).map_err(|error| error.to_string())?;
-    let (place, numbers) = (world.clone(), AtomicU64::new(0));
+    let (place, numbers, active) = (world.clone(), AtomicU64::new(0), Arc::default());
     world.hire(Box::new(move |order| {
         let number = numbers.fetch_add(1, Ordering::Relaxed);
         let desk = Desk {
+            active: Arc::clone(&active),
             world: place.clone(),
             env: env.clone(),
             config: config.clone(),
@@ -69,6 +71,8 @@ pub(super) fn hire(world: &World, bundle: &Bundle) -> Result<(), String> {
 
 /// One order, and who sees to it.
 struct Desk {
+    /// Epochs that some operator was told are active.
+    active: Arc<Mutex<BTreeSet<String>>>,
     world: World,
     env: Env,
     config: OperatorConfig,
@@ -97,8 +101,8 @@ impl Desk {
     }
 
     fn person<'a>(&'a self, node: &'a str) -> Honest<'a> {
-        let Desk { world, env, config, tls, number, .. } = self;
-        Honest { world, env, config, tls, node, number: *number }
+        let Desk { active, world, env, config, tls, number, .. } = self;
+        Honest { active, epoch: String::new(), world, env, config, tls, node, number: *number }
     }
 
     /// `None`: interrupted.
@@ -181,6 +185,9 @@ impl Desk {
 
 /// States only what is so.
 struct Honest<'a> {
+    active: &'a Mutex<BTreeSet<String>>,
+    /// What it is about.
+    epoch: String,
     world: &'a World,
     env: &'a Env,
     config: &'a OperatorConfig,
@@ -192,16 +199,23 @@ struct Honest<'a> {
 impl Person for Honest<'_> {
     fn told(&mut self, progress: &Progress) {
         self.world.note("operator", &format!("{}: {progress:?}", self.number));
+        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
         let step = match progress {
+            // Another operator has finished meanwhile: nothing is adopted any more, whatever this one had ordered.
+            Progress::Adopted | Progress::Filled(_) if active.contains(&self.epoch) => return,
             Progress::Adopted => Rebuild::Adopted,
             Progress::Filled(_) => Rebuild::Activating,
-            Progress::Activated(_) => {
+            Progress::Registered(epoch, _) => {
+                self.epoch = epoch.to_string();
+                return;
+            }
+            Progress::Activated(epoch) => {
+                active.insert(epoch.to_string());
                 self.world.disk_is_good(self.node);
                 self.world.probe("zone-rebuilt", self.node);
                 Rebuild::Activated
             }
-            Progress::Registered(..)
-            | Progress::Fenced(_)
+            Progress::Fenced(_)
             | Progress::Filling(_)
             | Progress::Waiting(_)
             | Progress::Committed(_)

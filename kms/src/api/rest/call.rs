@@ -17,6 +17,8 @@ pub(super) struct App {
     pub(super) env: crate::env::Env,
     pub(super) service: HostService,
     pub(super) limits: Limits,
+    /// Names this start of the process.
+    pub(super) start: u32,
     pub(super) dates: Dates,
 }
 

@@ -52,7 +52,8 @@ async fn not_offered(_call: Call) -> Failure {
 async fn health(State(app): State<Arc<App>>) -> Reply {
     let health = app.service.health();
     let status = if health.can_read { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json(status, &HealthBody { can_serve: health.can_read, can_write: health.can_write })
+    let body = HealthBody { can_serve: health.can_read, can_write: health.can_write, start: app.start };
+    json(status, &body)
 }
 
 /// `format` may only be `jwk`; the answer is the same, for the material of symmetric keys is never shown.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::NodeConfig,
     engine::HostService,
-    env::{Env, Listener, Stream, Task},
+    env::{Env, Listener, Purpose, Stream, Task},
     iam::Identity,
     limits::{DRAIN_MS, HEAD_MAX_BYTES, ms},
     store::api::RecordStore,
@@ -38,6 +38,9 @@ pub enum ServeError {
     /// Certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// No randomness.
+    #[error("no randomness: {0}")]
+    Random(io::Error),
 }
 
 /// A REST endpoint that listens. Dropping it stops it.
@@ -78,7 +81,9 @@ pub async fn serve(
     let limits = config.limits.clone();
     let connections_max = limits.connections_max;
     let service = HostService::new(env.clone(), store, root, limits.clone());
-    let app = Arc::new(App { env: env.clone(), service, limits, dates: Dates::default() });
+    // Never 0, which says nothing.
+    let start = u32::from_be_bytes(env.random(Purpose::Public).map_err(ServeError::Random)?) | 1;
+    let app = Arc::new(App { env: env.clone(), service, limits, start, dates: Dates::default() });
     let (stop, stopped) = watch::channel(false);
     let shared = Shared {
         env: env.clone(),

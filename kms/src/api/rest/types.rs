@@ -308,6 +308,7 @@ pub(super) struct RandomBody {
 pub(super) struct HealthBody {
     pub(super) can_serve: bool,
     pub(super) can_write: bool,
+    pub(super) start: u32,
 }
 
 /// Reads `bytes` as every request body there is (fuzzing only): none may panic.

@@ -98,7 +98,8 @@ pub(super) async fn answer(shared: &Arc<Shared>, query: Query, seen: u64) -> Bod
         let touching = {
             let view = shared.view();
             if !view.serving() {
-                return Body::NotRead(NotRead::NotServing as i32);
+                let why = if view.catches_up() { NotRead::Behind } else { NotRead::NotServing };
+                return Body::NotRead(why as i32);
             }
             if view.last.seq < seen {
                 drop(view);

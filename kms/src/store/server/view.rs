@@ -90,6 +90,12 @@ impl View {
         member && self.joined && self.withheld.nothing()
     }
 
+    /// Whether nothing is missing to serve but entries, which its peer has.
+    pub(super) fn catches_up(&self) -> bool {
+        let only = self.withheld.behind && !self.withheld.diverged && !self.withheld.failed;
+        only && self.joined && self.identity.phase == Phase::Member
+    }
+
     /// The peer's log and this one agree: what was said loudly is over, unless it still keeps this one from serving.
     pub(super) fn agreed(&mut self) {
         if self.withheld.nothing()
