@@ -221,8 +221,8 @@ mod tests {
         assert_eq!(heard(Lost), Answers);
     }
 
-    #[test]
-    fn clients_of_a_process_that_is_gone_leave_and_those_of_the_next_stay() {
+    #[tokio::test]
+    async fn clients_of_a_process_that_is_gone_leave_and_those_of_the_next_stay() {
         use futures_util::FutureExt;
         let env = crate::os::env();
         let hosts = Hosts::new(&["one".to_owned(), "two".to_owned()]);
