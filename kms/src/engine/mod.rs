@@ -33,7 +33,6 @@ pub use create::{NewKey, SIZES};
 pub use deactivate::Reason;
 pub use list::{KeyPage, ListQuery, StateFilter};
 pub use payload::{KeyRecord, KeyView, Operations};
-use read::Patience;
 pub use shape::{Context, KeyName};
 
 /// The key management service of one host.
@@ -66,15 +65,10 @@ impl HostService {
     }
 
     async fn domain_key(&self, domain: Uuid) -> Result<Arc<DomainKey>, Error> {
-        let mut patience = Patience::new(&self.env, &self.limits);
-        loop {
-            return match self.keyring.domain(domain).await {
-                Ok(key) => Ok(key),
-                Err(DomainError::NotFound) => Err(Error::new(Code::DomainNotFound, "OKMS domain not found")),
-                Err(DomainError::Damaged) => Err(Error::integrity("keyring object")),
-                Err(DomainError::Unreachable(why)) if why.may_pass() && patience.pause().await => continue,
-                Err(DomainError::Unreachable(why)) => Err(Error::refused(format!("keyring: {why}"))),
-            };
-        }
+        self.keyring.domain(domain).await.map_err(|error| match error {
+            DomainError::NotFound => Error::new(Code::DomainNotFound, "OKMS domain not found"),
+            DomainError::Unreachable(why) => Error::refused(format!("keyring: {why}")),
+            DomainError::Damaged => Error::integrity("keyring object"),
+        })
     }
 }

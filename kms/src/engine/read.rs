@@ -62,14 +62,14 @@ impl<T> Same for Sole<T> {
 struct Trouble {
     damaged: u32,
     in_doubt: bool,
-    /// A database that is within reach may serve in a moment.
-    passing: bool,
+    /// A database serves as soon as it has caught up.
+    behind: bool,
     last: Option<ReadError>,
 }
 
 impl Trouble {
     fn note(&mut self, error: ReadError) {
-        self.passing |= error.may_pass();
+        self.behind |= error == ReadError::Behind;
         self.last = Some(error);
     }
 
@@ -89,20 +89,20 @@ impl Trouble {
 /// First and longest pause before both databases are asked again, milliseconds.
 const PAUSE_MS: (u64, u64) = (5, 40);
 
-/// How long databases are asked again while one of them may serve in a moment.
-pub(super) struct Patience<'a> {
+/// How long databases are asked again while one of them catches up.
+struct Patience<'a> {
     env: &'a Env,
     until: Mono,
     next_ms: u64,
 }
 
 impl Patience<'_> {
-    pub(super) fn new<'a>(env: &'a Env, limits: &Limits) -> Patience<'a> {
+    fn new<'a>(env: &'a Env, limits: &Limits) -> Patience<'a> {
         Patience { env, until: env.now() + ms(limits.read_wait_ms), next_ms: PAUSE_MS.0 }
     }
 
     /// Waits before the next round; at once `false` when it is over.
-    pub(super) async fn pause(&mut self) -> bool {
+    async fn pause(&mut self) -> bool {
         let again = self.env.now() + ms(self.next_ms);
         if again >= self.until {
             return false;
@@ -126,7 +126,7 @@ impl HostService {
         loop {
             match self.round(domain, &fetch, &answer).await? {
                 Ok(answer) => return Ok(answer),
-                Err(trouble) if trouble.passing && patience.pause().await => {}
+                Err(trouble) if trouble.behind && patience.pause().await => {}
                 Err(trouble) => return Err(trouble.error()),
             }
         }

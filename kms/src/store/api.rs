@@ -59,13 +59,6 @@ pub enum ReadError {
     Damaged,
 }
 
-impl ReadError {
-    /// Whether the database is within reach, and serves as soon as it has caught up.
-    pub fn may_pass(self) -> bool {
-        self == ReadError::Behind
-    }
-}
-
 /// Why a write was refused. Nothing of it was stored, nothing ever will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

@@ -72,15 +72,9 @@ impl Keyring {
     }
 }
 
-/// Absence is certain only when both say so; damage is worth telling when nobody is unreachable. Of two that give
-/// nothing, the one that may serve in a moment is worth waiting for.
+/// Absence is certain only when both say so; damage is worth telling when nobody is unreachable.
 fn graver(first: Option<DomainError>, second: DomainError) -> DomainError {
     match (first, second) {
-        (Some(DomainError::Unreachable(_)), passing @ DomainError::Unreachable(error))
-            if error.may_pass() =>
-        {
-            passing
-        }
         (Some(unreachable @ DomainError::Unreachable(_)), _) => unreachable,
         (_, unreachable @ DomainError::Unreachable(_)) => unreachable,
         (Some(DomainError::Damaged), _) | (_, DomainError::Damaged) => DomainError::Damaged,

@@ -413,11 +413,9 @@ pub(super) async fn catch_up(
         let before = shared.view().last;
         let entry = Entry::decode(before, bytes).map_err(|error| error.to_string())?;
         node.check(&entry)?;
-        let position = entry.position;
-        let stored = entry.clone();
-        shared.engine("fill", move |engine| engine.append_and_apply(&stored)).await.map_err(storage)?;
+        let entry = shared.append_and_apply("fill", entry).await.map_err(storage)?;
         let mut view = shared.view();
-        (view.last, view.confirmed) = (position, position);
+        (view.last, view.confirmed) = (entry.position, entry.position);
         view.applied(&entry);
     }
     let end = shared.view().last;

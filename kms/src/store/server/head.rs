@@ -338,13 +338,11 @@ impl Head {
                 self.confirm(last).await?;
             }
             let Ok(entry) = Entry::decode(last, append.entry) else { break };
-            if entry.check_witness(&self.shared.operator, &self.shared.config.region).is_err() {
-                self.shared.loud("loud:witness-without-a-statement");
+            if self.shared.check(&entry).is_err() {
                 break;
             }
+            let entry = self.shared.append_and_apply("copy", entry).await?;
             let position = entry.position;
-            let stored = entry.clone();
-            self.shared.engine("copy", move |engine| engine.append_and_apply(&stored)).await?;
             {
                 let mut view = self.shared.view();
                 view.last = position;

@@ -263,22 +263,15 @@ async fn append(shared: Arc<Shared>, link: u64, append: Append) -> Result<Body, 
         return Err("an entry does not follow this log".to_owned());
     }
     let entry = Entry::decode(last, append.entry).map_err(|error| error.to_string())?;
-    if let Err(error) = entry.check_witness(&shared.operator, &shared.config.region) {
-        shared.loud("loud:witness-without-a-statement");
-        return Err(format!("an entry replaces the witness: {error}"));
-    }
-    let (position, replaces) = (entry.position, entry.witness.is_some().then(|| entry.clone()));
-    let stored = shared.engine("commit", move |engine| engine.append_and_apply(&entry)).await;
-    stored.map_err(|error| error.to_string())?;
+    shared.check(&entry)?;
+    let entry = shared.append_and_apply("commit", entry).await.map_err(|error| error.to_string())?;
     // Durable: now visible, then confirmed.
-    advance(&shared, position);
-    if let Some(entry) = replaces {
-        shared.view().applied(&entry);
-    }
-    Ok(Body::Confirm(position.out()))
+    advance(&shared, &entry);
+    Ok(Body::Confirm(entry.position.out()))
 }
 
-fn advance(shared: &Shared, position: Position) {
+fn advance(shared: &Shared, entry: &Entry) {
+    let position = entry.position;
     let mut view = shared.view();
     assert_eq!(view.last.seq + 1, position.seq, "the tail's log has no holes");
     view.last = position;
@@ -287,6 +280,7 @@ fn advance(shared: &Shared, position: Position) {
         view.withheld.behind = false;
         view.agreed();
     }
+    view.applied(entry);
     drop(view);
     shared.confirmed.send_replace(position.seq);
 }

@@ -273,6 +273,23 @@ impl Shared {
         tracing::error!(target: "kms::probe", name = what, node = %self.config.node_id, "integrity alarm");
     }
 
+    /// Whether an entry from the chain may stand in this log: one that replaces the witness has the operator's signature (R17a).
+    pub(super) fn check(&self, entry: &Entry) -> Result<(), String> {
+        entry.check_witness(&self.operator, &self.config.region).map_err(|error| {
+            self.loud("loud:witness-without-a-statement");
+            format!("an entry replaces the witness: {error}")
+        })
+    }
+
+    /// Appends and applies; the entry comes back when it is durable.
+    pub(super) async fn append_and_apply(
+        &self,
+        name: &'static str,
+        entry: Entry,
+    ) -> Result<Entry, EngineError> {
+        self.engine(name, move |engine| engine.append_and_apply(&entry).map(|()| entry)).await
+    }
+
     /// Runs work on the engine where it may block. Any failure but a damaged record ends the incarnation:
     /// the store is closed, opened again, verified.
     pub(super) async fn engine<T: Send + 'static>(

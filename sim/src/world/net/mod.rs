@@ -132,11 +132,9 @@ fn parse(inner: &Inner, own: usize, address: &str) -> io::Result<(usize, u16)> {
         return Ok((own, port));
     }
     let nodes = locked(&inner.nodes);
-    let astray = || {
-        let any = !nodes.astray.is_empty();
-        any.then(|| nodes.astray.get(&(own, host.to_owned()))).flatten()
-    };
-    match astray().or_else(|| nodes.addresses.get(host)).or_else(|| nodes.names.get(host)) {
+    // Most worlds have nobody astray: no key is made for those.
+    let astray = if nodes.astray.is_empty() { None } else { nodes.astray.get(&(own, host.to_owned())) };
+    match astray.or_else(|| nodes.addresses.get(host)).or_else(|| nodes.names.get(host)) {
         Some(node) => Ok((*node, port)),
         None => {
             Err(io::Error::new(io::ErrorKind::HostUnreachable, format!("no node has the address {host}")))

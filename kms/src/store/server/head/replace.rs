@@ -4,10 +4,13 @@
 use super::{Head, refuse};
 use crate::{
     env::Mono,
-    store::{engine::EngineError, log::Entry, replacement::Replaced},
+    store::{
+        engine::{Engine, EngineError},
+        log::Entry,
+        replacement::Replaced,
+    },
     wire::message::{Body, Empty, NotDone},
 };
-use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// A replacement that waits to be appended. Answered as a commit is; a conflict: the members listen to another witness than it
@@ -55,11 +58,11 @@ impl Head {
             } else if !identity.fits(witness.record) {
                 let _ = answer.send(Body::Conflict(Empty {}));
             } else {
-                let entry = Arc::new(Entry::replacing(last, identity.epoch(), witness));
-                let stored = entry.clone();
+                let entry = Entry::replacing(last, identity.epoch(), witness);
                 // From here on it is unknown, never refused: dropping who waits says so.
-                self.shared.engine("commit", move |engine| engine.append(&stored)).await?;
-                self.forward(Entry::clone(&entry), vec![answer]);
+                let work = move |engine: &Engine| engine.append(&entry).map(|()| entry);
+                let entry = self.shared.engine("commit", work).await?;
+                self.forward(entry, vec![answer]);
             }
         }
         Ok(())
