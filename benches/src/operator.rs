@@ -6,7 +6,8 @@ use kms::{
     env::{BoxFuture, Env, Mono},
     operator::{
         ask::ANSWER_WITHIN,
-        rebuild::{Operator, Person, Plan, Progress},
+        rebuild::Plan,
+        session::{Operator, Person, Progress},
     },
     store::{epoch::DbId, server::FillStatus},
 };

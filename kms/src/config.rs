@@ -51,6 +51,14 @@ impl Zone {
             Zone::B => "b",
         }
     }
+
+    /// The one that is not this one.
+    pub fn other(self) -> Zone {
+        match self {
+            Zone::A => Zone::B,
+            Zone::B => Zone::A,
+        }
+    }
 }
 
 /// The nodes this node speaks to, as `host:port`.

@@ -12,7 +12,8 @@ use kms::{
     env::{BoxFuture, Env},
     operator::{
         ask::ANSWER_WITHIN,
-        rebuild::{Operator, Person, Plan, Progress, RebuildError},
+        rebuild::Plan,
+        session::{Operator, Person, Progress, RebuildError},
     },
     store::epoch::DbId,
 };

@@ -12,7 +12,7 @@ use kms::{
     operator::{
         OperatorConfig,
         ask::database_status,
-        rebuild::{Operator, RebuildError},
+        session::{Operator, RebuildError},
     },
     store::{server::DatabaseStatus, witness::Known},
     wire::tls::NodeTls,

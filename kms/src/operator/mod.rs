@@ -1,8 +1,10 @@
 //! What a person who runs a region does to it: `operator.toml` says where its nodes are; [`ask`] asks and orders
-//! single nodes; [`rebuild`] makes a lost zone anew, and has what replaces a witness beside it.
+//! a single node once, a [`session`] signs what is ordered and asks until it is answered; [`rebuild`] makes a lost zone anew,
+//! [`witness`] replaces a witness.
 
 pub mod ask;
 pub mod rebuild;
+pub mod session;
 mod watch;
 pub mod witness;
 

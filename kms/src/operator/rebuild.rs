@@ -4,36 +4,27 @@
 //! else.
 
 use super::{
-    OperatorConfig,
-    ask::{ANSWER_WITHIN, database_status, order},
+    ask::ANSWER_WITHIN,
+    session::{LOOK, Operator, PATIENCE, Person, Progress, RebuildError, described, hex16, message, refused},
     watch::{Mark, trouble},
 };
 use crate::{
     config::Zone,
-    crypto::{OperatorKey, OperatorVerifier},
-    env::{BoxFuture, Env, Mono, Purpose},
+    env::{Mono, Purpose},
     limits::ms,
     store::{
         epoch::{DbId, Epoch, EpochRecord, Registered, Statement},
-        exchange::NoAnswer,
         log::Position,
-        server::{DatabaseStatus, FillStatus},
-        witness::{self, Known},
+        server::DatabaseStatus,
+        witness::Known,
     },
     wire::{
-        epoch::{Order, OrderKind, Signed},
+        epoch::{Order, OrderKind},
         message::Body,
-        tls::NodeTls,
     },
 };
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-/// Between two looks at something that takes a while.
-pub(super) const LOOK: Duration = ms(200);
-/// How long a node that does not answer is waited for, in steps that cannot go on without it.
-pub(super) const PATIENCE: Duration = ms(60_000);
-/// A log comparison is one order: it may take this long.
-const CATCH_UP_WITHIN: Duration = ms(60_000);
 /// After the activation the region needs moments: looked at more often, so that the figure is worth something.
 const LOOK_AT_END: Duration = ms(50);
 /// Who runs a finished rebuild again is told within this what is still missing.
@@ -53,90 +44,6 @@ pub struct Plan {
     pub instead: bool,
 }
 
-/// What happens meanwhile, for a person to see.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Progress {
-    /// The epoch is registered at the witness; true: it was before.
-    Registered(Epoch, bool),
-    /// The source takes no writes any more; reads go on.
-    Adopted,
-    /// Nobody can serve an earlier epoch any more; true: the old database said so itself.
-    Fenced(bool),
-    /// How far the fill is.
-    Filling(FillStatus),
-    /// Something does not answer; it is tried again.
-    Waiting(String),
-    /// Both logs end here.
-    Filled(Position),
-    /// The epoch is active.
-    Activated(Epoch),
-    /// The chain has committed that another witness is listened to.
-    Committed([u8; 16]),
-    /// Key writes are accepted: both databases say so. So long after the activation, if that was in this run.
-    Writable(Option<Duration>),
-}
-
-/// The person who runs it.
-pub trait Person: Send {
-    /// Is told.
-    fn told(&mut self, progress: &Progress);
-    /// States what is asked of it about database `id` of zone `zone`: in a rebuild, that its process is not running
-    /// *now*; before it serves alone, that no newer epoch is in use. False stops everything.
-    fn states(&mut self, zone: Zone, id: DbId) -> BoxFuture<'_, bool>;
-}
-
-/// Why it stopped. What was done stays; the same command goes on from there.
-#[derive(Debug, thiserror::Error)]
-pub enum RebuildError {
-    /// The witness does not answer.
-    #[error("the witness at {0}: {1}. Nothing can be registered without it; bring it back first")]
-    Witness(String, NoAnswer),
-    /// The witness, or a database, refuses.
-    #[error("{0}")]
-    Refused(String),
-    /// There is nothing to do; nothing was changed.
-    #[error("{0}")]
-    Needless(String),
-    /// A database that is needed does not answer.
-    #[error("{0} does not answer: {1}")]
-    Away(String, NoAnswer),
-    /// The fill does not go on.
-    #[error(
-        "the fill of zone {zone} has made no progress for {} s{why}. Nothing is lost: reads go on, key writes stay \
-         refused. See to that, then run the same command again: it goes on with epoch {epoch}. Or take the old database back, \
-         if it is whole, with `kms rebuild abandon {zone}`",
-        waited.as_secs()
-    )]
-    Stuck {
-        /// The zone that is filled.
-        zone: &'static str,
-        /// What the target or the source says, in brackets; empty if they say nothing.
-        why: String,
-        /// How long.
-        waited: Duration,
-        /// The registered epoch.
-        epoch: Epoch,
-    },
-    /// The person did not state what is needed.
-    #[error(
-        "not stated that database {0} is not running: nobody may serve from it while another takes its place. \
-         Switch it off, then run this again"
-    )]
-    NotStated(DbId),
-    /// No randomness.
-    #[error("no randomness: {0}")]
-    Entropy(#[from] std::io::Error),
-}
-
-/// Who runs it, and where.
-pub struct Operator {
-    pub(super) env: Env,
-    pub(super) config: OperatorConfig,
-    pub(super) tls: Arc<NodeTls>,
-    key: OperatorKey,
-    pub(super) verifier: OperatorVerifier,
-}
-
 fn place(zone: Zone) -> usize {
     match zone {
         Zone::A => 0,
@@ -144,120 +51,14 @@ fn place(zone: Zone) -> usize {
     }
 }
 
-fn other(zone: Zone) -> Zone {
-    match zone {
-        Zone::A => Zone::B,
-        Zone::B => Zone::A,
-    }
-}
-
-fn message(kind: OrderKind, statement: &Signed) -> Order {
-    Order { kind: kind as i32, statement: Some(statement.clone()), activation: None }
-}
-
-pub(super) fn refused(text: impl Into<String>) -> RebuildError {
-    RebuildError::Refused(text.into())
-}
-
-/// What a database is, for people: a blank one has no id.
-pub(super) fn described(status: &DatabaseStatus) -> String {
-    if status.db_id.is_empty() {
-        format!("{}: it has no store", status.phase)
-    } else {
-        format!("{} ({})", status.phase, status.db_id)
-    }
-}
-
 impl Operator {
-    /// With the operator's own certificate and key.
-    pub fn new(env: Env, config: OperatorConfig, tls: Arc<NodeTls>, key: OperatorKey) -> Operator {
-        Operator { env, config, tls, verifier: key.verifier(), key }
-    }
-
-    fn address(&self, zone: Zone) -> &str {
-        match zone {
-            Zone::A => &self.config.head,
-            Zone::B => &self.config.tail,
-        }
-    }
-
-    pub(super) fn name(&self, zone: Zone) -> String {
-        format!("the database of zone {}, {}", zone.word(), self.address(zone))
-    }
-
-    pub(super) fn sign(&self, statement: &Statement) -> Signed {
-        let made_ms = u64::try_from(self.env.clock.wall().as_millis()).unwrap_or(0);
-        statement.sign(&self.key, &self.config.region, made_ms)
-    }
-
-    /// What stands at the witness.
-    ///
-    /// # Errors
-    /// [`RebuildError::Witness`].
-    pub async fn known(&self) -> Result<Known, RebuildError> {
-        let address = &self.config.witness;
-        witness::read_epoch(&self.env, &self.tls, address, &self.verifier, ANSWER_WITHIN)
-            .await
-            .map_err(|error| RebuildError::Witness(address.clone(), error))
-    }
-
-    pub(super) async fn status(&self, zone: Zone) -> Result<DatabaseStatus, NoAnswer> {
-        database_status(&self.env, &self.tls, self.address(zone)).await
-    }
-
-    /// Tells the witness; a broken connection is no answer, so it is asked again.
-    async fn tell_witness(&self, body: Body, person: &mut dyn Person) -> Result<Known, RebuildError> {
-        let until = self.env.now() + PATIENCE;
-        loop {
-            let (address, body) = (&self.config.witness, body.clone());
-            match witness::change(&self.env, &self.tls, address, &self.verifier, body, ANSWER_WITHIN).await {
-                Ok(known) => return Ok(known),
-                Err(NoAnswer::Refused(why)) => return Err(refused(format!("the witness refuses: {why}"))),
-                Err(error) if self.env.now() > until => {
-                    return Err(RebuildError::Witness(address.clone(), error));
-                }
-                Err(error) => person.told(&Progress::Waiting(format!("the witness: {error}"))),
-            }
-            self.env.sleep(LOOK).await;
-        }
-    }
-
-    async fn order(&self, zone: Zone, message: Order, limit: Duration) -> Result<(), NoAnswer> {
-        order(&self.env, &self.tls, (zone, self.address(zone)), message, limit).await
-    }
-
-    /// Gives an order until it is carried out or refused.
-    pub(super) async fn give(
-        &self,
-        zone: Zone,
-        kind: OrderKind,
-        statement: &Signed,
-        person: &mut dyn Person,
-    ) -> Result<(), RebuildError> {
-        let until = self.env.now() + PATIENCE;
-        let limit = if kind == OrderKind::Fill { CATCH_UP_WITHIN } else { ANSWER_WITHIN };
-        loop {
-            match self.order(zone, message(kind, statement), limit).await {
-                Ok(()) => return Ok(()),
-                Err(NoAnswer::Refused(why)) => {
-                    return Err(refused(format!("{} refuses: {why}", self.name(zone))));
-                }
-                Err(error) if self.env.now() > until => {
-                    return Err(RebuildError::Away(self.name(zone), error));
-                }
-                Err(error) => person.told(&Progress::Waiting(format!("{}: {error}", self.name(zone)))),
-            }
-            self.env.sleep(LOOK).await;
-        }
-    }
-
     /// Makes the zone's database anew, or goes on where it was interrupted.
     ///
     /// # Errors
     /// [`RebuildError`] says what stands in the way and what to do.
     pub async fn rebuild(&self, plan: Plan, person: &mut dyn Person) -> Result<Epoch, RebuildError> {
         let known = self.known().await?;
-        let source = other(plan.zone);
+        let source = plan.zone.other();
         self.is_heard(source, &known).await?;
         if known.pending.is_none() && self.is_active_already(plan, &known).await {
             // Interrupted after the activation: its news, or the end, are missing.
@@ -312,7 +113,7 @@ impl Operator {
         let epoch = &known.active;
         person.told(&Progress::Activated(epoch.record.epoch));
         // They hear it from the witness too: this is only faster.
-        for zone in [other(zone), zone] {
+        for zone in [zone.other(), zone] {
             let learn = Order {
                 activation: Some(known.activation.clone()),
                 ..message(OrderKind::Learn, &epoch.signed)
@@ -347,7 +148,7 @@ impl Operator {
                  source is lost, and the database of this zone's counterpart is a member of the last active epoch, \
                  take its place with --instead",
                 pending.record.epoch,
-                other(plan.zone).word()
+                plan.zone.other().word()
             ))),
         }
     }
@@ -359,7 +160,7 @@ impl Operator {
         known: &Known,
         person: &mut dyn Person,
     ) -> Result<Known, RebuildError> {
-        let (active, source) = (&known.active.record, other(plan.zone));
+        let (active, source) = (&known.active.record, plan.zone.other());
         let of_source = self.status(source).await;
         let of_source = of_source.map_err(|error| RebuildError::Away(self.name(source), error))?;
         let expected = active.members[place(source)];
@@ -445,7 +246,7 @@ impl Operator {
         epoch: &Registered,
         person: &mut dyn Person,
     ) -> Result<(), RebuildError> {
-        let source = other(zone);
+        let source = zone.other();
         let of_source = self.status(source).await;
         if of_source.is_ok_and(|status| status.fenced && status.epoch == epoch.record.epoch.to_string()) {
             return Ok(());
@@ -492,7 +293,7 @@ impl Operator {
         loop {
             self.retire_what_stands(zone, epoch).await;
             self.give(zone, OrderKind::Fill, &epoch.signed, person).await?;
-            let source = self.status(other(zone)).await;
+            let source = self.status(zone.other()).await;
             let target = self.status(zone).await;
             match (&source, &target) {
                 (Ok(source), Ok(target)) if source.epoch == name => {
@@ -618,12 +419,6 @@ impl Operator {
         self.give(zone, OrderKind::ServeAlone, &statement, person).await?;
         Ok(database)
     }
-}
-
-fn hex16(text: &str) -> Option<[u8; 16]> {
-    let mut bytes = [0; 16];
-    hex::decode_to_slice(text, &mut bytes).ok()?;
-    Some(bytes)
 }
 
 fn position(status: &DatabaseStatus) -> Result<Position, RebuildError> {

@@ -4,7 +4,7 @@
 
 use super::{
     ask::{ANSWER_WITHIN, begins_with},
-    rebuild::{LOOK, Operator, PATIENCE, Person, Progress, RebuildError, described, refused},
+    session::{LOOK, Operator, PATIENCE, Person, Progress, RebuildError, described, hex16, refused},
 };
 use crate::{
     config::Zone,
@@ -88,12 +88,8 @@ impl Operator {
                 "a replacement that was begun before is not confirmed yet: run this again in a moment",
             ));
         }
-        let id = |text: &str| {
-            let mut id = [0; 16];
-            hex::decode_to_slice(text, &mut id).map(|()| id)
-        };
-        match (id(&head.epoch_id), id(&head.witness)) {
-            (Ok(epoch), Ok(witness)) => Ok((Epoch { no: head.epoch_no, id: epoch }, witness)),
+        match (hex16(&head.epoch_id), hex16(&head.witness)) {
+            (Some(epoch), Some(witness)) => Ok((Epoch { no: head.epoch_no, id: epoch }, witness)),
             _ => Err(refused("the head names no epoch, or no witness")),
         }
     }

@@ -248,9 +248,8 @@ impl Nemesis<'_> {
 
     /// The hosts of a database's zone, and the other zone's database.
     fn island(&self, node: &str) -> (Vec<String>, String) {
-        let (own, other) =
-            if node == Places::database(Zone::A) { (Zone::A, Zone::B) } else { (Zone::B, Zone::A) };
-        (self.plan.places().hosts(own), Places::database(other))
+        let own = if node == Places::database(Zone::A) { Zone::A } else { Zone::B };
+        (self.plan.places().hosts(own), Places::database(own.other()))
     }
 
     fn heal(&mut self) {

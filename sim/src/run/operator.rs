@@ -15,7 +15,8 @@ use kms::{
     operator::{
         OperatorConfig,
         ask::{ANSWER_WITHIN, database_status},
-        rebuild::{Operator, Person, Plan, Progress, RebuildError},
+        rebuild::Plan,
+        session::{Operator, Person, Progress, RebuildError},
         witness::Installed,
     },
     store::epoch::DbId,
