@@ -1,13 +1,12 @@
 //! Two logs that are not one history, and logs that lack what they must have: whose log it is stops serving, says so,
 //! and says so again after each new link; the way out is a person's.
 
-use crate::region::{Region, Says, key};
+use crate::region::{Region, Says, key, plan};
 use kms::{
     config::Zone,
     crypto::OperatorKey,
     init::Bundle,
     limits::ms,
-    operator::rebuild::Plan,
     store::{
         api::{Place, RecordStore},
         epoch::Statement,
@@ -73,8 +72,7 @@ async fn two_histories_stop_both_databases() {
         region.until("db-b", "serving", |status| status.serving).await;
         region.lose_disk("db-a");
         let head = region.database("db-a").await;
-        let plan = Plan { zone: Zone::A, abandon: false, retire_serving: false, instead: false };
-        region.operator().rebuild(plan, &mut Says::new(true)).await.expect("made anew");
+        region.operator().rebuild(plan(Zone::A), &mut Says::new(true)).await.expect("made anew");
         region.commit("after").await;
         head.shutdown().await;
         tail.shutdown().await;

@@ -3,53 +3,36 @@
 
 use crate::{
     disk::watched,
-    region::{Region, Says},
+    region::{Region, Says, id, plan},
 };
 use kms::{
     config::Zone,
-    crypto::OperatorKey,
     limits::ms,
     operator::{
-        ask::{ANSWER_WITHIN, order},
-        rebuild::{Plan, Progress, RebuildError},
+        rebuild::Plan,
+        session::{Progress, RebuildError},
     },
     store::{
         epoch::{DbId, Epoch, Statement},
         server::DatabaseStatus,
     },
-    wire::epoch::{Order, OrderKind},
+    wire::epoch::OrderKind,
 };
 use std::sync::atomic::Ordering;
 
-fn plan(zone: Zone) -> Plan {
-    Plan { zone, abandon: false, retire_serving: false, instead: false }
-}
-
-fn id(text: &str) -> [u8; 16] {
-    hex::decode(text).expect("hex").try_into().expect("16 bytes")
-}
-
 /// The same statement a second time, made at another moment: it is stored, so it needs a sync.
 async fn state_again(region: &Region, status: &DatabaseStatus) -> bool {
-    let config = region.operator_config();
-    let key: OperatorKey = config.signer(&region.env).expect("key");
     let statement = Statement::Alone {
         epoch: Epoch { no: status.epoch_no, id: id(&status.epoch_id) },
         database: DbId(id(&status.db_id)),
         start: hex::decode(&status.start).expect("hex"),
     };
-    let signed = statement.sign(&key, &config.region, 1);
-    let tls = config.tls(&region.env, ANSWER_WITHIN).expect("tls");
-    let message = Order { kind: OrderKind::ServeAlone as i32, statement: Some(signed), activation: None };
-    order(&region.env, &tls, (Zone::A, &config.head), message, ANSWER_WITHIN).await.is_ok()
+    region.order(Zone::A, OrderKind::ServeAlone, region.sign(&statement)).await.is_ok()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn alone_it_serves_by_statement_until_its_process_ends() {
-    let region = Region::new("operator-alone");
-    let witness = region.witness().await;
-    let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
-    region.commit("k").await;
+    let (region, witness, head, tail) = Region::at_work("operator-alone").await;
     for node in [head, tail] {
         node.shutdown().await;
     }
@@ -89,10 +72,7 @@ async fn alone_it_serves_by_statement_until_its_process_ends() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_serves_is_replaced_only_when_that_is_said() {
-    let region = Region::new("operator-retire");
-    let _witness = region.witness().await;
-    let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
-    region.commit("k").await;
+    let (region, _witness, head, tail) = Region::at_work("operator-retire").await;
     let operator = region.operator();
     let before = region.status("db-b").await.expect("answers");
     let mut says = Says::new(false);
@@ -121,10 +101,7 @@ async fn what_serves_is_replaced_only_when_that_is_said() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rebuild_whose_source_is_lost_is_replaced_by_the_other_ones() {
-    let region = Region::new("operator-instead");
-    let _witness = region.witness().await;
-    let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
-    region.commit("k").await;
+    let (region, _witness, head, tail) = Region::at_work("operator-instead").await;
     tail.shutdown().await;
     let operator = region.operator();
     let begun = operator.rebuild(plan(Zone::B), &mut Says::new(false)).await;

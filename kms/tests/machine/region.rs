@@ -8,18 +8,23 @@ use kms::{
     limits::ms,
     operator::{
         OperatorConfig,
-        ask::{ANSWER_WITHIN, database_status},
-        rebuild::{Operator, Person, Progress},
+        ask::{ANSWER_WITHIN, database_status, order},
+        rebuild::Plan,
+        session::{Operator, Person, Progress},
     },
     record::{CommitId, Expect, RecordKey, SealedRecord, Transaction, Version},
     store::{
         api::RecordStore,
         client::StoreClient,
-        epoch::DbId,
+        epoch::{DbId, Statement},
+        exchange::NoAnswer,
         server::{self, DatabaseNode, DatabaseStatus},
         witness::{self, WitnessNode},
     },
-    wire::tls::{NodeTls, load_operator},
+    wire::{
+        epoch::{Order, OrderKind, Signed},
+        tls::{NodeTls, load_operator},
+    },
 };
 use std::{
     path::Path,
@@ -112,6 +117,30 @@ impl Region {
         OperatorConfig::load(&*self.env.disk, &path).expect("operator.toml")
     }
 
+    /// A region at work: witness, head and tail run, and a record is committed.
+    pub async fn at_work(name: &str) -> (Region, WitnessNode, DatabaseNode, DatabaseNode) {
+        let region = Region::new(name);
+        let witness = region.witness().await;
+        let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
+        region.commit("k").await;
+        (region, witness, head, tail)
+    }
+
+    /// What the operator signs, made at another moment than the commands make it.
+    pub fn sign(&self, statement: &Statement) -> Signed {
+        let config = self.operator_config();
+        statement.sign(&config.signer(&self.env).expect("key"), &config.region, 1)
+    }
+
+    /// Gives one order, once.
+    pub async fn order(&self, zone: Zone, kind: OrderKind, statement: Signed) -> Result<(), NoAnswer> {
+        let config = self.operator_config();
+        let tls = config.tls(&self.env, ANSWER_WITHIN).expect("tls");
+        let address = if zone == Zone::A { &config.head } else { &config.tail };
+        let message = Order { kind: kind as i32, statement: Some(statement), activation: None };
+        order(&self.env, &tls, (zone, address), message, ANSWER_WITHIN).await
+    }
+
     pub fn operator(&self) -> Operator {
         let config = self.operator_config();
         let tls = config.tls(&self.env, ANSWER_WITHIN).expect("tls");
@@ -151,6 +180,16 @@ impl Region {
     pub fn lose_disk(&self, node: &str) {
         std::fs::remove_dir_all(self.scratch.path(node).join("data")).expect("removed");
     }
+}
+
+/// A rebuild of a zone, with nothing else said.
+pub fn plan(zone: Zone) -> Plan {
+    Plan { zone, abandon: false, retire_serving: false, instead: false }
+}
+
+/// An id as a status shows it.
+pub fn id(text: &str) -> [u8; 16] {
+    hex::decode(text).expect("hex").try_into().expect("16 bytes")
 }
 
 /// The first of ten ports that are free now, below those that the machine deals out itself.

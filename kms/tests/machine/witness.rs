@@ -1,14 +1,13 @@
 //! The witness is lost, or is to go, and another one takes its place (R17a): what it takes, what is refused, and what the old one
 //! is worth when it comes back.
 
-use crate::region::{Region, Says};
+use crate::region::{Region, Says, id, plan};
 use kms::{
     config::Zone,
-    crypto::OperatorKey,
     limits::ms,
     operator::{
-        ask::{ANSWER_WITHIN, order},
-        rebuild::{Plan, Progress, RebuildError},
+        rebuild::Plan,
+        session::{Progress, RebuildError},
         witness::Installed,
     },
     store::{
@@ -17,16 +16,8 @@ use kms::{
         replacement::Replacement,
         server::DatabaseStatus,
     },
-    wire::epoch::{Order, OrderKind, Signed},
+    wire::epoch::{OrderKind, Signed},
 };
-
-fn id(text: &str) -> [u8; 16] {
-    hex::decode(text).expect("hex").try_into().expect("16 bytes")
-}
-
-fn plan(zone: Zone) -> Plan {
-    Plan { zone, abandon: false, retire_serving: false, instead: false }
-}
 
 async fn replace(region: &Region) -> Result<Installed, RebuildError> {
     region.operator().replace_witness(&mut Says::new(false)).await
@@ -41,19 +32,20 @@ fn refusal(done: Result<impl std::fmt::Debug, RebuildError>) -> String {
 
 /// A statement that the region's operator signs about the epoch and the witness of `status`.
 fn statement(region: &Region, status: &DatabaseStatus, from: [u8; 16], to: [u8; 16]) -> Signed {
-    let config = region.operator_config();
-    let key: OperatorKey = config.signer(&region.env).expect("key");
     let epoch = Epoch { no: status.epoch_no, id: id(&status.epoch_id) };
-    Statement::Witness(Replacement { epoch, from, to }).sign(&key, &config.region, 1)
+    region.sign(&Statement::Witness(Replacement { epoch, from, to }))
 }
 
 async fn give(region: &Region, zone: Zone, statement: Signed) -> Result<(), NoAnswer> {
-    let config = region.operator_config();
-    let tls = config.tls(&region.env, ANSWER_WITHIN).expect("tls");
-    let address = if zone == Zone::A { &config.head } else { &config.tail };
-    let message =
-        Order { kind: OrderKind::ReplaceWitness as i32, statement: Some(statement), activation: None };
-    order(&region.env, &tls, (zone, address), message, ANSWER_WITHIN).await
+    region.order(zone, OrderKind::ReplaceWitness, statement).await
+}
+
+/// The sentence with which the head refuses it.
+async fn refused_by_the_head(region: &Region, statement: Signed) -> String {
+    match give(region, Zone::A, statement).await {
+        Err(NoAnswer::Refused(why)) => why,
+        other => panic!("not refused: {other:?}"),
+    }
 }
 
 async fn listens_to(region: &Region, node: &str) -> [u8; 16] {
@@ -62,10 +54,7 @@ async fn listens_to(region: &Region, node: &str) -> [u8; 16] {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_witness_is_replaced_and_the_old_one_is_not_listened_to() {
-    let region = Region::new("witness-lost");
-    let witness = region.witness().await;
-    let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
-    region.commit("k").await;
+    let (region, witness, head, tail) = Region::at_work("witness-lost").await;
     let first = listens_to(&region, "db-a").await;
     witness.shutdown().await;
     region.save("witness", "first");
@@ -133,10 +122,7 @@ async fn a_lost_witness_is_replaced_and_the_old_one_is_not_listened_to() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_is_refused_while_a_zone_is_away_or_made_anew() {
-    let region = Region::new("witness-refused");
-    let witness = region.witness().await;
-    let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
-    region.commit("k").await;
+    let (region, witness, head, tail) = Region::at_work("witness-refused").await;
     let first = listens_to(&region, "db-a").await;
     tail.shutdown().await;
     let begun = region.operator().rebuild(plan(Zone::B), &mut Says::new(false)).await;
@@ -148,8 +134,7 @@ async fn it_is_refused_while_a_zone_is_away_or_made_anew() {
     let why = refusal(replace(&region).await);
     assert!(why.contains("in a rebuild: finish that, or abandon it, first"), "{why}");
     let source = region.status("db-a").await.expect("answers");
-    let directly = give(&region, Zone::A, statement(&region, &source, first, [1; 16])).await;
-    let Err(NoAnswer::Refused(why)) = &directly else { panic!("{directly:?}") };
+    let why = refused_by_the_head(&region, statement(&region, &source, first, [1; 16])).await;
     assert!(why.contains("a rebuild is under way"), "{why}");
     let give_up = Plan { abandon: true, ..plan(Zone::B) };
     region.operator().rebuild(give_up, &mut Says::new(true)).await.expect("taken back");
@@ -157,8 +142,7 @@ async fn it_is_refused_while_a_zone_is_away_or_made_anew() {
     tail.shutdown().await;
     region.until("db-a", "cut off", |status| !status.writable).await;
     let alone = region.status("db-a").await.expect("answers");
-    let directly = give(&region, Zone::A, statement(&region, &alone, first, [1; 16])).await;
-    let Err(NoAnswer::Refused(why)) = &directly else { panic!("{directly:?}") };
+    let why = refused_by_the_head(&region, statement(&region, &alone, first, [1; 16])).await;
     assert!(why.contains("nothing was changed"), "{why}");
     let after = region.status("db-a").await.expect("answers");
     assert_eq!((after.in_doubt, after.last, after.witness), (0, alone.last, hex::encode(first)));
@@ -168,10 +152,7 @@ async fn it_is_refused_while_a_zone_is_away_or_made_anew() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_operators_one_is_refused_and_who_was_interrupted_goes_on() {
-    let region = Region::new("witness-two");
-    let witness = region.witness().await;
-    let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
-    region.commit("k").await;
+    let (region, witness, head, tail) = Region::at_work("witness-two").await;
     let status = region.status("db-a").await.expect("answers");
     let first = id(&status.witness);
     let mine = statement(&region, &status, first, [1; 16]);
@@ -186,8 +167,7 @@ async fn of_two_operators_one_is_refused_and_who_was_interrupted_goes_on() {
     give(&region, Zone::A, mine.clone()).await.expect("committed");
     give(&region, Zone::A, mine).await.expect("said again");
     assert_eq!(region.status("db-a").await.expect("answers").last, status.last + 1, "once");
-    let theirs = give(&region, Zone::A, statement(&region, &status, first, [2; 16])).await;
-    let Err(NoAnswer::Refused(why)) = &theirs else { panic!("{theirs:?}") };
+    let why = refused_by_the_head(&region, statement(&region, &status, first, [2; 16])).await;
     assert!(why.contains(&hex::encode([1; 16])) && why.contains("another operator"), "{why}");
     // Interrupted before the installation: the old witness runs on, and nobody listens to it.
     assert_eq!(region.operator().known().await.expect("answers").witness, first);
