@@ -11,6 +11,7 @@ mod encrypt;
 mod get;
 pub mod lifecycle;
 mod list;
+mod patience;
 mod payload;
 mod random;
 mod read;
@@ -18,6 +19,7 @@ mod rename;
 mod shape;
 mod write;
 
+use self::patience::Patience;
 use crate::{
     env::Env,
     error::{Code, Error},
@@ -64,11 +66,17 @@ impl HostService {
         self.env.now() + Duration::from_millis(self.limits.write_deadline_ms)
     }
 
+    /// The key of a domain. A host that has not got it yet asks again while a database catches up, as a read does.
     async fn domain_key(&self, domain: Uuid) -> Result<Arc<DomainKey>, Error> {
-        self.keyring.domain(domain).await.map_err(|error| match error {
-            DomainError::NotFound => Error::new(Code::DomainNotFound, "OKMS domain not found"),
-            DomainError::Unreachable(why) => Error::refused(format!("keyring: {why}")),
-            DomainError::Damaged => Error::integrity("keyring object"),
-        })
+        let mut patience = Patience::new(&self.env, &self.limits);
+        loop {
+            return match self.keyring.domain(domain).await {
+                Ok(key) => Ok(key),
+                Err(DomainError::Unreachable(why)) if why.passes() && patience.pause().await => continue,
+                Err(DomainError::Unreachable(why)) => Err(Error::refused(format!("keyring: {why}"))),
+                Err(DomainError::NotFound) => Err(Error::new(Code::DomainNotFound, "OKMS domain not found")),
+                Err(DomainError::Damaged) => Err(Error::integrity("keyring object")),
+            };
+        }
     }
 }

@@ -5,12 +5,11 @@
 //! A database that is behind serves in a moment: it gets the one entry that it lacks within milliseconds of its peer's
 //! return. While one says so, both are asked again, for as long as a read may wait (W).
 
-use super::{HostService, KeyRecord};
+use super::{HostService, KeyRecord, patience::Patience};
 use crate::{
     crypto::SecretBytes,
-    env::{BoxFuture, Env, Mono},
+    env::BoxFuture,
     error::Error,
-    limits::{Limits, ms},
     record::{RecordKey, SealedRecord},
     store::api::{Place, ReadError, Reading},
     vault::{BadSeal, DomainKey, Opened, open},
@@ -83,33 +82,6 @@ impl Trouble {
             None if self.damaged > 0 => Error::integrity("no copy opens"),
             None => Error::refused("read: no place"),
         }
-    }
-}
-
-/// First and longest pause before both databases are asked again, milliseconds.
-const PAUSE_MS: (u64, u64) = (5, 40);
-
-/// How long databases are asked again while one of them catches up.
-struct Patience<'a> {
-    env: &'a Env,
-    until: Mono,
-    next_ms: u64,
-}
-
-impl Patience<'_> {
-    fn new<'a>(env: &'a Env, limits: &Limits) -> Patience<'a> {
-        Patience { env, until: env.now() + ms(limits.read_wait_ms), next_ms: PAUSE_MS.0 }
-    }
-
-    /// Waits before the next round; at once `false` when it is over.
-    async fn pause(&mut self) -> bool {
-        let again = self.env.now() + ms(self.next_ms);
-        if again >= self.until {
-            return false;
-        }
-        self.env.clock.sleep_until(again).await;
-        self.next_ms = (self.next_ms * 2).min(PAUSE_MS.1);
-        true
     }
 }
 

@@ -59,6 +59,13 @@ pub enum ReadError {
     Damaged,
 }
 
+impl ReadError {
+    /// Whether the same question is answered in a moment: what is missing comes by itself.
+    pub fn passes(self) -> bool {
+        matches!(self, ReadError::Behind | ReadError::EpochChanged)
+    }
+}
+
 /// Why a write was refused. Nothing of it was stored, nothing ever will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

@@ -72,9 +72,11 @@ impl Keyring {
     }
 }
 
-/// Absence is certain only when both say so; damage is worth telling when nobody is unreachable.
+/// Absence is certain only when both say so; damage is worth telling when nobody is unreachable, and of two reasons the one
+/// that passes.
 fn graver(first: Option<DomainError>, second: DomainError) -> DomainError {
     match (first, second) {
+        (_, passing @ DomainError::Unreachable(why)) if why.passes() => passing,
         (Some(unreachable @ DomainError::Unreachable(_)), _) => unreachable,
         (_, unreachable @ DomainError::Unreachable(_)) => unreachable,
         (Some(DomainError::Damaged), _) | (_, DomainError::Damaged) => DomainError::Damaged,

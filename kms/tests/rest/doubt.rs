@@ -169,6 +169,24 @@ async fn reads_go_to_the_other_zone() {
 }
 
 #[tokio::test]
+async fn a_host_without_a_domain_s_key_waits_for_a_database_that_is_behind() {
+    use ReadError::{Behind, EpochChanged, NotServing, Unreachable};
+    for (errors, status) in [
+        (vec![Unreachable, Behind, Unreachable, Behind], 200),
+        (vec![Behind, Unreachable, EpochChanged, NotServing], 200),
+        (vec![NotServing, Unreachable], 503),
+        (vec![Behind; 1000], 503),
+    ] {
+        let region = Region::new().await;
+        let asked = errors.len();
+        region.store.lock().keyring_errors = errors.into();
+        assert_eq!(region.client().await.get("/servicekey").await.status, status);
+        let left = region.store.lock().keyring_errors.len();
+        assert!(if asked < 1000 { left == 0 } else { left > 900 }, "asked {asked}, left {left}");
+    }
+}
+
+#[tokio::test]
 async fn a_swapped_blob_is_reported_and_never_answers() {
     let (region, mut client, first) = start().await;
     let second = client.create("other").await;

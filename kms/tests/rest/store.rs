@@ -44,6 +44,8 @@ pub struct Inner {
     pub altered: BTreeMap<(Place, RecordKey), SealedRecord>,
     pub script: VecDeque<Script>,
     pub keyring: BTreeMap<[u8; 16], Vec<u8>>,
+    /// What either place answers instead of the next objects of the keyring.
+    pub keyring_errors: VecDeque<ReadError>,
     pub damaged: Vec<(Place, RecordKey)>,
     pub commits: u64,
     pub reads: u64,
@@ -189,9 +191,12 @@ impl RecordStore for MemoryStore {
 
     fn keyring(&self, place: Place, domain: [u8; 16]) -> BoxFuture<'_, Result<Option<Vec<u8>>, ReadError>> {
         Box::pin(async move {
-            let inner = self.lock();
+            let mut inner = self.lock();
             if place == Place::Near && inner.near_down || place == Place::Far && inner.far_down {
                 return Err(ReadError::Unreachable);
+            }
+            if let Some(error) = inner.keyring_errors.pop_front() {
+                return Err(error);
             }
             Ok(inner.keyring.get(&domain).cloned())
         })

@@ -324,8 +324,8 @@ async fn resolve(shared: &Arc<Shared>, id: &[u8]) -> Body {
 
 /// The keyring lies beside the log, never in it.
 async fn keyring(shared: &Arc<Shared>, domain: &[u8]) -> Body {
-    if !shared.view().serving() {
-        return not_serving(false);
+    if let Some(why) = shared.view().not_read() {
+        return Body::NotRead(why as i32);
     }
     let Ok(domain) = codec::id16(domain) else {
         return Body::BadRequest("an id is not 16 bytes".to_owned());

@@ -97,8 +97,7 @@ pub(super) async fn answer(shared: &Arc<Shared>, query: Query, seen: u64) -> Bod
     let pending = loop {
         let touching = {
             let view = shared.view();
-            if !view.serving() {
-                let why = if view.catches_up() { NotRead::Behind } else { NotRead::NotServing };
+            if let Some(why) = view.not_read() {
                 return Body::NotRead(why as i32);
             }
             if view.last.seq < seen {

@@ -12,7 +12,7 @@ use crate::{
         epoch::{DbId, Epoch, Identity, Phase},
         log::{Entry, Position},
     },
-    wire::message::{Body, ENVELOPE_VERSION, Envelope},
+    wire::message::{Body, ENVELOPE_VERSION, Envelope, NotRead},
 };
 use std::{
     collections::BTreeMap,
@@ -90,10 +90,16 @@ impl View {
         member && self.joined && self.withheld.nothing()
     }
 
-    /// Whether nothing is missing to serve but entries, which its peer has.
-    pub(super) fn catches_up(&self) -> bool {
-        let only = self.withheld.behind && !self.withheld.diverged && !self.withheld.failed;
-        only && self.joined && self.identity.phase == Phase::Member
+    /// What a host is answered that reads, if not what it asks for. `Behind` says that nothing is missing but entries, which
+    /// the peer has.
+    pub(super) fn not_read(&self) -> Option<NotRead> {
+        let Withheld { behind, diverged, failed } = self.withheld;
+        let entries = behind && !diverged && !failed && self.joined && self.identity.phase == Phase::Member;
+        match (self.serving(), entries) {
+            (true, _) => None,
+            (false, true) => Some(NotRead::Behind),
+            (false, false) => Some(NotRead::NotServing),
+        }
     }
 
     /// The peer's log and this one agree: what was said loudly is over, unless it still keeps this one from serving.
