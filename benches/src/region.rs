@@ -56,6 +56,7 @@ impl Installed {
     pub async fn new(env: &Env, dir: &Path, limits: Limits) -> Installed {
         let rest_port = free_ports(env).await;
         let spec = RegionSpec {
+            replica: None,
             region: "eu-west-rbx".to_owned(),
             hosts_per_zone: HOSTS_PER_ZONE,
             domains: 1,

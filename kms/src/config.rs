@@ -19,6 +19,8 @@ pub enum Role {
     Entry,
     /// Knows which epoch is current; in a region other than the main one.
     Witness,
+    /// The third copy: follows the committed log, in a region other than the main one.
+    Replica,
 }
 
 impl Role {
@@ -29,6 +31,7 @@ impl Role {
             Role::Database => "database",
             Role::Entry => "entry",
             Role::Witness => "witness",
+            Role::Replica => "replica",
         }
     }
 }
@@ -65,9 +68,9 @@ impl Zone {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Peers {
-    /// Node address of the head database (hosts, the tail).
+    /// Node address of the head database (hosts, the tail, the replica).
     pub head: Option<String>,
-    /// Node address of the tail database (hosts, the head).
+    /// Node address of the tail database (hosts, the head, the replica).
     pub tail: Option<String>,
     /// Node address of the witness.
     pub witness: Option<String>,
@@ -88,11 +91,14 @@ pub struct NodeConfig {
     /// Zone of a host or database; an entry belongs to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<Zone>,
+    /// Region that the node stands in, if that is not the one it is part of (replicas, which need it).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// Unique name of the node, such as `host-a1`.
     pub node_id: String,
-    /// Where a database keeps its store, and a witness its file; unused by other roles.
+    /// Where a database or replica keeps its store, and a witness its file; unused by other roles.
     pub data_dir: PathBuf,
-    /// Node-to-node address (8444 by default). Databases and the witness need one.
+    /// Node-to-node address (8444 by default). Databases, the witness and the replica need one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
     /// Client-facing address (8443 by default). Hosts and entries need one.
@@ -107,7 +113,7 @@ pub struct NodeConfig {
     /// CA of the clients' access certificates, PEM (hosts only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_ca: Option<PathBuf>,
-    /// Certificate of the operator, whose signed statements change epochs (databases and the witness).
+    /// Certificate of the operator, whose signed statements change epochs (databases, the witness, the replica).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator_cert: Option<PathBuf>,
     /// Root key file (hosts only).
@@ -143,6 +149,9 @@ pub enum ConfigError {
         /// The field missing.
         field: &'static str,
     },
+    /// A replica in the region that it is to survive.
+    #[error("{0}: `place` is {1}, the main region itself: a replica stands in another one")]
+    Place(PathBuf, String),
     /// A bound that makes no sense beside another.
     #[error("{0}: {1}")]
     Limits(PathBuf, BadLimits),
@@ -213,6 +222,19 @@ impl NodeConfig {
             Role::Witness => {
                 needs(self.listen.is_some(), "listen")?;
                 needs(self.operator_cert.is_some(), "operator_cert")
+            }
+            Role::Replica => {
+                needs(self.listen.is_some(), "listen")?;
+                needs(self.operator_cert.is_some(), "operator_cert")?;
+                needs(self.peers.head.is_some(), "peers.head")?;
+                needs(self.peers.tail.is_some(), "peers.tail")?;
+                match &self.place {
+                    None => needs(false, "place"),
+                    Some(place) if *place == self.region => {
+                        Err(ConfigError::Place(path.into(), place.clone()))
+                    }
+                    Some(_) => Ok(()),
+                }
             }
             Role::Entry => {
                 needs(self.rest_listen.is_some(), "rest_listen")?;

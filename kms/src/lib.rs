@@ -21,6 +21,7 @@ pub mod node;
 pub mod operator;
 pub mod os;
 pub mod record;
+pub mod replica;
 pub mod store;
 pub mod vault;
 pub mod wire;

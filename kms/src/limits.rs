@@ -43,6 +43,10 @@ pub const DRAIN_MS: u64 = 5_000;
 pub const LOG_TRUNCATE_STEP: u64 = 1_024;
 /// Part of a fill, bytes of its rows.
 pub const FILL_PART_BYTES: usize = 1 << 20;
+/// Part of a replica's feed, bytes of its entries, before the one that goes over it.
+pub const FEED_PART_BYTES: usize = 1 << 20;
+/// What a replica is sent before it has taken what was sent earlier, bytes.
+pub const FEED_AHEAD_BYTES: usize = 4 << 20;
 /// Page cache of a database, bytes.
 pub const STORE_CACHE_BYTES: usize = 16 << 20;
 /// Journal of a store, bytes; a whole number of blocks of 4,096. When it is full, redb syncs what it has.
@@ -50,6 +54,7 @@ pub const STORE_JOURNAL_BYTES: usize = 1 << 20;
 
 const _: () = assert!(BATCH_MAX_BYTES * 2 <= FRAME_MAX_BYTES);
 const _: () = assert!((FILL_PART_BYTES + RECORD_MAX_BYTES) * 2 <= FRAME_MAX_BYTES);
+const _: () = assert!(FEED_PART_BYTES + BATCH_MAX_BYTES * 2 <= FRAME_MAX_BYTES);
 const _: () = assert!(RECORD_MAX_BYTES <= TRANSACTION_MAX_BYTES);
 // Keys and versions of a full transaction come on top of its blobs: it always fits in a batch.
 const _: () = assert!(
@@ -96,6 +101,8 @@ pub struct Limits {
     pub log_keep_entries: u64,
     /// How fast a database sends its records to one that is filled, bytes per second; 0 = as fast as it can.
     pub fill_bytes_per_s: u64,
+    /// How long a database gathers committed entries before it sends them to the replica.
+    pub feed_ms: u64,
 }
 
 impl Default for Limits {
@@ -118,6 +125,7 @@ impl Default for Limits {
             connections_max: 1_024,
             log_keep_entries: 65_536,
             fill_bytes_per_s: 0,
+            feed_ms: 50,
         }
     }
 }

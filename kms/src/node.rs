@@ -7,6 +7,7 @@ use crate::{
     crypto::OperatorVerifier,
     entry::{self, Entry, EntryError},
     env::Env,
+    replica::{self, ReplicaNode},
     store::{
         client::StoreClient,
         server::{self, DatabaseNode},
@@ -29,7 +30,7 @@ pub enum NodeError {
     /// The root key of a host.
     #[error(transparent)]
     RootKey(#[from] RootKeyError),
-    /// The node address of a database or witness.
+    /// The node address of a database, witness or replica.
     #[error("cannot listen on {0}: {1}")]
     Listen(String, io::Error),
     /// The REST endpoint of a host.
@@ -60,6 +61,7 @@ pub struct Running {
 enum Kind {
     Database(DatabaseNode),
     Witness(WitnessNode),
+    Replica(ReplicaNode),
     Host(RestServer),
     Entry(Entry),
 }
@@ -75,6 +77,7 @@ pub async fn serve(env: Env, config_path: &Path) -> Result<Running, NodeError> {
     let kind = match config.role {
         Role::Database => Kind::Database(database(env, config, tls).await?),
         Role::Witness => Kind::Witness(witness(env, config, tls).await?),
+        Role::Replica => Kind::Replica(replica(env, config, tls).await?),
         Role::Host => Kind::Host(host(env, &config, tls).await?),
         Role::Entry => Kind::Entry(entry::serve(&env, &config, tls).await?),
     };
@@ -94,6 +97,11 @@ async fn witness(env: Env, config: NodeConfig, tls: Arc<NodeTls>) -> Result<Witn
     witness::serve(env, config, tls, operator).await.map_err(|error| NodeError::Listen(listen, error))
 }
 
+async fn replica(env: Env, config: NodeConfig, tls: Arc<NodeTls>) -> Result<ReplicaNode, NodeError> {
+    let (listen, operator) = (config.listen.clone().unwrap_or_default(), operator(&env, &config)?);
+    replica::serve(env, config, tls, operator).await.map_err(|error| NodeError::Listen(listen, error))
+}
+
 fn operator(env: &Env, config: &NodeConfig) -> Result<OperatorVerifier, NodeError> {
     let field = "operator_cert";
     let missing = || ConfigError::Needs { path: "node.toml".into(), role: config.role, field };
@@ -108,11 +116,12 @@ async fn host(env: Env, config: &NodeConfig, tls: Arc<NodeTls>) -> Result<RestSe
 }
 
 impl Running {
-    /// The addresses really bound: the node address (databases, the witness), the REST address (hosts and entries).
+    /// The addresses really bound: the node address (databases, the witness, the replica), the REST address (hosts and entries).
     pub fn addresses(&self) -> (Option<String>, Option<String>) {
         match &self.kind {
             Kind::Database(database) => (Some(database.address().to_owned()), None),
             Kind::Witness(witness) => (Some(witness.address().to_owned()), None),
+            Kind::Replica(replica) => (Some(replica.address().to_owned()), None),
             Kind::Host(host) => (None, Some(host.address().to_owned())),
             Kind::Entry(entry) => (None, Some(entry.address().to_owned())),
         }
@@ -123,6 +132,7 @@ impl Running {
         match self.kind {
             Kind::Database(database) => database.shutdown().await,
             Kind::Witness(witness) => witness.shutdown().await,
+            Kind::Replica(replica) => replica.shutdown().await,
             Kind::Host(host) => host.shutdown().await,
             Kind::Entry(entry) => entry.shutdown().await,
         }
@@ -133,6 +143,7 @@ impl Running {
         match &mut self.kind {
             Kind::Database(database) => database.stopped().await,
             Kind::Witness(witness) => witness.stopped().await,
+            Kind::Replica(replica) => replica.stopped().await,
             Kind::Host(host) => host.stopped().await,
             Kind::Entry(entry) => entry.stopped().await,
         }

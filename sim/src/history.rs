@@ -19,6 +19,9 @@ pub struct History {
     /// What was durable on the databases' disks whenever one of them went down.
     #[serde(default)]
     pub images: Vec<DiskImage>,
+    /// What was durable on the replica's disk, now and then.
+    #[serde(default)]
+    pub copies: Vec<DiskImage>,
     /// When the faults phase began.
     pub faults_from: Micros,
     /// When everything was healed (end of the faults phase).
@@ -32,7 +35,7 @@ pub struct History {
 pub struct DiskImage {
     /// Whose disk.
     pub node: String,
-    /// The database that had gone down.
+    /// The database that had gone down; empty in an image of the replica, which is looked at now and then.
     pub down: String,
     /// What was acknowledged by then must be in it.
     pub acknowledged_before: Micros,

@@ -12,7 +12,7 @@ use kms::{
     config::{NodeConfig, Role},
     entry::probe::Probe,
     env::Env,
-    init::{Addresses, NODE_FILE, REST_PORT, RegionSpec, plan_region},
+    init::{Addresses, NODE_FILE, REST_PORT, RegionSpec, backup_regions, plan_region},
     limits::Limits,
     node::{self, Running},
     operator::OperatorConfig,
@@ -24,6 +24,8 @@ use std::{
     time::Duration,
 };
 
+/// The region it plays.
+const REGION: &str = "eu-west-rbx";
 /// Hosts in each zone if nothing is said.
 const HOSTS_PER_ZONE: u32 = 2;
 /// How long the nodes may take to find each other before we say so.
@@ -100,7 +102,8 @@ fn unusable(dir: &Path, error: &io::Error) -> Failure {
 fn make(env: &Env, dir: &Path, region_dir: &Path, options: &Options) -> Result<(), Failure> {
     let rest_port = options.port.unwrap_or(REST_PORT);
     let spec = RegionSpec {
-        region: "eu-west-rbx".to_owned(),
+        region: REGION.to_owned(),
+        replica: backup_regions(REGION).map(|regions| regions[0].to_owned()),
         hosts_per_zone: options.hosts_per_zone.unwrap_or(HOSTS_PER_ZONE),
         domains: 1,
         clients: 1,
@@ -132,7 +135,7 @@ fn agrees(operator: &OperatorConfig, options: &Options, dir: &Path) -> Result<()
     Ok(())
 }
 
-/// Starts every node found: databases, hosts, the entry.
+/// Starts every node found: the witness, databases, hosts, the entry, the replica.
 async fn start(env: &Env, region_dir: &Path) -> Result<Vec<(String, Running)>, Failure> {
     let mut found = Vec::new();
     for name in env.disk.list(region_dir).map_err(Failure::runtime)? {
@@ -144,6 +147,7 @@ async fn start(env: &Env, region_dir: &Path) -> Result<Vec<(String, Running)>, F
                 Role::Database => 1,
                 Role::Host => 2,
                 Role::Entry => 3,
+                Role::Replica => 4,
             };
             found.push((turn, config.node_id, file));
         }

@@ -8,15 +8,15 @@ use super::{
 use clap::Args;
 use kms::{
     env::Env,
-    init::{Addresses, NODE_PORT, REST_PORT, RegionSpec, plan_region},
+    init::{Addresses, NODE_PORT, REST_PORT, RegionSpec, backup_regions, plan_region},
     limits::Limits,
 };
 use std::{collections::BTreeMap, path::PathBuf};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example, a region on eight machines:\n  \
+#[command(after_help = "Example, a region on nine machines:\n  \
     kms init --out ./rbx --address db-a=10.0.1.1,db-b=10.0.2.1,host-a1=10.0.1.11,host-a2=10.0.1.12 \\\n    \
-    --address host-b1=10.0.2.11,host-b2=10.0.2.12,witness=10.9.0.1,entry=10.0.0.1 \
+    --address host-b1=10.0.2.11,host-b2=10.0.2.12,witness=10.9.0.1,replica=10.9.0.2,entry=10.0.0.1 \
     --endpoint-name kms.example.com\n\n\
     Then copy ./rbx/<node> to each machine and start it with `kms serve --config <node>/node.toml`.\n\
     Without --address the whole region is on 127.0.0.1.")]
@@ -27,6 +27,12 @@ pub(super) struct Options {
     /// Region id
     #[arg(long, default_value = "eu-west-rbx")]
     region: String,
+    /// Region that the replica stands in [default: the first backup region, where one is documented]
+    #[arg(long, value_name = "REGION", conflicts_with = "no_replica")]
+    replica: Option<String>,
+    /// Make a region without a third copy: it does not survive the loss of the region
+    #[arg(long)]
+    no_replica: bool,
     /// Hosts in each of the two zones
     #[arg(long, default_value_t = 2, value_name = "N")]
     hosts_per_zone: u32,
@@ -39,14 +45,23 @@ pub(super) struct Options {
     /// DNS name or IP address that clients call the REST endpoint by; may be given several times
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     endpoint_name: Vec<String>,
-    /// IP address of a node (db-a, db-b, host-a1, ..., witness, entry); either all nodes or none
+    /// IP address of a node (db-a, db-b, host-a1, ..., witness, replica, entry); either all nodes or none
     #[arg(long, value_name = "NODE=IP", value_delimiter = ',')]
     address: Vec<String>,
 }
 
 pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     let out = std::path::absolute(&options.out).map_err(Failure::usage)?;
+    let documented = backup_regions(&options.region).map(|regions| regions[0].to_owned());
+    let replica = options.replica.or(documented).filter(|_| !options.no_replica);
+    if replica.is_none() && !options.no_replica {
+        return Err(Failure::Usage(format!(
+            "name the region that the replica of {} stands in with --replica, or say --no-replica",
+            options.region
+        )));
+    }
     let spec = RegionSpec {
+        replica,
         region: options.region,
         hosts_per_zone: options.hosts_per_zone,
         domains: options.domains,

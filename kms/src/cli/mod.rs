@@ -9,6 +9,7 @@ mod logs;
 mod output;
 mod rebuild;
 mod region;
+mod replica;
 mod serve;
 mod status;
 mod witness;
@@ -46,6 +47,8 @@ enum Command {
     ServeAlone(rebuild::AloneOptions),
     /// Put a new witness in the place of one that is lost, or is to go.
     Witness(witness::Options),
+    /// Look after the third copy.
+    Replica(replica::Options),
 }
 
 /// How a command failed.
@@ -101,6 +104,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Rebuild(options) => in_runtime(|env| rebuild::run(env, options)),
         Command::ServeAlone(options) => in_runtime(|env| rebuild::serve_alone(env, options)),
         Command::Witness(options) => in_runtime(|env| witness::run(env, options)),
+        Command::Replica(options) => in_runtime(|env| replica::run(env, options)),
     }
 }
 

@@ -4,6 +4,7 @@ use super::{
     Failure,
     output::{say, table},
     region::WhichRegion,
+    replica::{self, Replica},
 };
 use clap::Args;
 use kms::{
@@ -42,6 +43,8 @@ struct Report {
     serving: bool,
     databases: Vec<Database>,
     witness: Witness,
+    /// The third copy, if the region has one.
+    replica: Option<Replica>,
     hosts: Vec<Host>,
     entry: Host,
     /// What to do, one sentence each; empty if there is nothing to do.
@@ -102,17 +105,21 @@ async fn ask_all(env: &Env, operator: &OperatorConfig, tls: &Arc<NodeTls>, perso
     }));
     let addresses: Vec<&String> = operator.hosts.iter().chain([&operator.entry]).collect();
     let hosts = futures_util::future::join_all(addresses.into_iter().map(|address| host(env, tls, address)));
-    let (databases, mut hosts, known) = futures_util::future::join3(databases, hosts, person.known()).await;
+    let replica = replica::ask(env, operator, tls);
+    let (databases, mut hosts, known, replica) =
+        futures_util::future::join4(databases, hosts, person.known(), replica).await;
     let witness = witness(operator, known);
     let entry = hosts.remove(hosts.len() - 1);
     let head = databases.first().and_then(|database| database.status.as_ref());
-    let advice = advice(&databases, &witness);
+    let mut advice = advice(&databases, &witness);
+    advice.extend(replica.as_ref().and_then(Replica::advice));
     Report {
         region: operator.region.clone(),
         writable: head.is_some_and(|head| head.writable) && hosts.iter().any(|host| host.can_write),
         serving: hosts.iter().any(|host| host.can_serve),
         databases,
         witness,
+        replica,
         hosts,
         entry,
         advice,
@@ -342,9 +349,10 @@ fn text(report: &Report) -> String {
     };
     let unheard = another_witness(&report.databases, &report.witness).map_or("", |_| ", NOT LISTENED TO");
     let id = report.witness.id.as_ref().map(|id| format!(" ({}{unheard})", short(id))).unwrap_or_default();
+    let replica = report.replica.as_ref().map(|replica| format!("{}\n", replica.line())).unwrap_or_default();
     let advice: String = report.advice.iter().map(|line| format!("\n-> {line}\n")).collect();
     format!(
-        "Region {}: existing keys {}, key writes {}\n\n{}\nWitness {}{id}: {epoch}\n\n{}{advice}",
+        "Region {}: existing keys {}, key writes {}\n\n{}\nWitness {}{id}: {epoch}\n{replica}\n{}{advice}",
         report.region,
         if report.serving { "work" } else { "DO NOT WORK" },
         if report.writable { "accepted" } else { "REFUSED" },

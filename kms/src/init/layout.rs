@@ -1,6 +1,9 @@
 //! Names, places and addresses of a region's nodes.
 
-use super::{Addresses, HOSTS_PER_ZONE_MAX, IDENTITIES_MAX, InitError, NODE_PORT, REST_PORT, RegionSpec};
+use super::{
+    Addresses, HOSTS_PER_ZONE_MAX, IDENTITIES_MAX, InitError, NODE_PORT, REST_PORT, RegionSpec,
+    places::check_replica,
+};
 use crate::config::{Role, Zone};
 use std::net::{IpAddr, SocketAddr};
 
@@ -34,10 +37,17 @@ pub(super) fn check(spec: &RegionSpec) -> Result<(), InitError> {
             "domains must be between 1 and {IDENTITIES_MAX}, clients at most {IDENTITIES_MAX}"
         ));
     }
+    if let Some(place) = &spec.replica {
+        if !name_ok(place) {
+            return wrong(format!("region of the replica {place:?}: use a region id such as eu-west-sbg"));
+        }
+        check_replica(&spec.region, place)?;
+    }
     spec.limits.check().map_err(|error| InitError::Spec(error.to_string()))
 }
 
-/// All nodes: databases, hosts (zones in turn, so that a list of them alternates), the witness, the entry.
+/// All nodes: databases, hosts (zones in turn, so that a list of them alternates), the witness, the replica if there is
+/// one, the entry.
 pub(super) fn places(spec: &RegionSpec) -> Result<Vec<Place>, InitError> {
     let mut nodes = vec![
         ("db-a".to_owned(), Role::Database, Some(Zone::A)),
@@ -49,6 +59,9 @@ pub(super) fn places(spec: &RegionSpec) -> Result<Vec<Place>, InitError> {
         }
     }
     nodes.push(("witness".to_owned(), Role::Witness, None));
+    if spec.replica.is_some() {
+        nodes.push(("replica".to_owned(), Role::Replica, None));
+    }
     nodes.push(("entry".to_owned(), Role::Entry, None));
     if let Addresses::PerNode(given) = &spec.addresses
         && let Some(stranger) = given.keys().find(|id| !nodes.iter().any(|(node_id, ..)| node_id == *id))
@@ -89,7 +102,7 @@ fn address(all: &Addresses, index: usize, node_id: &str, role: Role) -> Result<S
             Ok(SocketAddr::new(
                 ip,
                 match role {
-                    Role::Database | Role::Witness => NODE_PORT,
+                    Role::Database | Role::Witness | Role::Replica => NODE_PORT,
                     Role::Host | Role::Entry => REST_PORT,
                 },
             ))

@@ -7,10 +7,12 @@
 mod certificates;
 mod install;
 mod layout;
+mod places;
 mod region;
 
 pub use crate::store::engine::{KEYRING_DIR, STORE_DIR};
 pub use install::{install, write_files};
+pub use places::backup_regions;
 pub use region::plan_region;
 
 use crate::{
@@ -50,6 +52,8 @@ pub struct RegionSpec {
     pub domains: u32,
     /// Client certificates in each domain.
     pub clients: u32,
+    /// Region that the replica stands in, such as `eu-west-sbg`; none = the region has no third copy.
+    pub replica: Option<String>,
     /// Where the nodes are.
     pub addresses: Addresses,
     /// Further DNS names or IP addresses that clients call the REST endpoint by.
@@ -74,7 +78,7 @@ pub enum Addresses {
 
 /// Everything of a new region, not yet written anywhere.
 pub struct Bundle {
-    /// One entry per node: databases, hosts, the witness, the entry.
+    /// One entry per node: databases, hosts, the witness, the replica, the entry.
     pub nodes: Vec<NodeBundle>,
     /// Files of the operator: own certificate and key, the CAs with their keys, `operator.toml`.
     pub operator: Vec<FileSpec>,

@@ -135,6 +135,7 @@ impl Region<'_> {
                 Role::Database => PeerRole::Database,
                 Role::Entry => PeerRole::Entry,
                 Role::Witness => PeerRole::Witness,
+                Role::Replica => PeerRole::Replica,
             },
             region: self.spec.region.clone(),
             zone: place.zone,
@@ -152,7 +153,7 @@ impl Region<'_> {
             files.push(FileSpec::public("access-ca.crt", shared.access_ca_pem));
             files.push(FileSpec::private("root.key", shared.root_file.as_slice()));
         }
-        if matches!(place.role, Role::Database | Role::Witness) {
+        if matches!(place.role, Role::Database | Role::Witness | Role::Replica) {
             files.push(FileSpec::public("operator.crt", shared.operator_pem));
         }
         // Last: a directory without it is not a node.
@@ -192,13 +193,13 @@ impl Region<'_> {
         let host = place.role == Role::Host;
         let address = place.address.to_string();
         let (listen, rest_listen) = match place.role {
-            Role::Database | Role::Witness => (Some(address), None),
+            Role::Database | Role::Witness | Role::Replica => (Some(address), None),
             Role::Host | Role::Entry => (None, Some(address)),
         };
         let head = self.address(Role::Database, Some(Zone::A));
         let tail = self.address(Role::Database, Some(Zone::B));
         let witness = self.address(Role::Witness, None);
-        let with_operator = matches!(place.role, Role::Database | Role::Witness);
+        let with_operator = matches!(place.role, Role::Database | Role::Witness | Role::Replica);
         let peers = match (place.role, place.zone) {
             (Role::Host, _) => Peers { head: Some(head), tail: Some(tail), ..Peers::default() },
             (Role::Database, Some(Zone::A)) => {
@@ -206,6 +207,12 @@ impl Region<'_> {
             }
             (Role::Database, _) => Peers { head: Some(head), witness: Some(witness), ..Peers::default() },
             (Role::Witness, _) => Peers::default(),
+            (Role::Replica, _) => Peers {
+                head: Some(head),
+                tail: Some(tail),
+                witness: Some(witness),
+                ..Peers::default()
+            },
             (Role::Entry, _) => {
                 Peers { hosts: self.addresses(Role::Host, None).collect(), ..Peers::default() }
             }
@@ -214,6 +221,7 @@ impl Region<'_> {
             role: place.role,
             region: self.spec.region.clone(),
             zone: place.zone,
+            place: self.spec.replica.clone().filter(|_| place.role == Role::Replica),
             node_id: place.node_id.clone(),
             data_dir: DATA_DIR.into(),
             listen,
@@ -249,6 +257,7 @@ impl Region<'_> {
             head: self.address(Role::Database, Some(Zone::A)),
             tail: self.address(Role::Database, Some(Zone::B)),
             witness: self.address(Role::Witness, None),
+            replica: self.addresses(Role::Replica, None).next(),
             hosts: self.addresses(Role::Host, None).collect(),
             entry: self.address(Role::Entry, None),
         };

@@ -5,6 +5,7 @@ use crate::{
     crypto::OperatorVerifier,
     env::Env,
     limits::ms,
+    replica::ReplicaStatus,
     store::{
         exchange::{NoAnswer, exchange},
         server::DatabaseStatus,
@@ -18,6 +19,8 @@ use crate::{
 };
 use std::time::Duration;
 
+const REPLICA: Expected = Expected { role: PeerRole::Replica, zone: None };
+
 /// Longest wait for one answer.
 pub const ANSWER_WITHIN: Duration = ms(3_000);
 
@@ -30,6 +33,29 @@ pub async fn database_status(env: &Env, tls: &NodeTls, address: &str) -> Result<
     match exchange(env, tls, address, &expected, Body::Status(Empty {}), ANSWER_WITHIN).await? {
         Body::StatusAnswer(json) => serde_json::from_str(&json)
             .map_err(|error| NoAnswer::Refused(format!("an answer that does not parse: {error}"))),
+        _ => Err(NoAnswer::Closed),
+    }
+}
+
+/// Asks the replica at `address` how it is.
+///
+/// # Errors
+/// [`NoAnswer`].
+pub async fn replica_status(env: &Env, tls: &NodeTls, address: &str) -> Result<ReplicaStatus, NoAnswer> {
+    match exchange(env, tls, address, &REPLICA, Body::Status(Empty {}), ANSWER_WITHIN).await? {
+        Body::StatusAnswer(json) => serde_json::from_str(&json)
+            .map_err(|error| NoAnswer::Refused(format!("an answer that does not parse: {error}"))),
+        _ => Err(NoAnswer::Closed),
+    }
+}
+
+/// Tells the replica at `address` to put what it has aside and to begin with a snapshot. It has begun to when this returns.
+///
+/// # Errors
+/// [`NoAnswer`]; unless it is `Connect`, it may have been heard: ask how it is.
+pub async fn reseed(env: &Env, tls: &NodeTls, address: &str) -> Result<(), NoAnswer> {
+    match exchange(env, tls, address, &REPLICA, Body::Reseed(Empty {}), ANSWER_WITHIN).await? {
+        Body::Done(_) => Ok(()),
         _ => Err(NoAnswer::Closed),
     }
 }

@@ -40,6 +40,9 @@ pub struct OperatorConfig {
     pub tail: String,
     /// Node address of the witness.
     pub witness: String,
+    /// Node address of the replica, if the region has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<String>,
     /// REST addresses of the hosts.
     pub hosts: Vec<String>,
     /// Address of the entry.

@@ -8,7 +8,7 @@ use crate::{
 use std::time::Duration;
 
 /// The pauses of one link.
-pub(super) struct Backoff {
+pub struct Backoff {
     first_ms: u64,
     max_ms: u64,
     pause_ms: u64,
@@ -16,12 +16,12 @@ pub(super) struct Backoff {
 
 impl Backoff {
     /// Starts at the ping interval, ends at `backoff_max_ms`.
-    pub(super) fn new(limits: &Limits) -> Backoff {
+    pub fn new(limits: &Limits) -> Backoff {
         Backoff { first_ms: limits.ping_ms, max_ms: limits.backoff_max_ms, pause_ms: limits.ping_ms }
     }
 
     /// Waits after an attempt that began at `began` has ended.
-    pub(super) async fn pause(&mut self, env: &Env, began: Mono) {
+    pub async fn pause(&mut self, env: &Env, began: Mono) {
         self.after(env.now().since(began));
         // Jitter keeps two ends from meeting in step for ever.
         let jitter = env.random::<1>(Purpose::Public).map_or(0, |[byte]| u64::from(byte));

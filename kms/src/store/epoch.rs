@@ -290,6 +290,8 @@ pub enum Phase {
     Member,
     /// Of an earlier epoch: serves nothing, for good.
     Retired,
+    /// The third copy: follows, serves nobody (R18).
+    Replica,
 }
 
 impl Phase {
@@ -299,6 +301,7 @@ impl Phase {
             Phase::Filling => "filling",
             Phase::Member => "member",
             Phase::Retired => "retired",
+            Phase::Replica => "replica",
         }
     }
 }
@@ -385,7 +388,7 @@ impl Identity {
 }
 
 /// To the wire.
-pub(super) fn lineage_out(lineage: &[(Epoch, Position)]) -> Vec<wire::Lineage> {
+pub fn lineage_out(lineage: &[(Epoch, Position)]) -> Vec<wire::Lineage> {
     let part = |(epoch, after): &(Epoch, Position)| wire::Lineage {
         epoch: Some(epoch.out()),
         after: Some(after.out()),
@@ -394,7 +397,10 @@ pub(super) fn lineage_out(lineage: &[(Epoch, Position)]) -> Vec<wire::Lineage> {
 }
 
 /// From the wire.
-pub(super) fn lineage_in(lineage: &[wire::Lineage]) -> Result<Vec<(Epoch, Position)>, Malformed> {
+///
+/// # Errors
+/// [`Malformed`].
+pub fn lineage_in(lineage: &[wire::Lineage]) -> Result<Vec<(Epoch, Position)>, Malformed> {
     lineage
         .iter()
         .map(|part| Ok((Epoch::read(part.epoch.as_ref())?, Position::read(part.after.as_ref())?)))

@@ -2,12 +2,13 @@
 //! commit is the commit. The rules (R1, R2, ...) are those of `docs/protocol.md`.
 
 pub mod api;
-mod backoff;
+pub mod backoff;
 pub mod client;
-mod codec;
+pub(crate) mod codec;
 pub mod engine;
 pub mod epoch;
 pub mod exchange;
+pub mod held;
 pub mod log;
 pub mod replacement;
 pub mod row;

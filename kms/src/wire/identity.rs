@@ -16,6 +16,8 @@ pub enum PeerRole {
     Entry,
     /// Knows which epoch is current.
     Witness,
+    /// Follows the committed log from another region.
+    Replica,
     /// The person (or tool) that runs the region.
     Operator,
 }
@@ -28,14 +30,15 @@ impl PeerRole {
             PeerRole::Database => "database",
             PeerRole::Entry => "entry",
             PeerRole::Witness => "witness",
+            PeerRole::Replica => "replica",
             PeerRole::Operator => "operator",
         }
     }
 
     fn parse(word: &str) -> Option<PeerRole> {
-        [PeerRole::Host, PeerRole::Database, PeerRole::Entry, PeerRole::Witness, PeerRole::Operator]
-            .into_iter()
-            .find(|role| role.word() == word)
+        use PeerRole::{Database, Entry, Host, Operator, Replica, Witness};
+        let all = [Host, Database, Entry, Witness, Replica, Operator];
+        all.into_iter().find(|role| role.word() == word)
     }
 
     /// Whether nodes of this role belong to a zone.

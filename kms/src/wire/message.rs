@@ -4,13 +4,18 @@
 //! |---|---|
 //! | head and tail | Hello, Welcome, Start, Append, Confirm, Fetch, Entries, Halt, Ping, Pong |
 //! | host and database | Commit, Get, Scan, Resolve, Keyring, Damaged, Ping and their answers |
+//! | replica and database | Follow, Feeding, FillPart, FillEnd, Feed, Took, Unfed, Ping, Pong |
+//! | operator and replica | Status, Reseed |
 //! | operator and database | Status, Order, ReadEpoch |
 //! | a database that is filled and its source | FillBegin, FillHead, FillPart, FillEnd |
 //! | anybody and the witness | ReadEpoch; the operator also Register, Activate, Install |
 //!
-//! Statements about epochs and the parts of a fill are in [`super::epoch`].
+//! Statements about epochs and the parts of a fill are in [`super::epoch`], the feed of a replica in [`super::feed`].
 
-use super::epoch::{FillBegin, FillEnd, FillHead, FillPart, Order, Signed, WitnessState};
+use super::{
+    epoch::{FillBegin, FillEnd, FillHead, FillPart, Order, Signed, WitnessState},
+    feed::{Feed, Feeding, Follow},
+};
 
 /// What every message carries around its body.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -36,7 +41,7 @@ pub struct Envelope {
     /// The message.
     #[prost(
         oneof = "Body",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 30, 31, 32, 33, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 60, 61, 62, 63, 70, 71, 72, 73, 74"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 30, 31, 32, 33, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 60, 61, 62, 63, 64, 70, 71, 72, 73, 74"
     )]
     pub body: Option<Body>,
 }
@@ -89,6 +94,21 @@ pub enum Body {
     /// Source to target: that was all.
     #[prost(message, tag = "23")]
     FillEnd(FillEnd),
+    /// Replica to database: feed me (R18).
+    #[prost(message, tag = "24")]
+    Follow(Follow),
+    /// Database to replica: what follows.
+    #[prost(message, tag = "25")]
+    Feeding(Feeding),
+    /// Database to replica: entries.
+    #[prost(message, tag = "26")]
+    Feed(Feed),
+    /// Replica to database: durable up to here.
+    #[prost(message, tag = "27")]
+    Took(Position),
+    /// Database to replica: not from here, and why; see `Unfed`.
+    #[prost(enumeration = "super::feed::Unfed", tag = "28")]
+    Unfed(i32),
     /// Host to head: one attempt at one transaction.
     #[prost(message, tag = "30")]
     Commit(Commit),
@@ -146,6 +166,9 @@ pub enum Body {
     /// The order is carried out, durably (a fill: begun).
     #[prost(message, tag = "63")]
     Done(Empty),
+    /// Operator to a replica: put what you have aside, and begin with a snapshot.
+    #[prost(message, tag = "64")]
+    Reseed(Empty),
     /// Anybody to the witness: which epoch is current? The operator to a database: with what does the witness begin that
     /// it listens to?
     #[prost(message, tag = "70")]

@@ -1,6 +1,7 @@
 //! What nodes say to each other (frames and messages), and how they know each other (mutual TLS).
 
 pub mod epoch;
+pub mod feed;
 pub mod frame;
 pub mod hyper_io;
 pub mod identity;

@@ -147,6 +147,7 @@ impl NodeTls {
                 crate::config::Role::Database => PeerRole::Database,
                 crate::config::Role::Entry => PeerRole::Entry,
                 crate::config::Role::Witness => PeerRole::Witness,
+                crate::config::Role::Replica => PeerRole::Replica,
             },
             region: config.region.clone(),
             zone: config.zone,

@@ -87,6 +87,7 @@ impl Region {
     pub async fn at(limits: Limits, ahead: Duration) -> Region {
         crate::logs::catch();
         let spec = RegionSpec {
+            replica: None,
             region: "eu-west-rbx".to_owned(),
             hosts_per_zone: 1,
             domains: 2,

@@ -12,6 +12,7 @@ pub mod g1_crash_images;
 pub mod g1_two_zone_durability;
 pub mod g2_write_refusal;
 pub mod g3_existing_keys_available;
+pub mod g4_third_copy;
 pub mod g8_sealed_at_rest;
 pub mod linear;
 pub mod process_health;
@@ -25,8 +26,9 @@ pub mod timeline;
 mod toggles;
 
 use crate::{
-    history::{Call, History, Micros, Op, Outcome},
+    history::{Call, History, Micros, Op, Outcome, What},
     report::Verdict,
+    scenario::REPLICA,
 };
 use kms::limits::Limits;
 use serde::{Deserialize, Serialize};
@@ -46,7 +48,7 @@ pub struct CheckInput<'a> {
     pub topology: &'a Topology,
     /// The domain of each client; clients without an entry share one.
     pub domains: &'a BTreeMap<u32, String>,
-    /// The scenario has no fault: nothing may be refused, and nothing may stay without an answer.
+    /// The scenario has no fault but such as are done to the replica: nothing may be refused, and nothing may stay without an answer.
     pub calm: bool,
     /// No fault of the plan makes a disk lie: every loud event is then a broken promise.
     pub honest_disks: bool,
@@ -71,6 +73,8 @@ pub struct Bounds {
     pub recovery_us: Micros,
     /// Writes are accepted at most this long after an epoch has become active, if nothing is wrong meanwhile.
     pub activation_us: Micros,
+    /// What was acknowledged longer ago than this is at the replica, while its link is well.
+    pub lag_us: Micros,
 }
 
 impl Default for Bounds {
@@ -80,6 +84,7 @@ impl Default for Bounds {
             redirect_us: 3_000_000,
             recovery_us: 5_000_000,
             activation_us: 2_000_000,
+            lag_us: 2_000_000,
         }
     }
 }
@@ -98,6 +103,8 @@ pub enum NodeKind {
     Entry,
     /// Knows which epoch is current.
     Witness,
+    /// The third copy, in another region.
+    Replica,
 }
 
 /// One node of the topology.
@@ -118,11 +125,14 @@ pub struct Topology {
 
 impl Topology {
     /// The usual region: `db-a` (head), `db-b` (tail), `host-a1`... `host-b1`..., `entry`.
-    pub fn standard(hosts_per_zone: u32) -> Topology {
+    pub fn standard(hosts_per_zone: u32, replica: bool) -> Topology {
         let mut nodes = BTreeMap::new();
         let mut add = |name: String, kind, zone| nodes.insert(name, NodeFacts { kind, zone });
         add("entry".to_owned(), NodeKind::Entry, None);
         add("witness".to_owned(), NodeKind::Witness, None);
+        if replica {
+            add(REPLICA.to_owned(), NodeKind::Replica, None);
+        }
         for (zone, database) in [('a', NodeKind::Head), ('b', NodeKind::Tail)] {
             add(format!("db-{zone}"), database, Some(zone));
             for number in 1..=hosts_per_zone {
@@ -147,6 +157,26 @@ impl Topology {
         self.nodes.get(name).is_some_and(|facts| facts.kind == NodeKind::Host)
     }
 
+    /// Whether the node is the third copy.
+    pub fn is_replica(&self, name: &str) -> bool {
+        self.nodes.get(name).is_some_and(|facts| facts.kind == NodeKind::Replica)
+    }
+
+    /// Whether something happened to the third copy, or to a link of its, and to nothing else.
+    pub fn is_about_replica(&self, what: &What) -> bool {
+        match what {
+            What::Down { node, .. }
+            | What::Up { node }
+            | What::Paused { node }
+            | What::Resumed { node }
+            | What::Exited { node, .. }
+            | What::DiskLost { node }
+            | What::Probe { node, .. } => self.is_replica(node),
+            What::Cut { from, to } | What::Joined { from, to } => self.is_replica(from) || self.is_replica(to),
+            _ => false,
+        }
+    }
+
     /// The zone of a node.
     pub fn zone(&self, name: &str) -> Option<char> {
         self.nodes.get(name).and_then(|facts| facts.zone)
@@ -163,6 +193,8 @@ pub struct OtherFault {
     pub until: Option<Micros>,
     /// What it was, for reports.
     pub what: String,
+    /// It is done to the third copy alone.
+    pub of_the_replica: bool,
 }
 
 /// A secret found where none may be.
@@ -194,6 +226,7 @@ pub fn check_all(input: &CheckInput<'_>) -> Vec<Verdict> {
         g1_crash_images::check(input),
         g2_write_refusal::check(input, &timeline),
         g3_existing_keys_available::check(input, &timeline),
+        g4_third_copy::check(input, &timeline),
         g8_sealed_at_rest::check(input),
         g10_integrity::check(input),
         g11_one_history::check(&analysis),

@@ -32,7 +32,7 @@ impl Build {
         Build {
             history: History { healed_at: 100 * S, end: 200 * S, ..History::default() },
             limits: Limits::default(),
-            topology: Topology::standard(2),
+            topology: Topology::standard(2, false),
             domains: BTreeMap::new(),
             calm: false,
             honest_disks: true,

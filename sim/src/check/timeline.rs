@@ -10,7 +10,7 @@ use super::{
     toggles::Toggles,
 };
 use crate::{
-    history::{History, Micros, Rebuild, Stop, What},
+    history::{History, Micros, Rebuild, Stop, What, WorldEvent},
     scenario::WITNESS,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,15 +85,15 @@ pub struct Timeline {
 impl Timeline {
     /// Reads the events of a run.
     pub fn new(input: &CheckInput<'_>) -> Timeline {
-        let mut timeline = Timeline::read(input.history);
-        timeline.other =
-            Spans::of(input.other_faults.iter().map(|fault| (fault.from, fault.until.unwrap_or(FOREVER))));
+        let mut timeline = Timeline::read(input.history, input.topology);
+        let others = input.other_faults.iter().filter(|fault| !fault.of_the_replica);
+        timeline.other = Spans::of(others.map(|fault| (fault.from, fault.until.unwrap_or(FOREVER))));
         let learns = 2 * 1000 * input.limits.entry_check_ms;
         timeline.derive(input.topology, input.bounds.recovery_us, learns);
         timeline
     }
 
-    fn read(history: &History) -> Timeline {
+    fn read(history: &History, topology: &Topology) -> Timeline {
         let mut down = Toggles::default();
         let mut paused = Toggles::default();
         let mut cuts = Toggles::default();
@@ -109,7 +109,9 @@ impl Timeline {
                 _ => None,
             })
             .collect();
-        for event in &history.events {
+        // Nobody waits for a replica: to everybody else nothing is wrong while one is away.
+        let of_others = |event: &&WorldEvent| !topology.is_about_replica(&event.what);
+        for event in history.events.iter().filter(of_others) {
             let at = event.at;
             match &event.what {
                 What::Down { node, .. } | What::Exited { node, .. } => {

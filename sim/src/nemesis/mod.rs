@@ -7,7 +7,7 @@ use crate::{
     actions::{Actions, CutMode},
     history::Micros,
     plan::{Act, Fault, Heal, Plan},
-    scenario::{Places, WITNESS},
+    scenario::{Places, REPLICA, WITNESS},
 };
 use hold::Held;
 use kms::config::Zone;
@@ -293,7 +293,7 @@ fn island_links(hosts: &[String], database: &str) -> Vec<(String, String)> {
 
 /// Whether the region counts on what is on the node's disk.
 fn keeps_state(node: &str) -> bool {
-    node.starts_with("db-") || node == WITNESS
+    node.starts_with("db-") || node == WITNESS || node == REPLICA
 }
 
 fn databases(nodes: &[String]) -> impl Iterator<Item = &String> {

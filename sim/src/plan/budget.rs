@@ -4,7 +4,7 @@
 //! Plans beyond it are refused: a promise broken by them would prove nothing.
 
 use super::{Act, Plan};
-use crate::scenario::WITNESS;
+use crate::scenario::{REPLICA, WITNESS};
 use std::collections::BTreeSet;
 
 /// The plan does more than the promises are given for.
@@ -22,7 +22,8 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
                 }
                 swapped.insert(node.as_str());
             }
-            Act::LoseDisk { nodes } if of_witness(nodes) => {}
+            // A replica without its disk makes itself anew.
+            Act::LoseDisk { nodes } if of_witness(nodes) || nodes.iter().all(|node| node == REPLICA) => {}
             Act::LoseDisk { nodes } => {
                 let databases: Vec<&String> = nodes.iter().filter(|node| node.starts_with("db-")).collect();
                 match databases.as_slice() {
@@ -49,7 +50,7 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
                 }
             }
             Act::SlowDisk { nodes, .. } | Act::FailSyncs { nodes } => {
-                if let Some(node) = nodes.iter().find(|node| !node.starts_with("db-")) {
+                if let Some(node) = nodes.iter().find(|node| !node.starts_with("db-") && *node != REPLICA) {
                     return Err(OverBudget(format!("{node} has no disk that the service depends on")));
                 }
             }
@@ -99,6 +100,7 @@ fn witness_in_place(plan: &Plan) -> Result<(), OverBudget> {
             // The newer one is out then, and whole: it can be put back.
             Act::ReturnDisk { node } if node == WITNESS => old = !old,
             Act::ReplaceWitness { .. } => missing = false,
+            Act::LoseDisk { nodes } if nodes.iter().all(|node| node == REPLICA) => {}
             Act::LoseDisk { .. } | Act::RollBackDisk { .. } | Act::ReturnDisk { .. } if missing => {
                 return Err(OverBudget(
                     "the witness and a database have lost their disks at once".to_owned(),

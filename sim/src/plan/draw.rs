@@ -8,7 +8,7 @@ use crate::{
     history::Micros,
     scenario::{
         Choice, Counts, FaultKind, FaultSpec, HealSpec, HealWord, How, Inside, NodeTarget, Places, Scenario,
-        Spans, Storm, Target, WITNESS, Ways, span,
+        REPLICA, Spans, Storm, Target, WITNESS, Ways, span,
     },
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +26,7 @@ impl Plan {
     /// [`BadPlan`]: what was drawn names an unknown node or is beyond the fault budget.
     pub fn draw(scenario: &Scenario, seed: u64) -> Result<Plan, BadPlan> {
         let topology = draw_topology(scenario, seed);
-        let places = Places { hosts_per_zone: topology.hosts_per_zone };
+        let places = Places { hosts_per_zone: topology.hosts_per_zone, replica: topology.replica };
         let phases = draw_phases(scenario)?;
         let mut faults = Vec::new();
         for (index, spec) in scenario.fault.iter().enumerate() {
@@ -67,6 +67,7 @@ fn draw_topology(scenario: &Scenario, seed: u64) -> TopologyPlan {
         hosts_per_zone: small(scenario.topology.hosts_per_zone.draw(&mut dice)),
         clients: small(scenario.topology.clients.draw(&mut dice)),
         domains: small(scenario.topology.domains.draw(&mut dice)),
+        replica: scenario.topology.replica,
     }
 }
 
@@ -234,7 +235,9 @@ fn one_database(nodes: Vec<String>) -> String {
 }
 
 fn node_act(spec: &FaultSpec, kind: FaultKind, nodes: Vec<String>, dice: &mut Dice) -> Act {
-    let databases = |nodes: Vec<String>| nodes.into_iter().filter(|node| node.starts_with("db-")).collect();
+    let databases = |nodes: Vec<String>| {
+        nodes.into_iter().filter(|node| node.starts_with("db-") || node == REPLICA).collect()
+    };
     match kind {
         FaultKind::PowerCut => {
             let inside = choose(spec.inside.as_ref(), Inside::Time, dice) == Inside::DiskOp;

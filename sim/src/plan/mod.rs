@@ -9,7 +9,7 @@ pub use budget::OverBudget;
 use crate::{
     actions::CutMode,
     history::Micros,
-    scenario::{FaultKind, OpKind, Places, WITNESS},
+    scenario::{FaultKind, OpKind, Places, REPLICA, WITNESS},
 };
 use kms::limits::Limits;
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,8 @@ pub struct TopologyPlan {
     pub hosts_per_zone: u32,
     pub clients: u32,
     pub domains: u32,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replica: bool,
 }
 
 /// One-way latencies, microseconds.
@@ -240,6 +242,16 @@ impl Act {
         }
     }
 
+    /// Whether it is done to the third copy alone, which nobody waits for: to everybody else nothing is wrong.
+    pub fn is_of_the_replica(&self) -> bool {
+        match self {
+            Act::CutLink { links, .. } | Act::SlowLink { links, .. } => {
+                links.iter().all(|(from, to)| from == REPLICA || to == REPLICA)
+            }
+            _ => self.nodes().iter().all(|node| *node == REPLICA),
+        }
+    }
+
     /// Every node named.
     pub fn nodes(&self) -> Vec<&str> {
         match self {
@@ -333,14 +345,15 @@ impl Plan {
     /// All nodes of the service, sorted.
     pub fn nodes(&self) -> Vec<String> {
         let mut nodes = self.places().all();
-        nodes.extend(["entry", "witness"].map(str::to_owned));
+        nodes.extend(["entry", WITNESS].map(str::to_owned));
+        nodes.extend(self.topology.replica.then(|| REPLICA.to_owned()));
         nodes.sort();
         nodes
     }
 
     /// The nodes by place.
     pub fn places(&self) -> Places {
-        Places { hosts_per_zone: self.topology.hosts_per_zone }
+        Places { hosts_per_zone: self.topology.hosts_per_zone, replica: self.topology.replica }
     }
 }
 

@@ -3,7 +3,9 @@
 //! judges nothing (see `check::g1_crash_images`).
 
 use crate::{
+    actions::Actions,
     history::{DiskImage, Micros},
+    scenario::REPLICA,
     world::World,
 };
 use kms::{
@@ -14,6 +16,7 @@ use std::{
     collections::BTreeMap,
     io,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 use uuid::Uuid;
 
@@ -28,18 +31,39 @@ pub(super) async fn watch(world: World, images: Images) {
     loop {
         let (down, at) = world.next_down(&mut seen).await;
         if DATABASES.contains(&down.as_str()) {
-            let taken = DATABASES.iter().filter_map(|node| image(&world, node, &down, at));
+            // Nobody counts on an empty disk, or an old one, before it is made anew.
+            let counted = DATABASES.iter().filter(|node| !world.disk_is_void(node));
+            let taken = counted.filter_map(|node| image(&world, node, &down, at));
             let taken: Vec<DiskImage> = taken.collect();
             images.lock().unwrap_or_else(PoisonError::into_inner).extend(taken);
         }
     }
 }
 
-/// None while the disk is empty or an old one: nobody counts on it before it is made anew.
-fn image(world: &World, node: &str, down: &str, acknowledged_before: Micros) -> Option<DiskImage> {
-    if world.disk_is_void(node) {
-        return None;
+/// How often the replica's disk is looked at.
+const SAMPLE: Duration = Duration::from_millis(500);
+
+/// Takes an image of the replica's disk now and then, until it is dropped: what a loss of the region at that moment would
+/// leave.
+pub(super) async fn sample_replica(there: bool, world: World, images: Images) {
+    if !there {
+        return;
     }
+    let env = world.env("harness");
+    loop {
+        env.sleep(SAMPLE).await;
+        let taken = image(&world, REPLICA, "", world.now());
+        images.lock().unwrap_or_else(PoisonError::into_inner).extend(taken);
+    }
+}
+
+/// The images taken so far.
+pub(super) fn taken(images: &Images) -> Vec<DiskImage> {
+    std::mem::take(&mut images.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// None if there is no store on the disk.
+fn image(world: &World, node: &str, down: &str, acknowledged_before: Micros) -> Option<DiskImage> {
     let mut files: Vec<_> = world.disk_image(node).into_iter().filter(|file| file.durable).collect();
     let mut file = |name: &str| {
         let serving = format!("/{STORE_DIR}/{name}");

@@ -147,9 +147,9 @@ pub fn judge(plan: &Plan, played: &Result<Played, String>, history: &History, le
                 history,
                 limits: &plan.limits,
                 bounds: Bounds::default(),
-                topology: &Topology::standard(plan.topology.hosts_per_zone),
+                topology: &Topology::standard(plan.topology.hosts_per_zone, plan.topology.replica),
                 domains: &played.domains,
-                calm: plan.faults.is_empty(),
+                calm: plan.faults.iter().all(|fault| fault.act.is_of_the_replica()),
                 honest_disks: honest_disks(plan),
                 other_faults: &other_faults(plan, played),
                 leaks: &left.leaks,
@@ -210,7 +210,8 @@ fn other_faults(plan: &Plan, played: &Played) -> Vec<OtherFault> {
                 None => healed(&fault.act).then_some(played.healed_at),
             };
             let what = fault.act.kind().word().to_owned();
-            OtherFault { from: played.faults_from + fault.at_us, until, what }
+            let of_the_replica = fault.act.is_of_the_replica();
+            OtherFault { from: played.faults_from + fault.at_us, until, what, of_the_replica }
         })
         .collect()
 }

@@ -13,10 +13,12 @@ use crate::{
     check::{Leak, Searched},
     history::{History, Micros},
     plan::{Act, Plan},
+    scenario::{REPLICA, WITNESS},
     workload::{Client, Endpoint, Recorder},
     world::{self, LogLayer, NodeSpec, Span, World, WorldSettings, spare, swap::RedbSwapper},
 };
 use kms::{
+    config::Role,
     env::{BoxFuture, Env},
     init::{self, Addresses, Bundle, ClientIdentity, NodeBundle, RegionSpec},
 };
@@ -24,7 +26,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError},
+    sync::Arc,
 };
 use tracing::{Event, Level, Metadata, Subscriber, field::Visit};
 use tracing_subscriber::{
@@ -58,10 +60,14 @@ pub fn run(plan: &Plan, trace: Option<Box<dyn io::Write + Send>>) -> Outcome {
             let harness = world.env("harness");
             let watching = images::watch(world.clone(), images.clone());
             let watching = harness.spawn("images", watching).abort_on_drop();
+            let copies = Images::default();
+            let copying = images::sample_replica(plan.topology.replica, world.clone(), copies.clone());
+            let copying = harness.spawn("copies", copying).abort_on_drop();
             let played = simulate(&plan, &world, recorder.clone()).await;
-            drop(watching);
+            drop((watching, copying));
             let mut history = history(&world, &recorder, &played);
-            history.images = std::mem::take(&mut images.lock().unwrap_or_else(PoisonError::into_inner));
+            history.images = images::taken(&images);
+            history.copies = images::taken(&copies);
             let left = left(&world, &recorder);
             (played, history, left)
         }
@@ -101,6 +107,7 @@ async fn simulate(plan: &Plan, world: &World, recorder: Recorder) -> Result<Play
         &harness,
         &RegionSpec {
             region: plan.topology.region.clone(),
+            replica: plan.topology.replica.then(|| replica_region(&plan.topology.region)),
             hosts_per_zone: plan.topology.hosts_per_zone,
             domains: plan.topology.domains,
             clients: per_domain,
@@ -112,7 +119,7 @@ async fn simulate(plan: &Plan, world: &World, recorder: Recorder) -> Result<Play
     .map_err(|error| error.to_string())?;
     for node in &bundle.nodes {
         let env = world.env(&node.node_id);
-        if node.genesis.is_some() || node.witness.is_some() {
+        if node.genesis.is_some() || matches!(node.role, Role::Witness | Role::Replica) {
             let blank = NodeBundle {
                 node_id: node.node_id.clone(),
                 role: node.role,
@@ -150,6 +157,11 @@ fn is_replaced(plan: &Plan, database: &str) -> bool {
     plan.faults.iter().any(|fault| matches!(&fault.act, Act::ReplaceMachine { node, .. } if node == database))
 }
 
+/// Where the replica stands: the first backup region, if the documentation names one.
+fn replica_region(region: &str) -> String {
+    init::backup_regions(region).map_or("eu-west-other", |regions| regions[0]).to_owned()
+}
+
 fn server_name(plan: &Plan) -> String {
     format!("{}.okms.test", plan.topology.region)
 }
@@ -163,9 +175,10 @@ fn add_nodes(plan: &Plan, world: &World) -> BTreeMap<String, String> {
         let zone = name.split_once('-').and_then(|(_, rest)| rest.chars().next());
         let wall_offset_us = plan.clocks.get(&name).copied().unwrap_or(0);
         addresses.insert(name.clone(), ip.clone());
-        // The witness stands in another region.
+        // The witness stands in another region, and so does the replica.
         let region = match name.as_str() {
-            "witness" => format!("not-{}", plan.topology.region),
+            WITNESS => format!("not-{}", plan.topology.region),
+            REPLICA => replica_region(&plan.topology.region),
             _ => plan.topology.region.clone(),
         };
         world.add_node(NodeSpec { name, ip, zone, region, wall_offset_us });

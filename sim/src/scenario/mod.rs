@@ -5,7 +5,7 @@
 mod target;
 mod value;
 
-pub use target::{LinkTarget, NodeTarget, Places, Target, WITNESS};
+pub use target::{LinkTarget, NodeTarget, Places, REPLICA, Target, WITNESS};
 pub use value::{Choice, Counts, Odds, Spans, span};
 
 use crate::actions::CutMode;
@@ -64,6 +64,9 @@ pub struct Topology {
     /// Domains, 1 to 8; clients are dealt to them in turn.
     #[serde(default = "one")]
     pub domains: Counts,
+    /// Whether there is a replica, in another region.
+    #[serde(default)]
+    pub replica: bool,
 }
 
 /// One-way latencies. Each is drawn once per seed.

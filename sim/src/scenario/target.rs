@@ -49,6 +49,8 @@ pub enum LinkTarget {
     HostNear,
     /// `link:witness`: both databases with the witness, which stands in for zone b's side.
     Witness,
+    /// `link:replica`: both databases with the replica, which stands in for zone b's side.
+    Replica,
 }
 
 /// The nodes of a region, by place.
@@ -56,10 +58,14 @@ pub enum LinkTarget {
 pub struct Places {
     /// Hosts in each zone.
     pub hosts_per_zone: u32,
+    /// Whether there is a replica.
+    pub replica: bool,
 }
 
 /// The node that is the witness.
 pub const WITNESS: &str = "witness";
+/// The node that is the third copy.
+pub const REPLICA: &str = "replica";
 
 const ZONES: [Zone; 2] = [Zone::A, Zone::B];
 
@@ -98,7 +104,9 @@ impl NodeTarget {
         let mut zone = |fixed: &Option<Zone>| fixed.or_else(|| dice.pick(&ZONES).copied());
         match self {
             NodeTarget::Named(name) => {
-                let known = ["entry", "witness"].contains(&name.as_str()) || places.all().contains(name);
+                let known = ["entry", WITNESS].contains(&name.as_str())
+                    || places.replica && name == REPLICA
+                    || places.all().contains(name);
                 known.then(|| vec![name.clone()])
             }
             NodeTarget::All | NodeTarget::BothZones => Some(places.all()),
@@ -125,8 +133,10 @@ impl LinkTarget {
                 .flat_map(|from| places.zone(b).into_iter().map(move |to| (from.clone(), to)))
                 .collect(),
             LinkTarget::Databases => vec![(Places::database(a), Places::database(b))],
-            LinkTarget::Witness => {
-                ZONES.iter().map(|zone| (Places::database(*zone), "witness".to_owned())).collect()
+            LinkTarget::Replica if !places.replica => Vec::new(),
+            LinkTarget::Witness | LinkTarget::Replica => {
+                let third = if self == LinkTarget::Witness { WITNESS } else { REPLICA };
+                ZONES.iter().map(|zone| (Places::database(*zone), third.to_owned())).collect()
             }
             LinkTarget::HostFar | LinkTarget::HostNear => {
                 let zone = if dice.chance(1, 2) { a } else { b };
@@ -156,6 +166,11 @@ impl Target {
                 Err("replace-witness is done to node:witness".to_owned())
             }
             Target::Nodes(nodes) if kind == FaultKind::ReturnDisk && nodes.is_witness() => Ok(()),
+            Target::Nodes(NodeTarget::Named(name))
+                if name == REPLICA && matches!(kind, FaultKind::SlowDisk | FaultKind::FailSyncs) =>
+            {
+                Ok(())
+            }
             Target::Nodes(nodes) if kind.of_disks() && !nodes.has_disks() => {
                 Err(format!("{} is done to databases", kind.word()))
             }
@@ -190,6 +205,7 @@ impl Target {
             ("link", "host-far") => Target::Links(LinkTarget::HostFar),
             ("link", "host-near") => Target::Links(LinkTarget::HostNear),
             ("link", "witness") => Target::Links(LinkTarget::Witness),
+            ("link", "replica") => Target::Links(LinkTarget::Replica),
             _ => return None,
         })
     }

@@ -3,7 +3,7 @@
 
 use super::{Engine, EngineError, RECORDS, redb_error};
 use crate::store::{log::Position, row};
-use redb::{Durability, ReadableTable, ReadableTableMetadata};
+use redb::{Durability, ReadTransaction, ReadableTable, ReadableTableMetadata};
 use ring::digest::{Context, SHA256};
 use std::ops::Bound;
 
@@ -37,14 +37,33 @@ impl RowDigest {
     }
 }
 
-impl Engine {
+/// The records as they are at one position, whatever is written meanwhile. The store keeps what they are made of until this is
+/// dropped, which must be before the store is closed.
+pub struct Snapshot {
+    read: ReadTransaction,
+    at: Position,
+}
+
+impl Snapshot {
+    /// What it shows: the state at this confirmed position.
+    pub fn at(&self) -> Position {
+        self.at
+    }
+
+    /// Number of its records.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn records(&self) -> Result<u64, EngineError> {
+        self.read.open_table(RECORDS).map_err(redb_error)?.len().map_err(redb_error)
+    }
+
     /// Rows in key order, those after `after`, until `bytes` are exceeded (at least one if there is one).
     ///
     /// # Errors
     /// [`EngineError::Damaged`] if a row does not match its checksum; storage errors.
     pub fn rows_after(&self, after: Option<&[u8]>, bytes: usize) -> Result<Vec<FillRow>, EngineError> {
-        let read = self.read()?;
-        let records = read.open_table(RECORDS).map_err(redb_error)?;
+        let records = self.read.open_table(RECORDS).map_err(redb_error)?;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let (mut rows, mut taken) = (Vec::new(), 0);
         for item in records.range::<&[u8]>((start, Bound::Unbounded)).map_err(redb_error)? {
@@ -58,6 +77,26 @@ impl Engine {
             }
         }
         Ok(rows)
+    }
+}
+
+impl Engine {
+    /// The records as they are at the confirmed position.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn snapshot(&self) -> Result<Snapshot, EngineError> {
+        let read = self.read()?;
+        let at = self.confirmed_in(&read)?;
+        Ok(Snapshot { read, at })
+    }
+
+    /// As [`Snapshot::rows_after`], of the records as they are now.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn rows_after(&self, after: Option<&[u8]>, bytes: usize) -> Result<Vec<FillRow>, EngineError> {
+        self.snapshot()?.rows_after(after, bytes)
     }
 
     /// Reads every row once more and answers their digest.

@@ -27,7 +27,7 @@ struct Stored {
     db_id: Vec<u8>,
     #[prost(bool, tag = "4")]
     head: bool,
-    /// 1 filling, 2 member, 3 retired.
+    /// 1 filling, 2 member, 3 retired, 4 replica.
     #[prost(uint32, tag = "5")]
     phase: u32,
     #[prost(message, optional, tag = "6")]
@@ -57,6 +57,7 @@ pub(super) fn encode(identity: &Identity) -> Vec<u8> {
             Phase::Filling => 1,
             Phase::Member => 2,
             Phase::Retired => 3,
+            Phase::Replica => 4,
         },
         epoch: Some(identity.epoch.signed.clone()),
         activation: identity.activation.clone(),
@@ -88,6 +89,7 @@ fn decode(bytes: &[u8]) -> Result<Identity, String> {
                 1 => Phase::Filling,
                 2 => Phase::Member,
                 3 => Phase::Retired,
+                4 => Phase::Replica,
                 _ => return Err(Malformed("a phase that is not known here")),
             },
             epoch: Registered { record, signed },

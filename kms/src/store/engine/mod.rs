@@ -24,14 +24,14 @@ use crate::{
     limits::{SCAN_MAX_BYTES, STORE_CACHE_BYTES},
     record::{CommitId, RecordKey, SealedRecord},
 };
-pub use bulk::{FillRow, Filler, RowDigest};
+pub use bulk::{FillRow, Filler, RowDigest, Snapshot};
 pub use files::{
     FILLING_DIR, KEYRING_DIR, STORE_DIR, STORE_FILE, create, discard_filling, keyring_objects, promote,
 };
 pub use follow::records_in;
 pub use journal::JOURNAL_FILE;
 use journal::{Change, Journal};
-use redb::{Database, StorageBackend, TableDefinition};
+use redb::{Database, ReadTransaction, StorageBackend, TableDefinition};
 use std::{fmt, io, path::PathBuf, sync::Mutex};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -152,18 +152,8 @@ impl Engine {
 
     fn load(&self) -> Result<Loaded, EngineError> {
         let identity = self.identity()?;
-        let read = self.read()?;
-        let meta = read.open_table(META).map_err(redb_error)?;
-        let confirmed = meta.get(CONFIRMED).map_err(redb_error)?;
-        let confirmed = confirmed.and_then(|bytes| bytes.value().try_into().ok());
-        let confirmed = u64::from_be_bytes(confirmed.ok_or_else(|| self.corrupt("no confirmed index"))?);
-        drop((meta, read));
         let last = self.end()?;
-        let confirmed = if identity.head {
-            self.position_at(confirmed)?.ok_or_else(|| self.corrupt("confirmed index outside the log"))?
-        } else {
-            last
-        };
+        let confirmed = if identity.head { self.confirmed_in(&self.read()?)? } else { last };
         if last.seq > confirmed.seq + 1 {
             return Err(self.corrupt("more than one entry above the confirmed index"));
         }
@@ -171,16 +161,29 @@ impl Engine {
         Ok(Loaded { identity, last, confirmed, pending })
     }
 
+    /// The confirmed position, as one view shows it.
+    fn confirmed_in(&self, read: &ReadTransaction) -> Result<Position, EngineError> {
+        let meta = read.open_table(META).map_err(redb_error)?;
+        let confirmed = meta.get(CONFIRMED).map_err(redb_error)?;
+        let confirmed = confirmed.and_then(|bytes| bytes.value().try_into().ok());
+        let confirmed = u64::from_be_bytes(confirmed.ok_or_else(|| self.corrupt("no confirmed index"))?);
+        let position = self.position_in(read, confirmed)?;
+        position.ok_or_else(|| self.corrupt("confirmed index outside the log"))
+    }
+
     /// Where the kept log begins: the position before its first entry (F26).
     ///
     /// # Errors
     /// Storage errors.
     pub fn base(&self) -> Result<Position, EngineError> {
-        let read = self.read()?;
+        self.base_in(&self.read()?)
+    }
+
+    fn base_in(&self, read: &ReadTransaction) -> Result<Position, EngineError> {
         let meta = read.open_table(META).map_err(redb_error)?;
         let base = meta.get(BASE).map_err(redb_error)?;
         match base {
-            Some(stored) => base_in(stored.value()).ok_or_else(|| self.corrupt("where the log begins")),
+            Some(stored) => base_read(stored.value()).ok_or_else(|| self.corrupt("where the log begins")),
             None => Ok(Position::ORIGIN),
         }
     }
@@ -190,10 +193,13 @@ impl Engine {
     /// # Errors
     /// Storage errors.
     pub fn position_at(&self, seq: u64) -> Result<Option<Position>, EngineError> {
-        let read = self.read()?;
+        self.position_in(&self.read()?, seq)
+    }
+
+    fn position_in(&self, read: &ReadTransaction, seq: u64) -> Result<Option<Position>, EngineError> {
         let log = read.open_table(LOG).map_err(redb_error)?;
         let Some(value) = log.get(seq).map_err(redb_error)? else {
-            return Ok(Some(self.base()?).filter(|base| base.seq == seq));
+            return Ok(Some(self.base_in(read)?).filter(|base| base.seq == seq));
         };
         let hash = value.value().first_chunk::<32>().ok_or_else(|| self.corrupt("short log entry"))?;
         Ok(Some(Position { seq, hash: *hash }))
@@ -307,7 +313,7 @@ fn base_out(base: Position) -> Vec<u8> {
     [&base.seq.to_be_bytes()[..], &base.hash].concat()
 }
 
-fn base_in(stored: &[u8]) -> Option<Position> {
+fn base_read(stored: &[u8]) -> Option<Position> {
     let (seq, hash) = stored.split_first_chunk::<8>()?;
     Some(Position { seq: u64::from_be_bytes(*seq), hash: hash.try_into().ok()? })
 }

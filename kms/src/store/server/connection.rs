@@ -1,9 +1,10 @@
 //! One connection to a database: who may ask what (hosts: Commit, Get, Scan, Resolve, Keyring, Damaged;
-//! the head: its link; a database that is filled: FillBegin; the operator: Status, Order, ReadEpoch), and the answers. Requests of a host run
+//! the head: its link; a database that is filled: FillBegin; a replica: Follow; the operator: Status, Order, ReadEpoch), and the answers. Requests of a host run
 //! side by side.
 
 use super::{
     directory::Directory,
+    feed,
     fill::{self, Filling},
     head::{Event, Waiting},
     orders,
@@ -120,6 +121,12 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                         return "blank: no store here".to_owned();
                     };
                     return fill::serve(shared, &mut write, &envelope, begin).await;
+                }
+                if let (PeerRole::Replica, Some(Body::Follow(follow))) = (peer.role, &envelope.body) {
+                    let Some((shared, _)) = &behind.member else {
+                        return "blank: no store here".to_owned();
+                    };
+                    return feed::serve(shared, &mut reader, &mut write, &envelope, follow).await;
                 }
                 if let Some(Body::Ping(number)) = envelope.body {
                     behind.pong(envelope.call, number)

@@ -14,7 +14,7 @@ use crate::{
     store::{
         backoff::Backoff,
         engine::{
-            Engine, EngineError, FILLING_DIR, FillRow, Filler, KEYRING_DIR, Loaded, RowDigest, STORE_DIR,
+            Engine, EngineError, FILLING_DIR, FillRow, Filler, KEYRING_DIR, Loaded, RowDigest, STORE_DIR, Snapshot,
             keyring_objects,
         },
         epoch::{DbId, Identity, Phase, Registered, lineage_in, lineage_out},
@@ -466,10 +466,17 @@ async fn send_all<W: AsyncWrite + Unpin>(
         }
         at = from;
     }
-    let rows = match from {
-        Some(_) => 0,
-        None => shared.engine("fill", Engine::records).await.map_err(failed)?,
+    let snapshot = match from {
+        Some(_) => None,
+        None => {
+            let snapshot = shared.engine("fill", |engine| {
+                let snapshot = engine.snapshot()?;
+                Ok((snapshot.records()?, snapshot))
+            });
+            Some(snapshot.await.map_err(failed)?)
+        }
     };
+    let rows = snapshot.as_ref().map_or(0, |(rows, _)| *rows);
     let head = wire::FillHead {
         at: Some(at.out()),
         last: Some(last.out()),
@@ -477,7 +484,16 @@ async fn send_all<W: AsyncWrite + Unpin>(
         lineage: lineage_out(&identity.lineage),
     };
     say(shared, write, Body::FillHead(head)).await?;
-    let digest = if from.is_none() { send_records(shared, write, &identity).await? } else { [0; 32] };
+    let digest = match snapshot {
+        Some((_, snapshot)) => {
+            if snapshot.at() != at {
+                return Err("the source's confirmed position moved: no longer a source that takes no writes".to_owned());
+            }
+            send_keyring(shared, write).await?;
+            send_rows(shared, write, snapshot).await?
+        }
+        None => [0; 32],
+    };
     let entries = shared.engine("fill", move |engine| engine.entries_after(at, usize::MAX)).await;
     let mut part = wire::FillPart::default();
     for entry in entries.map_err(failed)? {
@@ -496,12 +512,11 @@ async fn say<W: AsyncWrite + Unpin>(shared: &Shared, write: &mut W, body: Body) 
     written.map_err(|error| error.to_string())
 }
 
-/// Rows and keyring; answers the digest of the rows.
-async fn send_records<W: AsyncWrite + Unpin>(
+/// The sealed domain keys, all in one part.
+pub(super) async fn send_keyring<W: AsyncWrite + Unpin>(
     shared: &Arc<Shared>,
     write: &mut W,
-    identity: &Identity,
-) -> Result<[u8; 32], String> {
+) -> Result<(), String> {
     let dir: PathBuf = shared.config.data_dir.join(STORE_DIR);
     let disk = shared.env.disk.clone();
     let objects = shared.env.blocking("fill", move || keyring_objects(&*disk, &dir)).await;
@@ -512,23 +527,35 @@ async fn send_records<W: AsyncWrite + Unpin>(
             part.keyring.push(wire::FillRow { key: domain.as_bytes().to_vec(), value });
         }
     }
-    say(shared, write, Body::FillPart(part)).await?;
+    say(shared, write, Body::FillPart(part)).await
+}
+
+/// The rows of a snapshot, no faster than is allowed, as long as the epoch is the same; answers their digest.
+pub(super) async fn send_rows<W: AsyncWrite + Unpin>(
+    shared: &Arc<Shared>,
+    write: &mut W,
+    snapshot: Snapshot,
+) -> Result<[u8; 32], String> {
+    let epoch = shared.epoch();
     let rate = shared.config.limits.fill_bytes_per_s;
-    let (mut rows, mut digest) = page(shared, None, RowDigest::default()).await?;
+    let mut page = Page { snapshot, rows: Vec::new(), after: None, digest: RowDigest::default() }.next(shared).await?;
     loop {
-        if shared.identity().epoch != identity.epoch {
+        if shared.epoch() != epoch {
             return Err("another epoch was registered".to_owned());
         }
         let begun = shared.env.now();
-        let Some((key, _)) = rows.last() else { return Ok(digest.finish()) };
-        let after = key.clone();
+        if page.rows.is_empty() {
+            return Ok(page.digest.finish());
+        }
+        let rows = std::mem::take(&mut page.rows);
+        page.after = rows.last().map(|(key, _)| key.clone());
         let bytes: usize = rows.iter().map(|(key, row): &FillRow| key.len() + row.len()).sum();
-        let rows_out = rows.into_iter().map(|(key, value)| wire::FillRow { key, value }).collect();
-        let part = Body::FillPart(wire::FillPart { rows: rows_out, ..Default::default() });
+        let rows = rows.into_iter().map(|(key, value)| wire::FillRow { key, value }).collect();
+        let part = Body::FillPart(wire::FillPart { rows, ..Default::default() });
         // The next page is read meanwhile.
-        let (sent, read) = join(say(shared, write, part), page(shared, Some(after), digest)).await;
+        let (sent, read) = join(say(shared, write, part), page.next(shared)).await;
         sent?;
-        (rows, digest) = read?;
+        page = read?;
         if let Some(ns) = (bytes as u64).saturating_mul(1_000_000_000).checked_div(rate) {
             let span = Duration::from_nanos(ns);
             shared.env.clock.sleep_until(begun + span).await;
@@ -536,18 +563,27 @@ async fn send_records<W: AsyncWrite + Unpin>(
     }
 }
 
-/// The rows after a key, as many as make a part, and the digest that goes on with them.
-async fn page(
-    shared: &Arc<Shared>,
+/// Where the reading of a snapshot has come to.
+struct Page {
+    snapshot: Snapshot,
+    /// Those read last.
+    rows: Vec<FillRow>,
+    /// The last key of those before.
     after: Option<Vec<u8>>,
-    mut digest: RowDigest,
-) -> Result<(Vec<FillRow>, RowDigest), String> {
-    let page = shared.engine("fill", move |engine| {
-        let rows = engine.rows_after(after.as_deref(), FILL_PART_BYTES)?;
-        for (key, row) in &rows {
-            digest.add(key, row);
-        }
-        Ok((rows, digest))
-    });
-    page.await.map_err(|error| format!("own disk: {error}"))
+    /// Over all rows read.
+    digest: RowDigest,
+}
+
+impl Page {
+    /// The rows after those read, as many as make a part; none at the end.
+    async fn next(mut self, shared: &Arc<Shared>) -> Result<Page, String> {
+        let read = shared.engine("fill", move |_| {
+            self.rows = self.snapshot.rows_after(self.after.as_deref(), FILL_PART_BYTES)?;
+            for (key, row) in &self.rows {
+                self.digest.add(key, row);
+            }
+            Ok(self)
+        });
+        read.await.map_err(|error| format!("own disk: {error}"))
+    }
 }

@@ -5,6 +5,7 @@
 mod apart;
 mod connection;
 mod directory;
+mod feed;
 mod fill;
 mod head;
 mod join;

@@ -51,6 +51,8 @@ pub struct DatabaseStatus {
     pub serving: bool,
     /// Accepts writes.
     pub writable: bool,
+    /// How far a replica that is fed from here has come.
+    pub replica: Option<u64>,
     /// How often it was told to serve alone.
     pub alone: u64,
     /// Why it does not serve although it has joined: `diverged`, `behind` or `failed`.
@@ -122,6 +124,7 @@ async fn member(shared: &Arc<Shared>) -> DatabaseStatus {
         records,
         serving: view.serving(),
         writable: view.writable,
+        replica: view.replica,
         alone: identity.alone.len() as u64,
         withheld: view.withheld.word().map(str::to_owned),
         alarm: view.loud.map(str::to_owned),

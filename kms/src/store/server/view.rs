@@ -10,16 +10,16 @@ use crate::{
     store::{
         engine::{Engine, EngineError, Loaded},
         epoch::{DbId, Epoch, Identity, Phase},
+        held::{Closed, Held},
         log::{Entry, Position},
     },
     wire::message::{Body, ENVELOPE_VERSION, Envelope, NotRead},
 };
 use std::{
     collections::BTreeMap,
-    convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// A batch that is in the head's log and not confirmed.
 #[derive(Debug)]
@@ -63,6 +63,8 @@ pub(super) struct View {
     pub(super) head_confirmed: u64,
     /// Tail: where the head's log ended when the link began.
     pub(super) catch_up_to: u64,
+    /// How far the replica that is fed from here has taken the log, durably; for people.
+    pub(super) replica: Option<u64>,
     /// The last loud event, for `kms status`, until what gave rise to it is over.
     pub(super) loud: Option<&'static str>,
 }
@@ -125,13 +127,6 @@ impl View {
     }
 }
 
-/// An open store. `_closed` goes after it: its receiver ends when the last holder, work on a blocking thread included, has let
-/// go and the file is closed.
-struct Open {
-    engine: Engine,
-    _closed: oneshot::Sender<Infallible>,
-}
-
 /// Everything the tasks of one incarnation of a database share.
 pub(super) struct Shared {
     pub(super) env: Env,
@@ -140,7 +135,7 @@ pub(super) struct Shared {
     pub(super) head: bool,
     /// Wakes the task that asks the witness.
     pub(super) ask: Notify,
-    engine: Arc<Open>,
+    engine: Held,
     view: Mutex<View>,
     /// Counts confirmations; readers wait on it.
     pub(super) confirmed: watch::Sender<u64>,
@@ -163,7 +158,7 @@ impl Shared {
         node: &Node,
         (engine, loaded): (Engine, &Loaded),
         fatal: mpsc::UnboundedSender<String>,
-    ) -> (Shared, oneshot::Receiver<Infallible>) {
+    ) -> (Shared, Closed) {
         let pending =
             loaded.pending.clone().map(|entry| Arc::new(Pending { changes: entry.changes(), entry }));
         let diverged =
@@ -182,16 +177,17 @@ impl Shared {
             writable: false,
             head_confirmed: 0,
             catch_up_to: 0,
+            replica: None,
             loud: diverged.then_some("loud:not-a-prefix"),
         };
         assert!(view.confirmed.seq <= view.last.seq, "confirmed <= last");
-        let (open, closed) = oneshot::channel();
+        let (engine, closed) = Held::new(engine);
         let shared = Shared {
             env: node.env.clone(),
             config: node.config.clone(),
             head: loaded.identity.head,
             ask: Notify::new(),
-            engine: Arc::new(Open { engine, _closed: open }),
+            engine,
             view: Mutex::new(view),
             confirmed: watch::Sender::new(loaded.confirmed.seq),
             link: watch::Sender::new(0),
@@ -303,11 +299,7 @@ impl Shared {
         name: &'static str,
         work: impl FnOnce(&Engine) -> Result<T, EngineError> + Send + 'static,
     ) -> Result<T, EngineError> {
-        let open = self.engine.clone();
-        let done = self.env.blocking(name, move || work(&open.engine)).await;
-        let result = done.unwrap_or_else(|_| {
-            Err(EngineError::Io(std::io::Error::other(format!("storage panicked in {name}"))))
-        });
+        let result = self.engine.run(&self.env, name, work).await;
         if let Err(error) = &result
             && !matches!(error, EngineError::Damaged)
         {

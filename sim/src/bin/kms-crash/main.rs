@@ -223,6 +223,7 @@ async fn play(job: &Job, plan: &Plan) -> Result<(RunReport, History, Left), Stri
     let bundle = init::plan_region(
         env,
         &RegionSpec {
+            replica: None,
             region: plan.topology.region.clone(),
             hosts_per_zone: plan.topology.hosts_per_zone,
             domains: plan.topology.domains,

@@ -91,7 +91,7 @@ fn a_host_cut_off_from_every_database_is_left_while_another_is_not() {
 
 #[test]
 fn cuts_are_classified() {
-    let topology = Topology::standard(2);
+    let topology = Topology::standard(2, false);
     let link = |from: &str, to: &str| (from.to_owned(), to.to_owned());
     let ask = |lost: &[&str], links: &[(String, String)]| {
         classify(&topology, lost.iter().copied().collect(), links.iter().collect())
@@ -124,7 +124,7 @@ fn hosts_live_while_the_entry_reaches_one() {
 #[test]
 fn other_faults_disturb() {
     let mut build = Build::new();
-    build.other_faults.push(crate::check::OtherFault { from: S, until: None, what: "slow disk".into() });
+    build.other_faults.push(crate::check::OtherFault { from: S, until: None, what: "slow disk".into(), of_the_replica: false });
     assert_eq!(timeline(&build).worst_loss(2 * S, 2 * S), Loss::Beyond);
     assert!(timeline(&build).disturbed().contains(2 * S));
 }

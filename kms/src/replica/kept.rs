@@ -1,0 +1,145 @@
+//! A replica's store: opened, held, and changed by what is fed. An entry counts as taken when it is durable here.
+
+use super::Node;
+use crate::store::{
+    codec,
+    engine::{Engine, EngineError, KEYRING_DIR, Loaded},
+    epoch::{Epoch, Identity, Registered},
+    held::{Closed, Held},
+    log::{Entry, Position},
+};
+use crate::wire::epoch as wire;
+use std::path::Path;
+use uuid::Uuid;
+
+/// An open store and where it stands.
+pub(super) struct Kept {
+    held: Held,
+    identity: Identity,
+    last: Position,
+}
+
+/// What keeps a replica from taking something.
+pub(super) enum Trouble {
+    /// Its own disk: the store is to be opened again.
+    Disk(String),
+    /// What the source sends.
+    Source(String),
+}
+
+impl From<EngineError> for Trouble {
+    fn from(error: EngineError) -> Trouble {
+        Trouble::Disk(storage(error))
+    }
+}
+
+/// In words.
+pub(super) fn storage(error: EngineError) -> String {
+    format!("own disk: {error}")
+}
+
+impl Kept {
+    pub(super) fn new(engine: Engine, loaded: Loaded) -> (Kept, Closed) {
+        let (held, closed) = Held::new(engine);
+        (Kept { held, identity: loaded.identity, last: loaded.last }, closed)
+    }
+
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.identity.epoch()
+    }
+
+    /// End of the log, durably.
+    pub(super) fn last(&self) -> Position {
+        self.last
+    }
+
+    /// Whether `entries` follow this log and may stand in it; decoded.
+    pub(super) fn check(&self, node: &Node, entries: Vec<Vec<u8>>) -> Result<Vec<Entry>, String> {
+        let mut end = self.last;
+        let mut checked = Vec::with_capacity(entries.len());
+        for bytes in entries {
+            let entry = Entry::decode(end, bytes).map_err(|error| error.to_string())?;
+            entry
+                .check_witness(&node.operator, &node.config.region)
+                .map_err(|error| format!("an entry replaces the witness: {error}"))?;
+            end = entry.position;
+            checked.push(entry);
+        }
+        Ok(checked)
+    }
+
+    /// Takes entries that follow, each durably, in order.
+    pub(super) async fn take(&mut self, node: &Node, entries: Vec<Entry>) -> Result<(), EngineError> {
+        let taken = self.held.run(&node.env, "follow", move |engine| {
+            for entry in &entries {
+                engine.append_and_apply(entry)?;
+            }
+            Ok(entries)
+        });
+        for entry in taken.await? {
+            assert_eq!(self.last.seq + 1, entry.position.seq, "a replica's log has no holes");
+            self.last = entry.position;
+            if let Some(identity) = self.identity.after(&entry) {
+                self.identity = identity;
+            }
+        }
+        Ok(())
+    }
+
+    /// From here on the log is that of a newer epoch, whose history is this one's.
+    pub(super) async fn change_epoch(
+        &mut self,
+        node: &Node,
+        epoch: &Registered,
+        activation: &wire::Signed,
+        lineage: Vec<(Epoch, Position)>,
+    ) -> Result<(), EngineError> {
+        assert!(epoch.record.epoch.no > self.epoch().no, "epochs rise");
+        let identity = Identity {
+            epoch: epoch.clone(),
+            activation: Some(activation.clone()),
+            lineage,
+            replaced: None,
+            ..self.identity.clone()
+        };
+        let stored = identity.clone();
+        self.held.run(&node.env, "identity", move |engine| engine.set_identity(&stored)).await?;
+        tracing::info!(epoch = %identity.epoch(), last = ?self.last, "the replica follows a newer epoch");
+        self.identity = identity;
+        Ok(())
+    }
+
+    /// Number of records, for people.
+    pub(super) async fn records(&self, node: &Node) -> u64 {
+        self.held.run(&node.env, "status", Engine::records).await.unwrap_or(0)
+    }
+}
+
+/// Keeps the sealed domain keys that a part brings, in `dir`.
+pub(super) async fn keep_keyring(node: &Node, dir: &Path, objects: Vec<wire::FillRow>) -> Result<(), Trouble> {
+    if objects.is_empty() {
+        return Ok(());
+    }
+    let (disk, dir) = (node.env.disk.clone(), dir.join(KEYRING_DIR));
+    let kept = node.env.blocking("keyring", move || {
+        disk.create_dir(&dir)?;
+        for object in objects {
+            let domain =
+                codec::id16(&object.key).map_err(|error| std::io::Error::other(error.to_string()))?;
+            let path = dir.join(Uuid::from_bytes(domain).to_string());
+            if disk.read(&path)?.as_ref() != Some(&object.value) {
+                disk.write_atomic(&path, &object.value, true)?;
+            }
+        }
+        disk.sync_dir(dir.parent().unwrap_or(&dir))
+    });
+    match kept.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Trouble::Disk(format!("own disk: {error}"))),
+        Err(_) => Err(Trouble::Disk("own disk: panicked".to_owned())),
+    }
+}

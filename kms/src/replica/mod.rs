@@ -1,0 +1,172 @@
+//! The third copy (R18): a node in another region that follows the committed log of either zone, in order and without holes.
+//! Nobody waits for it. It serves no host; it is what a lost region is made anew from. A new or damaged one begins with a
+//! snapshot, while the region goes on.
+
+mod follow;
+mod kept;
+mod seed;
+mod status;
+
+pub use status::{ReplicaStatus, SeedStatus};
+
+use crate::{
+    config::NodeConfig,
+    crypto::OperatorVerifier,
+    env::{Env, Listener, Stream, Task},
+    limits::{CONNECTION_IDLE_MS, ms},
+    wire::{
+        frame::{self, FrameReader},
+        message::{Body, ENVELOPE_VERSION, Empty, Envelope},
+        silence::Silence,
+        tls::{NodeTls, PeerRole},
+    },
+};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use std::{io, sync::Arc};
+use tokio::sync::{Notify, watch};
+
+/// A running replica.
+pub struct ReplicaNode {
+    address: String,
+    stop: watch::Sender<bool>,
+    task: Task<()>,
+}
+
+impl ReplicaNode {
+    /// The node address really bound.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Stops following and closes the store.
+    pub async fn shutdown(self) {
+        self.stop.send_replace(true);
+        // A panicked task has closed its store by unwinding.
+        let _ = self.task.await;
+    }
+
+    /// Returns if the node ends by itself; says why.
+    pub async fn stopped(&mut self) -> String {
+        let _ = (&mut self.task).await;
+        "the replica's task ended".to_owned()
+    }
+}
+
+/// What all tasks of a replica share.
+struct Node {
+    env: Env,
+    config: NodeConfig,
+    tls: Arc<NodeTls>,
+    operator: OperatorVerifier,
+    desk: status::Desk,
+    /// Rung when a person wants the replica to begin with a snapshot.
+    reseed: Notify,
+    /// Rung when the witness knows a newer epoch than is followed.
+    newer: Notify,
+}
+
+/// Starts the replica of `config`. Returns once it listens.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn serve(
+    env: Env,
+    config: NodeConfig,
+    tls: Arc<NodeTls>,
+    operator: OperatorVerifier,
+) -> io::Result<ReplicaNode> {
+    let listener = env.net.bind(config.listen.as_deref().unwrap_or_default()).await?;
+    let address = listener.local_address();
+    let desk = status::Desk::new(&env);
+    let (reseed, newer) = (Notify::new(), Notify::new());
+    let node = Arc::new(Node { env: env.clone(), config, tls, operator, desk, reseed, newer });
+    let (stop, stopping) = watch::channel(false);
+    let task = env.spawn("replica", run(node, listener, stopping));
+    Ok(ReplicaNode { address, stop, task })
+}
+
+async fn run(node: Arc<Node>, listener: Box<dyn Listener>, stopping: watch::Receiver<bool>) {
+    let watching = node.env.spawn("replica-witness", follow::watch_the_witness(node.clone())).abort_on_drop();
+    let following = node.env.spawn("replica-follow", follow::keep(node.clone(), stopping.clone()));
+    accept(&node, listener, stopping).await;
+    drop(watching);
+    // It ends by itself, and closes the store.
+    let _ = following.await;
+}
+
+async fn accept(node: &Arc<Node>, mut listener: Box<dyn Listener>, mut stop: watch::Receiver<bool>) {
+    let mut open: FuturesUnordered<Task<()>> = FuturesUnordered::new();
+    loop {
+        let full = open.len() >= node.config.limits.connections_max as usize;
+        tokio::select! {
+            biased;
+            _ = stop.changed() => return,
+            Some(_) = open.next(), if !open.is_empty() => {}
+            accepted = listener.accept(), if !full => match accepted {
+                Ok((stream, _)) => {
+                    let work = connection(node.clone(), stream);
+                    open.push(node.env.spawn("replica-connection", work).abort_on_drop());
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept");
+                    node.env.sleep(ms(node.config.limits.ping_ms)).await;
+                }
+            },
+        }
+    }
+}
+
+async fn connection(node: Arc<Node>, stream: Stream) {
+    let (stream, peer) = match node.tls.accept(stream).await {
+        Ok(accepted) => accepted,
+        Err(error) => return tracing::info!(%error, "handshake failed"),
+    };
+    let (read, mut write) = tokio::io::split(stream);
+    let mut reader = FrameReader::new(read);
+    let mut silence = Silence::new(node.env.clone(), ms(CONNECTION_IDLE_MS));
+    loop {
+        silence.restart();
+        let asked = tokio::select! {
+            biased;
+            asked = reader.next() => asked,
+            () = silence.lasted() => return,
+        };
+        let Ok(Some(asked)) = asked else { return };
+        if asked.version != ENVELOPE_VERSION || asked.region != node.config.region {
+            return;
+        }
+        let body = node.answer(peer.role, asked.body);
+        let answer = node.envelope(asked.call, body);
+        let patience = ms(node.config.limits.detection_ms);
+        if frame::write_patiently(&node.env, &mut write, &answer, patience).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Node {
+    fn envelope(&self, call: u64, body: Body) -> Envelope {
+        Envelope {
+            version: ENVELOPE_VERSION,
+            region: self.config.region.clone(),
+            call,
+            body: Some(body),
+            ..Envelope::default()
+        }
+    }
+
+    fn answer(&self, role: PeerRole, asked: Option<Body>) -> Body {
+        match (role, asked) {
+            (PeerRole::Operator, Some(Body::Status(_))) => match serde_json::to_string(&self.status()) {
+                Ok(json) => Body::StatusAnswer(json),
+                Err(error) => Body::BadRequest(error.to_string()),
+            },
+            (PeerRole::Operator, Some(Body::Reseed(_))) => {
+                tracing::warn!("an operator has ordered that this replica begins with a snapshot");
+                self.reseed.notify_one();
+                Body::Done(Empty {})
+            }
+            _ => Body::BadRequest(format!("a {} may not ask this of a replica", role.word())),
+        }
+    }
+}

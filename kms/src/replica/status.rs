@@ -1,0 +1,123 @@
+//! What a replica says of itself, and how old what it has may be at most.
+
+use super::{Node, kept::Kept};
+use crate::{
+    env::{Env, Mono},
+    store::log::Position,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What `kms status` shows of a replica.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReplicaStatus {
+    /// Node id.
+    pub node: String,
+    /// Region it stands in.
+    pub place: String,
+    /// `blank`, `replica`, `diverged` (its log is not the region's: a person decides) or `failed`.
+    pub phase: String,
+    /// Epoch it follows, number and id.
+    pub epoch: String,
+    /// Number of that epoch.
+    pub epoch_no: u64,
+    /// Id of its store, hex.
+    pub db_id: String,
+    /// End of its log.
+    pub last: u64,
+    /// History hash there, hex.
+    pub hash: String,
+    /// End of what its source knows to be committed, as last heard.
+    pub source_last: u64,
+    /// Zone of the database it follows; none while it follows nobody.
+    pub source: Option<String>,
+    /// All that was acknowledged longer ago than this is here, milliseconds; none if it never caught up since its start.
+    pub lag_ms: Option<u64>,
+    /// A snapshot that is being taken.
+    pub seed: Option<SeedStatus>,
+    /// Why it does not follow at the moment.
+    pub trouble: Option<String>,
+}
+
+/// How far a snapshot is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SeedStatus {
+    /// Rows taken.
+    pub rows: u64,
+    /// Rows there are.
+    pub rows_total: u64,
+    /// Bytes of rows taken.
+    pub bytes: u64,
+}
+
+/// What changes of it, as the follower knows it.
+#[derive(Default)]
+struct State {
+    status: ReplicaStatus,
+    /// All that was committed at this time is here.
+    caught_up: Option<Mono>,
+}
+
+/// Where the follower leaves what people may ask.
+pub(super) struct Desk {
+    env: Env,
+    state: Mutex<State>,
+}
+
+impl Desk {
+    pub(super) fn new(env: &Env) -> Desk {
+        let status = ReplicaStatus { phase: "blank".to_owned(), ..ReplicaStatus::default() };
+        Desk { env: env.clone(), state: Mutex::new(State { status, caught_up: None }) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is shown.
+    pub(super) fn note(&self, change: impl FnOnce(&mut ReplicaStatus)) {
+        change(&mut self.state().status);
+    }
+
+    /// Shows where the store stands.
+    pub(super) fn stands(&self, kept: &Kept) {
+        let (identity, last) = (kept.identity(), kept.last());
+        self.note(|status| {
+            identity.phase.word().clone_into(&mut status.phase);
+            status.epoch = identity.epoch().to_string();
+            status.epoch_no = identity.epoch().no;
+            status.db_id = identity.db_id.to_string();
+            (status.last, status.hash) = (last.seq, hex::encode(last.hash));
+        });
+    }
+
+    /// Number of the epoch that is followed; none without a store.
+    pub(super) fn epoch_no(&self) -> Option<u64> {
+        Some(self.state().status.epoch_no).filter(|no| *no > 0)
+    }
+
+    /// The source said, after `asked`, that its log ends at `end`; this one ends at `last`.
+    pub(super) fn heard(&self, asked: Mono, end: u64, last: Position) {
+        let mut state = self.state();
+        state.status.source_last = end;
+        if last.seq >= end {
+            state.caught_up = Some(asked);
+        }
+    }
+}
+
+impl Node {
+    /// For people.
+    pub(super) fn status(&self) -> ReplicaStatus {
+        let state = self.desk.state();
+        let mut status = state.status.clone();
+        let lag = state.caught_up.map(|at| self.desk.env.now().since(at).as_millis());
+        drop(state);
+        status.lag_ms = lag.map(|lag| u64::try_from(lag).unwrap_or(u64::MAX));
+        status.node.clone_from(&self.config.node_id);
+        status.place = self.config.place.clone().unwrap_or_default();
+        status
+    }
+}
