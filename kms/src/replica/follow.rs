@@ -43,15 +43,22 @@ enum End {
     Store(String),
     /// What is here is of no use for following: begin with a snapshot.
     Seed(String),
+    /// A person has said so.
+    Ordered,
     /// What is here is another history. Nothing is followed until a person says so.
     Diverged(String),
 }
 
-/// Whether the store is followed with, and if not, why.
+/// How it goes on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Want {
+    /// From where the log ends.
     Follow,
+    /// With a snapshot, since the log does not reach to what is kept.
     Seed,
+    /// With a snapshot, since a person has said so: of another history too, if that is not an older one.
+    Ordered,
+    /// Not at all, before a person says so.
     Person,
 }
 
@@ -128,7 +135,7 @@ async fn life(node: &Arc<Node>, closing: &mut Vec<Closed>, want: &mut Want) -> S
         if *want == Want::Person {
             node.desk.note(|status| "diverged".clone_into(&mut status.phase));
             node.reseed.notified().await;
-            *want = Want::Seed;
+            *want = Want::Ordered;
         }
         let before = node.env.now();
         let end = connection(node, zone, (&mut kept, closing), want).await;
@@ -139,6 +146,10 @@ async fn life(node: &Arc<Node>, closing: &mut Vec<Closed>, want: &mut Want) -> S
             End::Seed(why) => {
                 *want = Want::Seed;
                 why
+            }
+            End::Ordered => {
+                *want = Want::Ordered;
+                "an operator has ordered a snapshot".to_owned()
             }
             End::Diverged(why) => {
                 tracing::error!(target: "kms::probe", name = "loud:replica-diverged", %why, "the replica follows no longer: see `kms replica reseed`");
@@ -284,11 +295,14 @@ async fn begin<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         _ => return Err(End::Link("the source sent something else than the beginning of a feed".to_owned())),
     };
     let new = begun.epoch.record.epoch;
-    if let Some(own) = kept.as_ref().map(Kept::epoch)
-        && (new.no < own.no || new.no == own.no && new != own)
-    {
+    if let Some(own) = kept.as_ref().map(Kept::epoch) {
         // R18: never back, and never into another epoch of the same number.
-        return Err(End::Link(format!("the source is in epoch {new}, the replica in {own}")));
+        if new.no < own.no {
+            return Err(End::Link(format!("the source is in epoch {new}, the replica in {own}")));
+        }
+        if new.no == own.no && new != own && *want != Want::Ordered {
+            return Err(End::Diverged(format!("the source is in epoch {new}, the replica in {own}")));
+        }
     }
     match &mut *kept {
         Some(kept) if *want == Want::Follow => go_on(node, source, kept, begun).await,
@@ -368,7 +382,7 @@ async fn follow<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         }
         let heard = tokio::select! {
             biased;
-            () = node.reseed.notified() => return Err(End::Seed("an operator has ordered it".to_owned())),
+            () = node.reseed.notified() => return Err(End::Ordered),
             () = node.newer.notified() => return Err(End::Link("the witness knows a newer epoch".to_owned())),
             heard = source.reader.next() => heard,
             () = env.clock.sleep_until(next) => continue,

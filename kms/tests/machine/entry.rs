@@ -103,6 +103,7 @@ async fn start(env: &Env, bundle: &Bundle, hosts: Vec<String>, limits: Limits) -
         role: Role::Entry,
         region: "eu-west-rbx".to_owned(),
         zone: None,
+        place: None,
         node_id: "entry".to_owned(),
         data_dir: "data".into(),
         listen: None,

@@ -10,5 +10,6 @@ mod init;
 mod operator;
 mod os_env;
 mod region;
+mod replica;
 mod tls;
 mod witness;

@@ -3,6 +3,7 @@
 use crate::common::{Scratch, bundle, spec};
 use kms::{
     config::{NodeConfig, Zone},
+    crypto::OperatorVerifier,
     env::{BoxFuture, Env, Purpose},
     init::{self, Addresses, Bundle, RegionSpec},
     limits::ms,
@@ -46,11 +47,20 @@ impl Region {
 
     /// A region whose files are altered before they are written.
     pub fn altered(name: &str, alter: impl FnOnce(&mut Bundle)) -> Region {
+        Region::of(name, spec(), alter)
+    }
+
+    /// A region with a third copy in another one.
+    pub fn with_replica(name: &str, place: &str) -> Region {
+        Region::of(name, RegionSpec { replica: Some(place.to_owned()), ..spec() }, |_| {})
+    }
+
+    fn of(name: &str, spec: RegionSpec, alter: impl FnOnce(&mut Bundle)) -> Region {
         let env = kms::os::env();
         let scratch = Scratch::new(name);
         let base = free_ports(&env);
         let addresses = Addresses::Loopback { rest_port: base, node_port: base + 1 };
-        let mut bundle = bundle(&env, &RegionSpec { addresses, ..spec() });
+        let mut bundle = bundle(&env, &RegionSpec { addresses, ..spec });
         alter(&mut bundle);
         for node in &bundle.nodes {
             init::install(&*env.disk, &scratch.path(&node.node_id), node).expect("install");
@@ -66,10 +76,16 @@ impl Region {
         (config, tls)
     }
 
-    pub async fn witness(&self) -> WitnessNode {
-        let (config, tls) = self.config("witness");
+    /// What a node that obeys the operator is started with.
+    pub fn parts(&self, node: &str) -> (NodeConfig, Arc<NodeTls>, OperatorVerifier) {
+        let (config, tls) = self.config(node);
         let operator =
             load_operator(&self.env, config.operator_cert.as_deref().expect("a path")).expect("operator");
+        (config, tls, operator)
+    }
+
+    pub async fn witness(&self) -> WitnessNode {
+        let (config, tls, operator) = self.parts("witness");
         witness::serve(self.env.clone(), config, tls, operator).await.expect("witness")
     }
 
@@ -79,9 +95,7 @@ impl Region {
 
     /// In a world of its own, with the same files.
     pub async fn database_in(&self, node: &str, env: Env) -> DatabaseNode {
-        let (config, tls) = self.config(node);
-        let operator =
-            load_operator(&self.env, config.operator_cert.as_deref().expect("a path")).expect("operator");
+        let (config, tls, operator) = self.parts(node);
         server::serve(env, config, tls, operator).await.expect("database")
     }
 
@@ -120,10 +134,16 @@ impl Region {
     /// A region at work: witness, head and tail run, and a record is committed.
     pub async fn at_work(name: &str) -> (Region, WitnessNode, DatabaseNode, DatabaseNode) {
         let region = Region::new(name);
-        let witness = region.witness().await;
-        let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
-        region.commit("k").await;
+        let (witness, head, tail) = region.begin_work().await;
         (region, witness, head, tail)
+    }
+
+    /// Starts witness, head and tail, and commits a record.
+    pub async fn begin_work(&self) -> (WitnessNode, DatabaseNode, DatabaseNode) {
+        let witness = self.witness().await;
+        let (head, tail) = (self.database("db-a").await, self.database("db-b").await);
+        self.commit("k").await;
+        (witness, head, tail)
     }
 
     /// What the operator signs, made at another moment than the commands make it.
