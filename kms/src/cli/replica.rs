@@ -45,9 +45,10 @@ struct ReseedOptions {
 pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     let What::Reseed(options) = options.what;
     let operator = options.which.load(&env)?;
-    let address = operator.replica.as_deref().ok_or_else(|| {
-        Failure::usage("this region has no replica: operator.toml names none")
-    })?;
+    let address = operator
+        .replica
+        .as_deref()
+        .ok_or_else(|| Failure::usage("this region has no replica: operator.toml names none"))?;
     let tls = operator.tls(&env, HANDSHAKE).map_err(Failure::usage)?;
     reseed(&env, &tls, address)
         .await
@@ -83,11 +84,13 @@ impl Replica {
             (None, "diverged") => "DIVERGED: its log is not the region's".to_owned(),
             (None, "blank") => "has nothing yet".to_owned(),
             (None, _) => {
-                let lag = status.lag_ms.map_or("never since its start".to_owned(), |lag| format!("{lag} ms ago"));
+                let lag =
+                    status.lag_ms.map_or("never since its start".to_owned(), |lag| format!("{lag} ms ago"));
                 format!("has all up to {}, last seen complete {lag}", status.last)
             }
         };
-        let source = status.source.as_ref().map_or("follows nobody".to_owned(), |zone| format!("follows zone {zone}"));
+        let source =
+            status.source.as_ref().map_or("follows nobody".to_owned(), |zone| format!("follows zone {zone}"));
         format!("Replica {} in {}: {what}; {source}", self.address, status.place)
     }
 

@@ -19,7 +19,9 @@ pub fn backup_regions(region: &str) -> Option<[&'static str; 2]> {
 pub(super) fn check_replica(region: &str, place: &str) -> Result<(), InitError> {
     let wrong = |why: String| Err(InitError::Spec(why));
     if place == region {
-        return wrong(format!("the replica must stand in another region than {region}: it is what survives it"));
+        return wrong(format!(
+            "the replica must stand in another region than {region}: it is what survives it"
+        ));
     }
     match backup_regions(region) {
         Some(regions) if !regions.contains(&place) => wrong(format!(

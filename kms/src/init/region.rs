@@ -207,12 +207,9 @@ impl Region<'_> {
             }
             (Role::Database, _) => Peers { head: Some(head), witness: Some(witness), ..Peers::default() },
             (Role::Witness, _) => Peers::default(),
-            (Role::Replica, _) => Peers {
-                head: Some(head),
-                tail: Some(tail),
-                witness: Some(witness),
-                ..Peers::default()
-            },
+            (Role::Replica, _) => {
+                Peers { head: Some(head), tail: Some(tail), witness: Some(witness), ..Peers::default() }
+            }
             (Role::Entry, _) => {
                 Peers { hosts: self.addresses(Role::Host, None).collect(), ..Peers::default() }
             }

@@ -85,7 +85,7 @@ pub(super) async fn keep(node: Arc<Node>, mut stopping: watch::Receiver<bool>) {
         if stop {
             return;
         }
-        node.env.sleep(ms(node.config.limits.ping_ms)).await;
+        node.env.sleep(ms(node.config.limits.backoff_max_ms)).await;
     }
 }
 
@@ -101,7 +101,15 @@ async fn open(node: &Node, closing: &mut Vec<Closed>) -> Result<Option<Kept>, En
             let old = old.map(|(_, old)| (old.identity.db_id, old.identity.epoch().no));
             promote(&*disk, &data, old)?;
         }
-        Engine::open(&*disk, &data, keep)
+        match Engine::open(&*disk, &data, keep)? {
+            Some((_, loaded)) if loaded.identity.phase != Phase::Replica => {
+                let what =
+                    format!("{} holds the store of a {}", data.display(), loaded.identity.phase.word());
+                Err(std::io::Error::other(what + ", not of a replica: give it a data directory of its own")
+                    .into())
+            }
+            store => Ok(store),
+        }
     });
     let opened = opened.await.map_err(|_| std::io::Error::other("storage panicked while opening"))??;
     Ok(opened.map(|(engine, loaded)| {

@@ -120,7 +120,11 @@ impl Kept {
 }
 
 /// Keeps the sealed domain keys that a part brings, in `dir`.
-pub(super) async fn keep_keyring(node: &Node, dir: &Path, objects: Vec<wire::FillRow>) -> Result<(), Trouble> {
+pub(super) async fn keep_keyring(
+    node: &Node,
+    dir: &Path,
+    objects: Vec<wire::FillRow>,
+) -> Result<(), Trouble> {
     if objects.is_empty() {
         return Ok(());
     }

@@ -100,7 +100,8 @@ async fn fill<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         Engine::open(&*disk, &data, keep)
     });
     let opened = opened.await.map_err(panicked)??;
-    let (engine, loaded): (Engine, Loaded) = opened.ok_or_else(|| Trouble::Disk("own disk: the store is gone".to_owned()))?;
+    let (engine, loaded): (Engine, Loaded) =
+        opened.ok_or_else(|| Trouble::Disk("own disk: the store is gone".to_owned()))?;
     let (store, closed) = Kept::new(engine, loaded);
     closing.push(closed);
     node.desk.stands(&store);

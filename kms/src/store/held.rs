@@ -38,8 +38,6 @@ impl Held {
     ) -> Result<T, EngineError> {
         let held = self.0.clone();
         let done = env.blocking(name, move || work(&held.engine)).await;
-        done.unwrap_or_else(|_| {
-            Err(EngineError::Io(io::Error::other(format!("storage panicked in {name}"))))
-        })
+        done.unwrap_or_else(|_| Err(EngineError::Io(io::Error::other(format!("storage panicked in {name}")))))
     }
 }

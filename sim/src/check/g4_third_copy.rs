@@ -8,13 +8,7 @@
 //! Does not check: what the records hold (they are sealed), activations and deactivations (they may change nothing, and then
 //! write nothing), who else is told what by the replica, lag while the link or a database is not well.
 
-use super::{
-    CheckInput,
-    spans::Spans,
-    subject,
-    timeline::Timeline,
-    toggles::Toggles,
-};
+use super::{CheckInput, spans::Spans, subject, timeline::Timeline, toggles::Toggles};
 use crate::{
     history::{Call, DiskImage, Micros, Op, Outcome, What},
     report::Verdict,
@@ -60,7 +54,9 @@ fn troubled(input: &CheckInput<'_>) -> Spans {
                 nodes.on(node.clone(), at);
             }
             What::Up { node } | What::Resumed { node } if of_feed(node) => nodes.off(node, at, true),
-            What::Cut { from, to } if of_feed(from) && of_feed(to) => links.on((from.clone(), to.clone()), at),
+            What::Cut { from, to } if of_feed(from) && of_feed(to) => {
+                links.on((from.clone(), to.clone()), at)
+            }
             What::Joined { from, to } => links.off(&(from.clone(), to.clone()), at, false),
             _ => {}
         }
@@ -150,12 +146,7 @@ impl<'a> Writes<'a> {
     }
 
     /// How long ago what has come since the image before was acknowledged, if nothing was wrong meanwhile.
-    fn came(
-        &self,
-        image: &DiskImage,
-        seen: &mut BTreeMap<&'a str, usize>,
-        troubled: &Spans,
-    ) -> Vec<Micros> {
+    fn came(&self, image: &DiskImage, seen: &mut BTreeMap<&'a str, usize>, troubled: &Spans) -> Vec<Micros> {
         let at = image.acknowledged_before;
         let mut lags = Vec::new();
         for (key, ops) in &self.0 {

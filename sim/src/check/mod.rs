@@ -172,7 +172,9 @@ impl Topology {
             | What::Exited { node, .. }
             | What::DiskLost { node }
             | What::Probe { node, .. } => self.is_replica(node),
-            What::Cut { from, to } | What::Joined { from, to } => self.is_replica(from) || self.is_replica(to),
+            What::Cut { from, to } | What::Joined { from, to } => {
+                self.is_replica(from) || self.is_replica(to)
+            }
             _ => false,
         }
     }

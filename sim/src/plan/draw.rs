@@ -7,8 +7,8 @@ use crate::{
     dice::{Dice, stream_seed},
     history::Micros,
     scenario::{
-        Choice, Counts, FaultKind, FaultSpec, HealSpec, HealWord, How, Inside, NodeTarget, Places, Scenario,
-        REPLICA, Spans, Storm, Target, WITNESS, Ways, span,
+        Choice, Counts, FaultKind, FaultSpec, HealSpec, HealWord, How, Inside, NodeTarget, Places, REPLICA,
+        Scenario, Spans, Storm, Target, WITNESS, Ways, span,
     },
 };
 use std::collections::{BTreeMap, BTreeSet};

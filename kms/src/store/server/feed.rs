@@ -109,7 +109,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
     }
 
     async fn stands_here(&mut self, at: Position) -> Result<(), End> {
-        let ours = self.shared.engine("feed", move |engine| Ok((engine.position_at(at.seq)?, engine.base()?)));
+        let ours =
+            self.shared.engine("feed", move |engine| Ok((engine.position_at(at.seq)?, engine.base()?)));
         match ours.await.map_err(storage)? {
             (Some(ours), _) if ours == at => Ok(()),
             (Some(_), _) => Err(End::Unfed(Unfed::Diverged)),

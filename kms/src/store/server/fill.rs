@@ -14,8 +14,8 @@ use crate::{
     store::{
         backoff::Backoff,
         engine::{
-            Engine, EngineError, FILLING_DIR, FillRow, Filler, KEYRING_DIR, Loaded, RowDigest, STORE_DIR, Snapshot,
-            keyring_objects,
+            Engine, EngineError, FILLING_DIR, FillRow, Filler, KEYRING_DIR, Loaded, RowDigest, STORE_DIR,
+            Snapshot, keyring_objects,
         },
         epoch::{DbId, Identity, Phase, Registered, lineage_in, lineage_out},
         log::{Entry, Position},
@@ -487,7 +487,8 @@ async fn send_all<W: AsyncWrite + Unpin>(
     let digest = match snapshot {
         Some((_, snapshot)) => {
             if snapshot.at() != at {
-                return Err("the source's confirmed position moved: no longer a source that takes no writes".to_owned());
+                return Err("the source's confirmed position moved: no longer a source that takes no writes"
+                    .to_owned());
             }
             send_keyring(shared, write).await?;
             send_rows(shared, write, snapshot).await?
@@ -538,7 +539,8 @@ pub(super) async fn send_rows<W: AsyncWrite + Unpin>(
 ) -> Result<[u8; 32], String> {
     let epoch = shared.epoch();
     let rate = shared.config.limits.fill_bytes_per_s;
-    let mut page = Page { snapshot, rows: Vec::new(), after: None, digest: RowDigest::default() }.next(shared).await?;
+    let mut page =
+        Page { snapshot, rows: Vec::new(), after: None, digest: RowDigest::default() }.next(shared).await?;
     loop {
         if shared.epoch() != epoch {
             return Err("another epoch was registered".to_owned());

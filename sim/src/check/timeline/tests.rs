@@ -124,7 +124,12 @@ fn hosts_live_while_the_entry_reaches_one() {
 #[test]
 fn other_faults_disturb() {
     let mut build = Build::new();
-    build.other_faults.push(crate::check::OtherFault { from: S, until: None, what: "slow disk".into(), of_the_replica: false });
+    build.other_faults.push(crate::check::OtherFault {
+        from: S,
+        until: None,
+        what: "slow disk".into(),
+        of_the_replica: false,
+    });
     assert_eq!(timeline(&build).worst_loss(2 * S, 2 * S), Loss::Beyond);
     assert!(timeline(&build).disturbed().contains(2 * S));
 }
