@@ -56,7 +56,8 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     let replica = options.replica.or(documented).filter(|_| !options.no_replica);
     if replica.is_none() && !options.no_replica {
         return Err(Failure::Usage(format!(
-            "name the region that the replica of {} stands in with --replica, or say --no-replica",
+            "name the region that the replica of {:?} stands in with --replica, or say --no-replica (region ids are such as \
+             eu-west-rbx)",
             options.region
         )));
     }

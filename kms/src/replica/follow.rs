@@ -105,8 +105,8 @@ async fn open(node: &Node, closing: &mut Vec<Closed>) -> Result<Option<Kept>, En
             Some((_, loaded)) if loaded.identity.phase != Phase::Replica => {
                 let what =
                     format!("{} holds the store of a {}", data.display(), loaded.identity.phase.word());
-                Err(std::io::Error::other(what + ", not of a replica: give it a data directory of its own")
-                    .into())
+                let what = what + ", not of a replica: give it a data directory of its own";
+                Err(EngineError::Io(std::io::Error::other(what)))
             }
             store => Ok(store),
         }

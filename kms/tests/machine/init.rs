@@ -3,7 +3,7 @@
 use crate::common::{Scratch, bundle, file, seeded, spec};
 use kms::{
     config::{NodeConfig, Role, Zone},
-    init::{Addresses, InitError, install},
+    init::{Addresses, InitError, RegionSpec, install},
     os,
     wire::{
         identity::{Peer, PeerRole},
@@ -50,6 +50,36 @@ async fn a_region_has_every_node_with_its_files() {
     let (head, tail) = (head.expect("a genesis"), tail.expect("a genesis"));
     assert!(head.head && !tail.head && head.epoch == tail.epoch && head.activation == tail.activation);
     assert_eq!([head.db_id, tail.db_id], head.epoch.record.members);
+}
+
+#[tokio::test]
+async fn a_replica_stands_in_another_region_and_in_a_documented_one() {
+    let env = os::env();
+    let of = |region: &str, place: &str| RegionSpec {
+        region: region.to_owned(),
+        replica: Some(place.to_owned()),
+        ..spec()
+    };
+    for (region, place) in
+        [("eu-west-rbx", "eu-west-sbg"), ("eu-west-sbg", "eu-west-gra"), ("ca-east-bhs", "eu-west-rbx")]
+    {
+        let bundle = bundle(&env, &of(region, place));
+        let replica = bundle.node("replica").expect("a replica");
+        let scratch = Scratch::new(&format!("init-{region}"));
+        install(&*env.disk, &scratch.path("replica"), replica).expect("installs");
+        let config = NodeConfig::load(&*env.disk, &scratch.path("replica").join("node.toml")).expect("valid");
+        assert_eq!((config.role, config.place.as_deref()), (Role::Replica, Some(place)));
+        assert!(env.disk.list(&scratch.path("replica/data")).expect("lists").is_empty(), "it makes itself");
+    }
+    for (region, place) in [
+        ("eu-west-rbx", "eu-west-rbx"),
+        ("eu-west-rbx", "ca-east-bhs"),
+        ("eu-west-sbg", "eu-west-par"),
+        ("eu-west-rbx", "SBG"),
+    ] {
+        let refused = kms::init::plan_region(&env, &of(region, place)).map(|_| ());
+        assert!(matches!(refused, Err(InitError::Spec(_))), "{region} {place}");
+    }
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ async fn a_replica_does_not_follow_another_history() {
     node.shutdown().await;
     // Its disk comes from elsewhere.
     let data = |third: &Third| third.region.scratch.path("replica").join(init::DATA_DIR);
-    std::fs::rename(data(&other), data(&one)).expect("renamed");
+    one.region.env.disk.rename(&data(&other), &data(&one)).expect("renamed");
     let node = one.start().await;
     let stopped = one.until("says so", |status| status.phase == "diverged").await;
     one.region.commit("more").await;
