@@ -3,6 +3,7 @@
 use crate::{
     env::Disk,
     limits::{BadLimits, Limits},
+    places::check_replica,
 };
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -149,8 +150,8 @@ pub enum ConfigError {
         /// The field missing.
         field: &'static str,
     },
-    /// A replica in the region that it is to survive.
-    #[error("{0}: `place` is {1}, the main region itself: a replica stands in another one")]
+    /// A replica where it may not stand.
+    #[error("{0}: `place`: {1}")]
     Place(PathBuf, String),
     /// A bound that makes no sense beside another.
     #[error("{0}: {1}")]
@@ -230,10 +231,9 @@ impl NodeConfig {
                 needs(self.peers.tail.is_some(), "peers.tail")?;
                 match &self.place {
                     None => needs(false, "place"),
-                    Some(place) if *place == self.region => {
-                        Err(ConfigError::Place(path.into(), place.clone()))
+                    Some(place) => {
+                        check_replica(&self.region, place).map_err(|why| ConfigError::Place(path.into(), why))
                     }
-                    Some(_) => Ok(()),
                 }
             }
             Role::Entry => {

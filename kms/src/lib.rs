@@ -20,6 +20,7 @@ pub mod limits;
 pub mod node;
 pub mod operator;
 pub mod os;
+pub mod places;
 pub mod record;
 pub mod replica;
 pub mod store;

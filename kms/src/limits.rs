@@ -44,9 +44,9 @@ pub const LOG_TRUNCATE_STEP: u64 = 1_024;
 /// Part of a fill, bytes of its rows.
 pub const FILL_PART_BYTES: usize = 1 << 20;
 /// Part of a replica's feed, bytes of its entries, before the one that goes over it.
-pub const FEED_PART_BYTES: usize = 1 << 20;
+pub const FEED_PART_BYTES: usize = 256 << 10;
 /// What a replica is sent before it has taken what was sent earlier, bytes.
-pub const FEED_AHEAD_BYTES: usize = 4 << 20;
+pub const FEED_AHEAD_BYTES: usize = 1 << 20;
 /// Page cache of a database, bytes.
 pub const STORE_CACHE_BYTES: usize = 16 << 20;
 /// Journal of a store, bytes; a whole number of blocks of 4,096. When it is full, redb syncs what it has.

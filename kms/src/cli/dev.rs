@@ -12,10 +12,11 @@ use kms::{
     config::{NodeConfig, Role},
     entry::probe::Probe,
     env::Env,
-    init::{Addresses, NODE_FILE, REST_PORT, RegionSpec, backup_regions, plan_region},
+    init::{Addresses, NODE_FILE, REST_PORT, RegionSpec, plan_region},
     limits::Limits,
     node::{self, Running},
     operator::OperatorConfig,
+    places::backup_regions,
 };
 use std::{
     io,

@@ -8,8 +8,9 @@ use super::{
 use clap::Args;
 use kms::{
     env::Env,
-    init::{Addresses, NODE_PORT, REST_PORT, RegionSpec, backup_regions, plan_region},
+    init::{Addresses, NODE_PORT, REST_PORT, RegionSpec, plan_region},
     limits::Limits,
+    places::backup_regions,
 };
 use std::{collections::BTreeMap, path::PathBuf};
 

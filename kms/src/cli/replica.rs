@@ -35,7 +35,7 @@ enum What {
 #[command(
     after_help = "For a replica whose log is not the region's (`kms status` says DIVERGED), or whose disk you do not trust.\n\
     What it has is kept beside the new store, in its data directory, as retired-<id>-<epoch>. The region goes on\n\
-    meanwhile; until the snapshot is complete the third copy is the old one, put aside. See docs/replica.md."
+    meanwhile; until the snapshot is complete the third copy is the old one. See docs/replica.md."
 )]
 struct ReseedOptions {
     #[command(flatten)]
@@ -53,7 +53,9 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     reseed(&env, &tls, address)
         .await
         .map_err(|error| Failure::Runtime(format!("the replica, {address}: {error}")))?;
-    say("The replica begins with a snapshot. `kms status` shows how far it is.\n");
+    say(
+        "The replica has heard: it begins with a snapshot as soon as a database feeds it. `kms status` shows how far it is.\n",
+    );
     Ok(())
 }
 
@@ -83,6 +85,7 @@ impl Replica {
             (Some(seed), _) => format!("takes a snapshot, {} of {} records", seed.rows, seed.rows_total),
             (None, "diverged") => "DIVERGED: its log is not the region's".to_owned(),
             (None, "blank") => "has nothing yet".to_owned(),
+            (None, "failed") => "CANNOT OPEN ITS STORE".to_owned(),
             (None, _) => {
                 let lag =
                     status.lag_ms.map_or("never since its start".to_owned(), |lag| format!("{lag} ms ago"));
@@ -108,6 +111,9 @@ impl Replica {
             "diverged" => Some(format!(
                 "The replica's log is not the region's ({why}): it follows no longer. Find out which is right, then run \
                  `kms replica reseed`."
+            )),
+            "failed" => Some(format!(
+                "The replica cannot open its store ({why}): see its log, or run `kms replica reseed`."
             )),
             _ if status.seed.is_some() => None,
             _ if status.source.is_none() || status.lag_ms.is_none_or(|lag| lag > LAG_MS) => Some(format!(

@@ -1,10 +1,10 @@
 //! Names, places and addresses of a region's nodes.
 
-use super::{
-    Addresses, HOSTS_PER_ZONE_MAX, IDENTITIES_MAX, InitError, NODE_PORT, REST_PORT, RegionSpec,
+use super::{Addresses, HOSTS_PER_ZONE_MAX, IDENTITIES_MAX, InitError, NODE_PORT, REST_PORT, RegionSpec};
+use crate::{
+    config::{Role, Zone},
     places::check_replica,
 };
-use crate::config::{Role, Zone};
 use std::net::{IpAddr, SocketAddr};
 
 /// One node before anything was drawn.
@@ -41,7 +41,7 @@ pub(super) fn check(spec: &RegionSpec) -> Result<(), InitError> {
         if !name_ok(place) {
             return wrong(format!("region of the replica {place:?}: use a region id such as eu-west-sbg"));
         }
-        check_replica(&spec.region, place)?;
+        check_replica(&spec.region, place).map_err(InitError::Spec)?;
     }
     spec.limits.check().map_err(|error| InitError::Spec(error.to_string()))
 }

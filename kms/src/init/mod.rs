@@ -7,12 +7,10 @@
 mod certificates;
 mod install;
 mod layout;
-mod places;
 mod region;
 
 pub use crate::store::engine::{KEYRING_DIR, STORE_DIR};
 pub use install::{install, write_files};
-pub use places::backup_regions;
 pub use region::plan_region;
 
 use crate::{

@@ -49,7 +49,8 @@ pub async fn replica_status(env: &Env, tls: &NodeTls, address: &str) -> Result<R
     }
 }
 
-/// Tells the replica at `address` to put what it has aside and to begin with a snapshot. It has begun to when this returns.
+/// Tells the replica at `address` to put what it has aside and to begin with a snapshot, as soon as a database feeds it. It has
+/// heard when this returns, and forgets it if it is started anew before it is done.
 ///
 /// # Errors
 /// [`NoAnswer`]; unless it is `Connect`, it may have been heard: ask how it is.

@@ -4,19 +4,18 @@
 
 use super::{
     Node,
-    kept::{Kept, Trouble, keep_keyring, storage},
+    kept::{Closing, Kept, Trouble, keep_keyring, storage},
     seed,
 };
 use crate::{
     config::Zone,
     env::Mono,
-    limits::ms,
+    limits::{CONNECTION_IDLE_MS, ms},
     store::{
         backoff::Backoff,
         codec::Malformed,
-        engine::{Engine, EngineError, STORE_DIR, promote},
+        engine::{Engine, EngineError, STORE_DIR, discard_filling, promote},
         epoch::{BadStatement, DbId, Epoch, Phase, Registered, lineage_in},
-        held::Closed,
         log::Position,
         replacement::Replaced,
         witness,
@@ -29,7 +28,12 @@ use crate::{
         tls::{Expected, PeerRole},
     },
 };
-use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    convert::Infallible,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
@@ -41,9 +45,11 @@ enum End {
     Link(String),
     /// Close the store and open it again.
     Store(String),
-    /// What is here is of no use for following: begin with a snapshot.
-    Seed(String),
-    /// A person has said so.
+    /// The source does not keep what is lacking here.
+    TooFar,
+    /// The source lacks what is here.
+    Behind,
+    /// A person wants a snapshot.
     Ordered,
     /// What is here is another history. Nothing is followed until a person says so.
     Diverged(String),
@@ -64,7 +70,7 @@ enum Want {
 
 /// Follows until the node is asked to stop; the store is closed then.
 pub(super) async fn keep(node: Arc<Node>, mut stopping: watch::Receiver<bool>) {
-    let mut closing: Vec<Closed> = Vec::new();
+    let mut closing = Closing::default();
     let mut want = Want::Follow;
     loop {
         let stop = {
@@ -74,95 +80,124 @@ pub(super) async fn keep(node: Arc<Node>, mut stopping: watch::Receiver<bool>) {
                 _ = stopping.changed() => true,
                 why = life => {
                     tracing::error!(%why, "the replica's store failed; opening it again");
+                    node.desk.note(|status| {
+                        "failed".clone_into(&mut status.phase);
+                        status.trouble = Some(why);
+                    });
                     false
                 }
             }
         };
         // Not before the last holder has let go may the store be opened again.
-        for closed in closing.drain(..) {
-            let _ = closed.await;
-        }
+        closing.all().await;
         if stop {
             return;
         }
-        node.env.sleep(ms(node.config.limits.backoff_max_ms)).await;
+        let pause = ms(node.config.limits.backoff_max_ms);
+        tokio::select! {
+            biased;
+            _ = stopping.changed() => return,
+            () = node.env.sleep(pause) => {}
+        }
     }
 }
 
-/// Opens the store, and finishes putting a complete snapshot in its place.
-async fn open(node: &Node, closing: &mut Vec<Closed>) -> Result<Option<Kept>, EngineError> {
+/// Opens the store. A complete snapshot that was not put in its place is, if it has more than what stands there.
+async fn open(node: &Node, closing: &mut Closing) -> Result<Option<Kept>, EngineError> {
     let (disk, data, keep) =
         (node.env.disk.clone(), node.config.data_dir.clone(), node.config.limits.log_keep_entries);
-    let opened = node.env.blocking("open", move || {
-        let filled = Engine::open_filling(&*disk, &data, keep)?;
-        let complete = filled.is_some_and(|(_, filled)| filled.identity.phase == Phase::Replica);
-        if complete {
-            let old = Engine::open(&*disk, &data, keep).ok().flatten();
-            let old = old.map(|(_, old)| (old.identity.db_id, old.identity.epoch().no));
-            promote(&*disk, &data, old)?;
-        }
-        match Engine::open(&*disk, &data, keep)? {
-            Some((_, loaded)) if loaded.identity.phase != Phase::Replica => {
-                let what =
-                    format!("{} holds the store of a {}", data.display(), loaded.identity.phase.word());
-                let what = what + ", not of a replica: give it a data directory of its own";
-                Err(EngineError::Io(std::io::Error::other(what)))
+    let opened = closing.blocking(&node.env, "open", move || {
+        let filled = Engine::open_filling(&*disk, &data, keep)?.map(|(_, filled)| filled);
+        let filled = filled.filter(|filled| filled.identity.phase == Phase::Replica);
+        let store = Engine::open(&*disk, &data, keep);
+        let Some(filled) = filled else {
+            return store;
+        };
+        let old = match store {
+            Ok(Some((engine, old))) if old.last.seq > filled.last.seq => {
+                discard_filling(&*disk, &data)?;
+                return Ok(Some((engine, old)));
             }
-            store => Ok(store),
-        }
+            store => store.ok().flatten().map(|(_, old)| (old.identity.db_id, old.identity.epoch().no)),
+        };
+        promote(&*disk, &data, old)?;
+        Engine::open(&*disk, &data, keep)
     });
-    let opened = opened.await.map_err(|_| std::io::Error::other("storage panicked while opening"))??;
-    Ok(opened.map(|(engine, loaded)| {
-        let (kept, closed) = Kept::new(engine, loaded);
-        closing.push(closed);
-        kept
-    }))
+    let Some((engine, loaded)) = opened.await? else { return Ok(None) };
+    let identity = &loaded.identity;
+    if identity.phase != Phase::Replica {
+        let (data, what) = (node.config.data_dir.display(), identity.phase.word());
+        let why = format!("{data} holds the store of a {what}: give the replica a data directory of its own");
+        return Err(EngineError::Io(std::io::Error::other(why)));
+    }
+    let (kept, closed) = Kept::new(engine, loaded);
+    closing.store(closed);
+    Ok(Some(kept))
+}
+
+/// What has been found out about the sources since one of them last fed.
+#[derive(Default)]
+struct Tried {
+    /// Times that one did not keep what is lacking.
+    too_far: u32,
+    /// Those that lack what was fed.
+    behind: BTreeSet<Zone>,
 }
 
 /// One life of the store; answers why it ended.
-async fn life(node: &Arc<Node>, closing: &mut Vec<Closed>, want: &mut Want) -> String {
+async fn life(node: &Arc<Node>, closing: &mut Closing, want: &mut Want) -> String {
     let mut kept = match open(node, closing).await {
         Ok(kept) => kept,
-        Err(error @ EngineError::Corrupt { .. }) => {
+        Err(error) if error.is_corrupt() || node.reseed.stands() => {
             tracing::error!(target: "kms::probe", name = "loud:replica-corrupt", %error, "the replica's store cannot be used: it begins with a snapshot");
             *want = Want::Seed;
             None
         }
-        Err(error) => {
-            node.desk.note(|status| "failed".clone_into(&mut status.phase));
-            return error.to_string();
-        }
+        Err(error) => return error.to_string(),
     };
     match &kept {
+        Some(kept) if kept.identity().region != node.config.region => {
+            tracing::error!(region = kept.identity().region, "the replica's store is of another region");
+            *want = Want::Person;
+        }
         Some(kept) => node.desk.stands(kept),
         None => node.desk.note(|status| "blank".clone_into(&mut status.phase)),
     }
     let mut backoff = Backoff::new(&node.config.limits);
-    let mut zone = Zone::B;
+    let (mut zone, mut tried) = (Zone::B, Tried::default());
     loop {
         if *want == Want::Person {
             node.desk.note(|status| "diverged".clone_into(&mut status.phase));
-            node.reseed.notified().await;
+            node.reseed.heard().await;
+        }
+        if node.reseed.stands() {
             *want = Want::Ordered;
         }
         let before = node.env.now();
-        let end = connection(node, zone, (&mut kept, closing), want).await;
+        let end = connection(node, zone, (&mut kept, &mut *closing), (want, &mut tried)).await;
         node.desk.note(|status| (status.source, status.seed) = (None, None));
         let why = match end {
             End::Link(why) => why,
             End::Store(why) => return why,
-            End::Seed(why) => {
-                *want = Want::Seed;
-                why
+            End::Ordered => "an operator has ordered a snapshot".to_owned(),
+            End::TooFar => {
+                tried.too_far += 1;
+                // The other one may keep more: a database that was filled keeps nothing from before.
+                if tried.too_far > 1 && *want == Want::Follow {
+                    *want = Want::Seed;
+                }
+                "the source does not keep what this log lacks".to_owned()
             }
-            End::Ordered => {
-                *want = Want::Ordered;
-                "an operator has ordered a snapshot".to_owned()
+            End::Behind if tried.behind.insert(zone) && tried.behind.len() < 2 => {
+                "the source lacks what was fed already".to_owned()
+            }
+            End::Behind => {
+                *want = Want::Person;
+                loud("neither database has what was fed to this replica")
             }
             End::Diverged(why) => {
-                tracing::error!(target: "kms::probe", name = "loud:replica-diverged", %why, "the replica follows no longer: see `kms replica reseed`");
                 *want = Want::Person;
-                why
+                loud(why)
             }
         };
         tracing::info!(zone = zone.word(), %why, "the replica lost its source");
@@ -172,6 +207,12 @@ async fn life(node: &Arc<Node>, closing: &mut Vec<Closed>, want: &mut Want) -> S
     }
 }
 
+fn loud(why: impl Into<String>) -> String {
+    let why = why.into();
+    tracing::error!(target: "kms::probe", name = "loud:replica-diverged", %why, "the replica follows no longer: see `kms replica reseed`");
+    why
+}
+
 /// A connection to a database.
 pub(super) struct Source<'a, R, W> {
     node: &'a Node,
@@ -179,15 +220,15 @@ pub(super) struct Source<'a, R, W> {
     write: W,
 }
 
-/// Longest wait for a source that has something to say.
+/// A source that was heard says something at least this often.
 fn patience(node: &Node) -> Duration {
     ms(node.config.limits.detection_ms * 4)
 }
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Source<'_, R, W> {
-    /// The next message; a source that is silent is as good as gone.
+    /// The next message of a beginning: a part of a snapshot may be slowed down.
     pub(super) async fn next(&mut self) -> Result<Body, String> {
-        let frame = self.node.env.timeout(patience(self.node), self.reader.next()).await;
+        let frame = self.node.env.timeout(ms(CONNECTION_IDLE_MS), self.reader.next()).await;
         let envelope = match frame.map_err(|_| "the source is silent".to_owned())? {
             Ok(Some(envelope)) => envelope,
             Ok(None) => return Err("the source closed the connection".to_owned()),
@@ -214,8 +255,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Source<'_, R, W> {
 async fn connection(
     node: &Arc<Node>,
     zone: Zone,
-    (kept, closing): (&mut Option<Kept>, &mut Vec<Closed>),
-    want: &mut Want,
+    (kept, closing): (&mut Option<Kept>, &mut Closing),
+    (want, tried): (&mut Want, &mut Tried),
 ) -> End {
     let mut source = match connect(node, zone).await {
         Ok(source) => source,
@@ -224,6 +265,7 @@ async fn connection(
     if let Err(end) = begin(node, &mut source, (&mut *kept, closing), want).await {
         return end;
     }
+    *tried = Tried::default();
     let Some(kept) = kept else { return End::Link("no store after a snapshot".to_owned()) };
     node.desk.note(|status| {
         status.source = Some(zone.word().to_owned());
@@ -290,7 +332,7 @@ impl Begun {
 async fn begin<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     node: &Arc<Node>,
     source: &mut Source<'_, R, W>,
-    (kept, closing): (&mut Option<Kept>, &mut Vec<Closed>),
+    (kept, closing): (&mut Option<Kept>, &mut Closing),
     want: &mut Want,
 ) -> Result<(), End> {
     let from = kept.as_ref().filter(|_| *want == Want::Follow);
@@ -303,6 +345,9 @@ async fn begin<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         _ => return Err(End::Link("the source sent something else than the beginning of a feed".to_owned())),
     };
     let new = begun.epoch.record.epoch;
+    if new.no < node.desk.newest() {
+        return Err(End::Link(format!("the source is in epoch {new}, and the witness knows a newer one")));
+    }
     if let Some(own) = kept.as_ref().map(Kept::epoch) {
         // R18: never back, and never into another epoch of the same number.
         if new.no < own.no {
@@ -317,8 +362,11 @@ async fn begin<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         _ => {
             let Begun { epoch, activation, lineage, replaced, at, rows } = begun;
             let snapshot = seed::Snapshot { epoch, activation, lineage, replaced, at, rows };
-            seed::take(node, source, snapshot, (kept, closing)).await.map_err(End::from)?;
+            // What a person has judged, or nobody could read, may be wanted later; what was merely too old has nothing of its own.
+            let keeps_old = *want == Want::Ordered || kept.is_none();
+            seed::take(node, source, snapshot, (kept, closing), keeps_old).await.map_err(End::from)?;
             *want = Want::Follow;
+            node.reseed.done();
             Ok(())
         }
     }
@@ -359,10 +407,10 @@ async fn go_on<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
 
 fn unfed(why: i32) -> End {
     match Unfed::try_from(why) {
-        Ok(Unfed::TooFarBehind) => End::Seed("the source does not keep what this log lacks".to_owned()),
+        Ok(Unfed::TooFarBehind) => End::TooFar,
         Ok(Unfed::Diverged) => End::Diverged("this log is not the beginning of the source's".to_owned()),
         Ok(Unfed::OlderEpoch) => End::Link("the source is of an older epoch".to_owned()),
-        Ok(Unfed::Behind) => End::Link("the source lacks what was fed already".to_owned()),
+        Ok(Unfed::Behind) => End::Behind,
         _ => End::Link("the source serves nothing at the moment".to_owned()),
     }
 }
@@ -378,6 +426,7 @@ async fn follow<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     let mut asked: VecDeque<(u64, Mono)> = VecDeque::new();
     let mut number = 0;
     let mut next = env.now();
+    let mut heard_at = env.now();
     loop {
         if env.now() >= next {
             number += 1;
@@ -385,15 +434,18 @@ async fn follow<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             next = env.now() + ms(limits.detection_ms);
             source.say(Some(kept), Body::Ping(number)).await.map_err(End::Link)?;
         }
-        if asked.front().is_some_and(|(_, at)| env.now().since(*at) > patience(node)) {
-            return Err(End::Link("the source is silent".to_owned()));
-        }
+        let silent = heard_at + patience(node);
         let heard = tokio::select! {
             biased;
-            () = node.reseed.notified() => return Err(End::Ordered),
+            () = node.reseed.heard() => return Err(End::Ordered),
             () = node.newer.notified() => return Err(End::Link("the witness knows a newer epoch".to_owned())),
             heard = source.reader.next() => heard,
-            () = env.clock.sleep_until(next) => continue,
+            () = env.clock.sleep_until(next.min(silent)) => {
+                if env.now() >= silent {
+                    return Err(End::Link("the source is silent".to_owned()));
+                }
+                continue;
+            }
         };
         let body = match heard {
             Ok(Some(envelope)) if envelope.region == node.config.region => envelope.body,
@@ -415,8 +467,13 @@ async fn follow<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             Some(Body::Unfed(why)) => return Err(unfed(why)),
             _ => return Err(End::Link("the source sent what a source does not send".to_owned())),
         }
+        // Taking may have lasted: that was not the source's silence.
+        heard_at = env.now();
     }
 }
+
+/// Entries taken between two words to the source.
+const SLICE: usize = 16;
 
 async fn take<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     node: &Arc<Node>,
@@ -424,12 +481,15 @@ async fn take<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     kept: &mut Kept,
     feed: Feed,
 ) -> Result<(), End> {
-    let entries = kept.check(node, feed.entries).map_err(End::Link)?;
-    kept.take(node, entries).await.map_err(|error| End::Store(storage(error)))?;
-    let last = kept.last();
-    tracing::debug!(target: "kms::probe", name = "replica-took", seq = last.seq);
-    node.desk.stands(kept);
-    source.say(Some(kept), Body::Took(last.out())).await.map_err(End::Link)
+    let mut rest = kept.check(node, feed.entries).map_err(End::Link)?;
+    while !rest.is_empty() {
+        let later = rest.split_off(rest.len().min(SLICE));
+        kept.take(node, rest).await.map_err(|error| End::Store(storage(error)))?;
+        rest = later;
+        node.desk.stands(kept);
+        source.say(Some(kept), Body::Took(kept.last().out())).await.map_err(End::Link)?;
+    }
+    Ok(())
 }
 
 /// Asks the witness now and then which epoch is current: a database that was cut off goes on feeding what it has, and says
@@ -440,11 +500,12 @@ pub(super) async fn watch_the_witness(node: Arc<Node>) {
     loop {
         node.env.sleep(limit).await;
         let known = witness::read_epoch(&node.env, &node.tls, &address, &node.operator, limit).await;
-        let followed = node.desk.epoch_no();
-        if let Ok(known) = known
-            && followed.is_some_and(|followed| known.active.record.epoch.no > followed)
-        {
-            node.newer.notify_waiters();
+        if let Ok(known) = known {
+            let no = known.active.record.epoch.no;
+            node.desk.active(no);
+            if node.desk.epoch_no().is_some_and(|followed| no > followed) {
+                node.newer.notify_waiters();
+            }
         }
     }
 }

@@ -8,9 +8,68 @@ use crate::store::{
     held::{Closed, Held},
     log::{Entry, Position},
 };
-use crate::wire::epoch as wire;
-use std::path::Path;
+use crate::{env::Env, wire::epoch as wire};
+use std::{convert::Infallible, path::Path};
+use tokio::sync::oneshot;
 use uuid::Uuid;
+
+/// What must be over before the store may be opened again, or the node is said to have stopped.
+#[derive(Default)]
+pub(super) struct Closing {
+    /// The store in use.
+    store: Option<Closed>,
+    /// Other open stores, and work on the data directory.
+    others: Vec<Closed>,
+}
+
+impl Closing {
+    /// The store in use is this one from now on.
+    pub(super) fn store(&mut self, closed: Closed) {
+        self.others.extend(self.store.replace(closed));
+    }
+
+    /// Something else is open; answers its place, for [`Closing::in_use`].
+    pub(super) fn other(&mut self, closed: Closed) -> usize {
+        self.others.push(closed);
+        self.others.len() - 1
+    }
+
+    /// What was opened as `at` is the store in use from now on.
+    pub(super) fn in_use(&mut self, at: usize) {
+        let closed = self.others.remove(at);
+        self.store(closed);
+    }
+
+    /// Waits until nothing else is open or at work.
+    pub(super) async fn others(&mut self) {
+        while let Some(closed) = self.others.last_mut() {
+            let _ = closed.await;
+            self.others.pop();
+        }
+    }
+
+    /// Waits until nothing is open or at work. Whoever calls this has let go of the store.
+    pub(super) async fn all(&mut self) {
+        self.others.extend(self.store.take());
+        self.others().await;
+    }
+
+    /// Runs work on the data directory; it goes on to its end, and is waited for, also if nobody waits for what it answers.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &mut self,
+        env: &Env,
+        name: &'static str,
+        work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let (working, over) = oneshot::channel::<Infallible>();
+        self.others.push(over);
+        // What it answers goes first.
+        match env.blocking(name, move || (work(), working)).await {
+            Ok((done, _working)) => done,
+            Err(_) => Err(EngineError::Io(std::io::Error::other(format!("panicked in {name}")))),
+        }
+    }
+}
 
 /// An open store and where it stands.
 pub(super) struct Kept {
@@ -44,6 +103,11 @@ impl Kept {
         (Kept { held, identity: loaded.identity, last: loaded.last }, closed)
     }
 
+    /// A store that was just filled, and is in its place.
+    pub(super) fn filled(held: Held, identity: Identity, last: Position) -> Kept {
+        Kept { held, identity, last }
+    }
+
     pub(super) fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -63,6 +127,10 @@ impl Kept {
         let mut checked = Vec::with_capacity(entries.len());
         for bytes in entries {
             let entry = Entry::decode(end, bytes).map_err(|error| error.to_string())?;
+            if entry.epoch.no > self.epoch().no {
+                // R18: the newer epoch is to be durable here first.
+                return Err(format!("an entry of epoch {}, which was not announced", entry.epoch));
+            }
             entry
                 .check_witness(&node.operator, &node.config.region)
                 .map_err(|error| format!("an entry replaces the witness: {error}"))?;

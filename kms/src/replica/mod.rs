@@ -22,7 +22,13 @@ use crate::{
     },
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use tokio::sync::{Notify, watch};
 
 /// A running replica.
@@ -59,8 +65,8 @@ struct Node {
     tls: Arc<NodeTls>,
     operator: OperatorVerifier,
     desk: status::Desk,
-    /// Rung when a person wants the replica to begin with a snapshot.
-    reseed: Notify,
+    /// A person wants the replica to begin with a snapshot.
+    reseed: Reseed,
     /// Rung when the witness knows a newer epoch than is followed.
     newer: Notify,
 }
@@ -78,7 +84,7 @@ pub async fn serve(
     let listener = env.net.bind(config.listen.as_deref().unwrap_or_default()).await?;
     let address = listener.local_address();
     let desk = status::Desk::new(&env);
-    let (reseed, newer) = (Notify::new(), Notify::new());
+    let (reseed, newer) = (Reseed::default(), Notify::new());
     let node = Arc::new(Node { env: env.clone(), config, tls, operator, desk, reseed, newer });
     let (stop, stopping) = watch::channel(false);
     let task = env.spawn("replica", run(node, listener, stopping));
@@ -88,10 +94,45 @@ pub async fn serve(
 async fn run(node: Arc<Node>, listener: Box<dyn Listener>, stopping: watch::Receiver<bool>) {
     let watching = node.env.spawn("replica-witness", follow::watch_the_witness(node.clone())).abort_on_drop();
     let following = node.env.spawn("replica-follow", follow::keep(node.clone(), stopping.clone()));
-    accept(&node, listener, stopping).await;
+    let mut following = following;
+    tokio::select! {
+        biased;
+        () = accept(&node, listener, stopping) => {}
+        // It ends by itself only when it was asked to: else it panicked, and a replica that follows nothing is none.
+        _ = &mut following => return,
+    }
     drop(watching);
     // It ends by itself, and closes the store.
     let _ = following.await;
+}
+
+/// An order that holds until a snapshot is complete.
+#[derive(Default)]
+struct Reseed {
+    ordered: AtomicBool,
+    bell: Notify,
+}
+
+impl Reseed {
+    fn order(&self) {
+        self.ordered.store(true, Ordering::Relaxed);
+        self.bell.notify_one();
+    }
+
+    fn stands(&self) -> bool {
+        self.ordered.load(Ordering::Relaxed)
+    }
+
+    fn done(&self) {
+        self.ordered.store(false, Ordering::Relaxed);
+    }
+
+    /// Waits for one that nobody has heard of yet.
+    async fn heard(&self) {
+        while !self.stands() {
+            self.bell.notified().await;
+        }
+    }
 }
 
 async fn accept(node: &Arc<Node>, mut listener: Box<dyn Listener>, mut stop: watch::Receiver<bool>) {
@@ -163,7 +204,7 @@ impl Node {
             },
             (PeerRole::Operator, Some(Body::Reseed(_))) => {
                 tracing::warn!("an operator has ordered that this replica begins with a snapshot");
-                self.reseed.notify_one();
+                self.reseed.order();
                 Body::Done(Empty {})
             }
             _ => Body::BadRequest(format!("a {} may not ask this of a replica", role.word())),

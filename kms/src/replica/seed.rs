@@ -1,18 +1,18 @@
 //! A replica's beginning: the records of its source as they are at one position, taken into a store of its own beside the old
-//! one, and put in its place when they are all there and read back right. The old one is kept.
+//! one, and put in its place when they are all there and read back right.
 
 use super::{
     Node,
     follow::Source,
-    kept::{Kept, Trouble, keep_keyring},
+    kept::{Closing, Kept, Trouble, keep_keyring},
     status::SeedStatus,
 };
 use crate::{
-    env::{Panicked, Purpose},
+    env::Purpose,
     store::{
-        engine::{Engine, EngineError, FILLING_DIR, Filler, Loaded, RowDigest, promote},
+        engine::{Engine, EngineError, FILLING_DIR, Filler, RowDigest, discard, promote},
         epoch::{DbId, Epoch, Identity, Phase, Registered},
-        held::{Closed, Held},
+        held::Held,
         log::Position,
         replacement::Replaced,
     },
@@ -33,18 +33,19 @@ pub(super) struct Snapshot {
     pub(super) rows: u64,
 }
 
-/// Takes all of it. The store that was there is closed, and put aside.
+/// Takes all of it. The store that was there is put aside, and kept if `keeps_old`.
 pub(super) async fn take<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     node: &Node,
     source: &mut Source<'_, R, W>,
     snapshot: Snapshot,
-    (kept, closing): (&mut Option<Kept>, &mut Vec<Closed>),
+    (kept, closing): (&mut Option<Kept>, &mut Closing),
+    keeps_old: bool,
 ) -> Result<(), Trouble> {
     tracing::info!(at = ?snapshot.at, rows = snapshot.rows, "the replica begins with a snapshot");
     node.desk.note(|status| {
         status.seed = Some(SeedStatus { rows_total: snapshot.rows, ..SeedStatus::default() });
     });
-    let done = fill(node, source, snapshot, (kept, closing)).await;
+    let done = fill(node, source, snapshot, (kept, closing), keeps_old).await;
     node.desk.note(|status| status.seed = None);
     done
 }
@@ -53,7 +54,8 @@ async fn fill<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     node: &Node,
     source: &mut Source<'_, R, W>,
     snapshot: Snapshot,
-    (kept, closing): (&mut Option<Kept>, &mut Vec<Closed>),
+    (kept, closing): (&mut Option<Kept>, &mut Closing),
+    keeps_old: bool,
 ) -> Result<(), Trouble> {
     let env = &node.env;
     let mut identity = Identity {
@@ -69,18 +71,21 @@ async fn fill<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         alone: Vec::new(),
         replaced: snapshot.replaced,
     };
+    // A fill that broke off may still be at it.
+    closing.others().await;
     let (disk, data, keep) =
         (env.disk.clone(), node.config.data_dir.clone(), node.config.limits.log_keep_entries);
     let made = identity.clone();
-    let created = env.blocking("seed", move || Engine::create_filling(&*disk, &data, &made, keep)).await;
-    let (held, closed) = Held::new(created.map_err(panicked)??);
-    closing.push(closed);
+    let created =
+        closing.blocking(env, "seed", move || Engine::create_filling(&*disk, &data, &made, keep)).await;
+    let (held, closed) = Held::new(created?);
+    let place = closing.other(closed);
     let digest = take_rows(node, source, &held).await?;
     identity.filled = Some(snapshot.at);
     identity.phase = Phase::Replica;
     let (stored, at) = (identity.clone(), snapshot.at);
     let filled = held.run(env, "seed", move |engine| {
-        // Read back what the disk has.
+        // Read back before it counts.
         if engine.digest()? != digest {
             return Err(EngineError::Damaged);
         }
@@ -88,22 +93,20 @@ async fn fill<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         engine.set_identity(&stored)
     });
     filled.await?;
-    // The old store is closed before it is put aside, and so is the new one, to be opened where it stands then.
+    // The new one goes on open under its new name; the old one goes when its last holder lets go.
     let old = kept.take().map(|old| (old.identity().db_id, old.epoch().no));
-    drop(held);
-    for closed in closing.drain(..) {
-        let _ = closed.await;
-    }
     let (disk, data) = (env.disk.clone(), node.config.data_dir.clone());
-    let opened = env.blocking("seed", move || {
-        promote(&*disk, &data, old)?;
-        Engine::open(&*disk, &data, keep)
+    let promoted = closing.blocking(env, "seed", move || {
+        let aside = promote(&*disk, &data, old)?;
+        match aside {
+            // It had nothing that the snapshot has not.
+            Some(aside) if !keeps_old => Ok(discard(&*disk, &aside)?),
+            _ => Ok(()),
+        }
     });
-    let opened = opened.await.map_err(panicked)??;
-    let (engine, loaded): (Engine, Loaded) =
-        opened.ok_or_else(|| Trouble::Disk("own disk: the store is gone".to_owned()))?;
-    let (store, closed) = Kept::new(engine, loaded);
-    closing.push(closed);
+    promoted.await?;
+    let store = Kept::filled(held, identity, at);
+    closing.in_use(place);
     node.desk.stands(&store);
     let records = store.records(node).await;
     tracing::info!(last = ?store.last(), records, "the replica has its snapshot");
@@ -158,8 +161,4 @@ async fn take_rows<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             }
         }
     }
-}
-
-fn panicked(_: Panicked) -> Trouble {
-    Trouble::Disk("own disk: panicked".to_owned())
 }

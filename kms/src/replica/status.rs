@@ -58,6 +58,8 @@ struct State {
     status: ReplicaStatus,
     /// All that was committed at this time is here.
     caught_up: Option<Mono>,
+    /// Number of the newest epoch that the witness is known to call active.
+    newest: u64,
 }
 
 /// Where the follower leaves what people may ask.
@@ -69,7 +71,7 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new(env: &Env) -> Desk {
         let status = ReplicaStatus { phase: "blank".to_owned(), ..ReplicaStatus::default() };
-        Desk { env: env.clone(), state: Mutex::new(State { status, caught_up: None }) }
+        Desk { env: env.clone(), state: Mutex::new(State { status, caught_up: None, newest: 0 }) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -98,11 +100,23 @@ impl Desk {
         Some(self.state().status.epoch_no).filter(|no| *no > 0)
     }
 
+    /// The witness calls epoch `no` active.
+    pub(super) fn active(&self, no: u64) {
+        let mut state = self.state();
+        state.newest = state.newest.max(no);
+    }
+
+    /// Number of the newest epoch that is known to be active; 0 if none is.
+    pub(super) fn newest(&self) -> u64 {
+        self.state().newest
+    }
+
     /// The source said, after `asked`, that its log ends at `end`; this one ends at `last`.
     pub(super) fn heard(&self, asked: Mono, end: u64, last: Position) {
         let mut state = self.state();
         state.status.source_last = end;
-        if last.seq >= end {
+        // A source of the past has all of the past.
+        if last.seq >= end && state.status.epoch_no >= state.newest {
             state.caught_up = Some(asked);
         }
     }

@@ -37,7 +37,11 @@ impl Held {
         work: impl FnOnce(&Engine) -> Result<T, EngineError> + Send + 'static,
     ) -> Result<T, EngineError> {
         let held = self.0.clone();
-        let done = env.blocking(name, move || work(&held.engine)).await;
-        done.unwrap_or_else(|_| Err(EngineError::Io(io::Error::other(format!("storage panicked in {name}")))))
+        // What the work hands back may hold the file open: the share goes after it, also when nobody waits for it any more.
+        let done = env.blocking(name, move || (work(&held.engine), held)).await;
+        match done {
+            Ok((done, _held)) => done,
+            Err(_) => Err(EngineError::Io(io::Error::other(format!("storage panicked in {name}")))),
+        }
     }
 }

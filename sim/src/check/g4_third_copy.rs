@@ -6,9 +6,9 @@
 //! moment, and from what clients were told.
 //!
 //! Does not check: what the records hold (they are sealed), activations and deactivations (they may change nothing, and then
-//! write nothing), who else is told what by the replica, lag while the link or a database is not well.
+//! write nothing; where they do, or a write of unknown outcome does, a later write of the same key that is missing is not seen), who else is told what by the replica, lag while the link or a database is not well.
 
-use super::{CheckInput, spans::Spans, subject, timeline::Timeline, toggles::Toggles};
+use super::{CheckInput, OtherFault, spans::Spans, subject, timeline::Timeline, toggles::Toggles};
 use crate::{
     history::{Call, DiskImage, Micros, Op, Outcome, What},
     report::Verdict,
@@ -23,7 +23,7 @@ pub fn check(input: &CheckInput<'_>, timeline: &Timeline) -> Verdict {
         return verdict;
     }
     let troubled = troubled(input);
-    nobody_waits(input, timeline, &troubled, &mut verdict);
+    nobody_waits(input, timeline, &mut verdict);
     let writes = Writes::of(input);
     let (mut lags, mut seen) = (Vec::new(), BTreeMap::new());
     for image in &input.history.copies {
@@ -46,15 +46,26 @@ pub fn check(input: &CheckInput<'_>, timeline: &Timeline) -> Verdict {
 /// again, and what there is to make up for.
 fn troubled(input: &CheckInput<'_>) -> Spans {
     let of_feed = |name: &str| input.topology.is_replica(name) || input.topology.is_database(name);
+    troubles(input, of_feed, |_| true).extended(finds_again(input))
+}
+
+/// When a node of these, a link from one of them to a database or the replica, or something that a fault has no event for, is
+/// not well.
+fn troubles(
+    input: &CheckInput<'_>,
+    of_these: impl Fn(&str) -> bool,
+    other: impl Fn(&OtherFault) -> bool,
+) -> Spans {
+    let of_feed = |name: &str| input.topology.is_replica(name) || input.topology.is_database(name);
     let (mut nodes, mut links) = (Toggles::default(), Toggles::default());
     for event in &input.history.events {
         let at = event.at;
         match &event.what {
-            What::Down { node, .. } | What::Exited { node, .. } | What::Paused { node } if of_feed(node) => {
+            What::Down { node, .. } | What::Exited { node, .. } | What::Paused { node } if of_these(node) => {
                 nodes.on(node.clone(), at);
             }
-            What::Up { node } | What::Resumed { node } if of_feed(node) => nodes.off(node, at, true),
-            What::Cut { from, to } if of_feed(from) && of_feed(to) => {
+            What::Up { node } | What::Resumed { node } if of_these(node) => nodes.off(node, at, true),
+            What::Cut { from, to } if of_feed(from) && of_feed(to) && (of_these(from) || of_these(to)) => {
                 links.on((from.clone(), to.clone()), at)
             }
             What::Joined { from, to } => links.off(&(from.clone(), to.clone()), at, false),
@@ -62,10 +73,13 @@ fn troubled(input: &CheckInput<'_>) -> Spans {
         }
     }
     let (nodes, links) = (nodes.spans(), links.spans());
-    let others = input.other_faults.iter().map(|fault| (fault.from, fault.until.unwrap_or(Micros::MAX)));
+    let others = input
+        .other_faults
+        .iter()
+        .filter(|fault| other(fault))
+        .map(|fault| (fault.from, fault.until.unwrap_or(Micros::MAX)));
     let others = Spans::of(others);
-    let all = Spans::union(nodes.values().chain(links.values()).chain([&others]));
-    all.extended(finds_again(input))
+    Spans::union(nodes.values().chain(links.values()).chain([&others]))
 }
 
 /// A source is found to be silent, another one is connected to, and what was written meanwhile is taken.
@@ -76,15 +90,16 @@ fn finds_again(input: &CheckInput<'_>) -> Micros {
 }
 
 /// Key writes go on as ever while the replica is away or slow: as many, and as fast.
-fn nobody_waits(input: &CheckInput<'_>, timeline: &Timeline, troubled: &Spans, verdict: &mut Verdict) {
+fn nobody_waits(input: &CheckInput<'_>, timeline: &Timeline, verdict: &mut Verdict) {
+    let alone = troubles(input, |name| input.topology.is_replica(name), |fault| fault.of_the_replica);
     let patience = 1000 * input.limits.stall_ms;
     // A region that comes back refuses for a while on its own account.
     let disturbed = timeline.disturbed().extended(input.bounds.recovery_us);
     let mut took = Vec::new();
     for op in &input.history.ops {
         let end = op.done.unwrap_or(input.history.end);
-        let alone = troubled.covers(op.invoked, end.min(op.invoked + patience));
-        if !op.call.is_key_write() || !alone || disturbed.touches(op.invoked, end) {
+        let without = alone.covers(op.invoked, end.min(op.invoked + patience));
+        if !op.call.is_key_write() || !without || disturbed.touches(op.invoked, end) {
             continue;
         }
         verdict.exercised += 1;
@@ -201,8 +216,10 @@ fn in_order(writes: &Writes<'_>, image: &DiskImage, verdict: &mut Verdict) {
     let acknowledged = hole.done.unwrap_or(Micros::MAX);
     for (key, ops) in &writes.0 {
         let there = usize::try_from(stored(image, key)).unwrap_or(usize::MAX);
-        // The first write of a key is there if anything of it is.
-        if let Some(first) = ops.first().filter(|_| there > 0)
+        // The create of a key is there if anything of it is. One whose outcome is not known is not among these.
+        let created =
+            |op: &&&Op| matches!(op.call, Call::Create { .. } | Call::CreateUnnamed { .. }) && there > 0;
+        if let Some(first) = ops.first().filter(created)
             && first.invoked > acknowledged
         {
             let text = format!(
@@ -319,7 +336,7 @@ mod tests {
     #[test]
     fn a_hole_is_a_violation_however_new_it_is() {
         let mut build = two();
-        image(&mut build, 13 * S, &["l"]);
+        image(&mut build, 13 * S - 100 * MS, &["l"]);
         assert_eq!(kinds(&judge(&build)), ["hole"]);
     }
 

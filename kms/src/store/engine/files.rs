@@ -167,9 +167,16 @@ impl Engine {
 /// # Errors
 /// The disk's.
 pub fn discard_filling(disk: &dyn Disk, data: &Path) -> io::Result<()> {
-    let dir = data.join(FILLING_DIR);
+    discard(disk, &data.join(FILLING_DIR))
+}
+
+/// Removes the files of a store that nobody needs; its directory stays, empty.
+///
+/// # Errors
+/// The disk's.
+pub fn discard(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     let keyring = dir.join(KEYRING_DIR);
-    for (parent, names) in [(&keyring, disk.list(&keyring)?), (&dir, disk.list(&dir)?)] {
+    for (parent, names) in [(keyring.as_path(), disk.list(&keyring)?), (dir, disk.list(dir)?)] {
         for name in names {
             if name.as_path() != Path::new(KEYRING_DIR) {
                 disk.remove(&parent.join(name))?;
@@ -180,21 +187,25 @@ pub fn discard_filling(disk: &dyn Disk, data: &Path) -> io::Result<()> {
 }
 
 /// Puts the filled store in the place of the one that was served from, which is kept as `retired-<id>-<epoch
-/// number>`. Open files stay open. Does the rest if it was interrupted before.
+/// number>`; answers where, if there was one. Open files stay open. Does the rest if it was interrupted before.
 ///
 /// # Errors
 /// The disk's; called again, it goes on.
-pub fn promote(disk: &dyn Disk, data: &Path, old: Option<(DbId, u64)>) -> io::Result<()> {
+pub fn promote(disk: &dyn Disk, data: &Path, old: Option<(DbId, u64)>) -> io::Result<Option<PathBuf>> {
+    let mut kept = None;
     if holds(disk, &data.join(STORE_DIR), STORE_FILE)? {
         let name = match old {
             Some((id, epoch)) => format!("retired-{id}-{epoch}"),
             None => "retired-unreadable".to_owned(),
         };
-        disk.rename(&data.join(STORE_DIR), &free_name(disk, data, &name)?)?;
+        let free = free_name(disk, data, &name)?;
+        disk.rename(&data.join(STORE_DIR), &free)?;
         disk.sync_dir(data)?;
+        kept = Some(free);
     }
     disk.rename(&data.join(FILLING_DIR), &data.join(STORE_DIR))?;
-    disk.sync_dir(data)
+    disk.sync_dir(data)?;
+    Ok(kept)
 }
 
 fn free_name(disk: &dyn Disk, data: &Path, name: &str) -> io::Result<PathBuf> {

@@ -3,7 +3,8 @@
 //! change taken over, so that opening knows which records of the journal are still to be replayed.
 
 use super::{
-    ATTEMPTS, BASE, CONFIRMED, Change, Engine, EngineError, Journal, LOG, META, RECORDS, TAKEN, base_out,
+    ATTEMPTS, BASE, CONFIRMED, Change, Engine, EngineError, FEED_KEEPS, Journal, LOG, META, RECORDS, TAKEN,
+    base_out,
     journal::{Replayed, replay},
     open_redb, redb_error,
 };
@@ -19,7 +20,10 @@ use crate::{
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// A change that redb has not taken over yet, with the number of its journal record.
@@ -55,7 +59,15 @@ impl Engine {
         (path, keep): (PathBuf, u64),
     ) -> Engine {
         let journal = Mutex::new(Journal::new(journal, number));
-        Engine { database, path, keep, journal, behind: Mutex::default(), following: Mutex::default() }
+        Engine {
+            database,
+            path,
+            keep,
+            fed: AtomicU64::new(u64::MAX),
+            journal,
+            behind: Mutex::default(),
+            following: Mutex::default(),
+        }
     }
 
     /// A new store in an open redb without tables. `identity` as it is stored.
@@ -313,6 +325,11 @@ impl Engine {
             return Ok(());
         }
         let end = confirmed.saturating_sub(self.keep);
+        let fed = self
+            .fed
+            .load(Ordering::Relaxed)
+            .max(confirmed.saturating_sub(self.keep.saturating_mul(FEED_KEEPS)));
+        let end = end.min(fed);
         let mut log = write.open_table(LOG).map_err(redb_error)?;
         let begin = log.first().map_err(redb_error)?.map_or(u64::MAX, |(seq, _)| seq.value());
         let mut attempts = write.open_table(ATTEMPTS).map_err(redb_error)?;

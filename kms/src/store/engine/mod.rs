@@ -26,13 +26,21 @@ use crate::{
 };
 pub use bulk::{FillRow, Filler, RowDigest, Snapshot};
 pub use files::{
-    FILLING_DIR, KEYRING_DIR, STORE_DIR, STORE_FILE, create, discard_filling, keyring_objects, promote,
+    FILLING_DIR, KEYRING_DIR, STORE_DIR, STORE_FILE, create, discard, discard_filling, keyring_objects,
+    promote,
 };
 pub use follow::records_in;
 pub use journal::JOURNAL_FILE;
 use journal::{Change, Journal};
 use redb::{Database, ReadTransaction, StorageBackend, TableDefinition};
-use std::{fmt, io, path::PathBuf, sync::Mutex};
+use std::{
+    fmt, io,
+    path::PathBuf,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
@@ -68,6 +76,17 @@ pub enum EngineError {
     Exists(PathBuf),
 }
 
+impl EngineError {
+    /// Whether what is stored cannot be what was written: opening it again helps nobody.
+    pub fn is_corrupt(&self) -> bool {
+        match self {
+            EngineError::Corrupt { .. } => true,
+            EngineError::Storage(error) => matches!(**error, redb::Error::Corrupted(_)),
+            _ => false,
+        }
+    }
+}
+
 fn redb_error(error: impl Into<redb::Error>) -> EngineError {
     EngineError::Storage(Box::new(error.into()))
 }
@@ -85,12 +104,17 @@ pub struct Loaded {
     pub pending: Option<Entry>,
 }
 
+/// How many times what is kept anyway is kept for a replica that is being fed.
+const FEED_KEEPS: u64 = 16;
+
 /// An open store.
 pub struct Engine {
     database: Database,
     path: PathBuf,
     /// Confirmed entries kept in the log for a peer that forgot some (F26).
     keep: u64,
+    /// What is after this is kept too, within [`FEED_KEEPS`]: a replica is being fed; `u64::MAX` if none is.
+    fed: AtomicU64,
     /// Held while something is made durable.
     journal: Mutex<Journal>,
     /// Changes that are in the journal and that nobody has begun to take over, in order. Held for a moment only.
@@ -211,7 +235,31 @@ impl Engine {
     /// # Errors
     /// Storage errors; [`EngineError::Corrupt`] if the chain of hashes is broken.
     pub fn entries_after(&self, from: Position, max_bytes: usize) -> Result<Vec<Entry>, EngineError> {
+        self.entries_in(&self.read()?, from, max_bytes)
+    }
+
+    /// What stands at `from.seq`, and the entries after it if that is `from`, as [`Engine::entries_after`]; both of one view,
+    /// whatever leaves the log meanwhile.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn entries_from(
+        &self,
+        from: Position,
+        max_bytes: usize,
+    ) -> Result<(Option<Position>, Vec<Entry>), EngineError> {
         let read = self.read()?;
+        let ours = self.position_in(&read, from.seq)?;
+        let entries = if ours == Some(from) { self.entries_in(&read, from, max_bytes)? } else { Vec::new() };
+        Ok((ours, entries))
+    }
+
+    fn entries_in(
+        &self,
+        read: &ReadTransaction,
+        from: Position,
+        max_bytes: usize,
+    ) -> Result<Vec<Entry>, EngineError> {
         let log = read.open_table(LOG).map_err(redb_error)?;
         let (mut entries, mut previous, mut bytes) = (Vec::new(), from, 0_usize);
         for item in log.range(from.seq + 1..).map_err(redb_error)? {
@@ -230,6 +278,12 @@ impl Engine {
             }
         }
         Ok(entries)
+    }
+
+    /// A replica that is being fed has the log up to `seq`; `None`: nobody is being fed. What it lacks stays in the log for it,
+    /// up to 16 times as much as is kept anyway.
+    pub fn fed(&self, seq: Option<u64>) {
+        self.fed.store(seq.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// R1, head: makes the entry durable, unconfirmed. Records are as before.

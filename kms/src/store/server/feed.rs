@@ -8,7 +8,7 @@ use crate::{
     store::{
         codec,
         engine::EngineError,
-        epoch::lineage_out,
+        epoch::{Epoch, lineage_out},
         log::{Entry, Position},
     },
     wire::{
@@ -44,10 +44,21 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     envelope: &Envelope,
     follow: &Follow,
 ) -> String {
-    let mut feed = FeedOf { shared, reader, write };
-    let end = match feed.begin(envelope, follow).await {
-        Ok(at) => feed.run(at).await,
-        Err(end) => end,
+    // One replica is fed at a time: whoever asks last has lost the connections before.
+    let mut newest = shared.feed.subscribe();
+    shared.feed.send_modify(|feed| *feed += 1);
+    let own = *newest.borrow_and_update();
+    let mut feed = FeedOf { shared, reader, write, epoch: shared.epoch() };
+    let work = async {
+        match feed.begin(envelope, follow).await {
+            Ok(at) => feed.run(at).await,
+            Err(end) => end,
+        }
+    };
+    let end = tokio::select! {
+        biased;
+        _ = newest.changed() => return "a newer feed has begun".to_owned(),
+        end = work => end,
     };
     let why = match end {
         End::Broken(why) => why,
@@ -57,7 +68,10 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             format!("the replica is not fed: {why:?}")
         }
     };
-    shared.view().replica = None;
+    if *shared.feed.borrow() == own {
+        shared.view().replica = None;
+        let _ = shared.engine("feed", |engine| Ok(engine.fed(None))).await;
+    }
     why
 }
 
@@ -65,6 +79,8 @@ struct FeedOf<'a, R, W> {
     shared: &'a Arc<Shared>,
     reader: &'a mut FrameReader<R>,
     write: &'a mut W,
+    /// What is fed is of this epoch.
+    epoch: Epoch,
 }
 
 fn storage(error: EngineError) -> End {
@@ -79,10 +95,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
         written.map_err(|error| End::Broken(error.to_string()))
     }
 
-    /// Whether this database may feed anybody (R18): a serving member of an epoch that is known active.
+    /// Whether this database may feed anybody (R18): a serving member of an epoch that is known active, and still the one that
+    /// the replica was told.
     fn may_feed(&self) -> bool {
         let view = self.shared.view();
-        view.serving() && view.identity.active()
+        view.serving() && view.identity.active() && view.identity.epoch() == self.epoch
     }
 
     /// Finds where the replica stands in this log; sends a snapshot if it stands nowhere. Answers where the feed goes on.
@@ -92,7 +109,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
         if !self.may_feed() {
             return Err(End::Unfed(Unfed::NotServing));
         }
-        if envelope.epoch_no > self.shared.epoch().no {
+        if envelope.epoch_no > self.epoch.no {
             self.shared.ask.notify_one();
             return Err(End::Unfed(Unfed::OlderEpoch));
         }
@@ -109,13 +126,16 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
     }
 
     async fn stands_here(&mut self, at: Position) -> Result<(), End> {
-        let ours =
-            self.shared.engine("feed", move |engine| Ok((engine.position_at(at.seq)?, engine.base()?)));
+        let ours = self.shared.engine("feed", move |engine| {
+            // From here on what the replica lacks is kept.
+            engine.fed(Some(at.seq));
+            Ok((engine.position_at(at.seq)?, engine.base()?))
+        });
         match ours.await.map_err(storage)? {
             (Some(ours), _) if ours == at => Ok(()),
             (Some(_), _) => Err(End::Unfed(Unfed::Diverged)),
             (None, base) if at.seq < base.seq => Err(End::Unfed(Unfed::TooFarBehind)),
-            // A tail has all that was ever fed, unless it lost some; a head may not have heard yet that it is committed.
+            // A tail has all that was ever fed, and a head's log all that its tail's has: this one lost some.
             (None, _) => Err(End::Unfed(Unfed::Behind)),
         }
     }
@@ -136,6 +156,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
     async fn snapshot(&mut self) -> Result<Position, End> {
         let taken = self.shared.engine("feed", |engine| {
             let snapshot = engine.snapshot()?;
+            engine.fed(Some(snapshot.at().seq));
             Ok((snapshot.records()?, snapshot))
         });
         let (rows, snapshot) = taken.await.map_err(storage)?;
@@ -151,9 +172,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
     async fn run(&mut self, mut at: Position) -> End {
         let (env, limits) = (self.shared.env.clone(), &self.shared.config.limits);
         let mut changes = self.shared.link.subscribe();
-        let epoch = self.shared.epoch();
         let mut confirmed = self.shared.confirmed.subscribe();
-        let mut silence = Silence::new(env.clone(), ms(limits.detection_ms * 4));
+        let mut silence = Silence::new(env.clone(), ms(CONNECTION_IDLE_MS));
         // What was sent and not yet taken: where each part ended, and its bytes.
         let mut sent: VecDeque<(u64, usize)> = VecDeque::new();
         self.shared.view().replica = Some(at.seq);
@@ -176,12 +196,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
             }
             let heard = tokio::select! {
                 biased;
-                _ = changes.changed() => {
-                    if self.shared.epoch() == epoch {
-                        continue;
-                    }
-                    return End::Broken("the database is in another epoch".to_owned());
-                }
+                // Perhaps into another epoch.
+                _ = changes.changed() => continue,
                 heard = self.reader.next() => heard,
                 // Entries that are committed together travel together.
                 _ = async { let _ = confirmed.changed().await; env.sleep(ms(limits.feed_ms)).await }, if at.seq >= end.seq => continue,
@@ -201,7 +217,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
                 Some(Body::Took(position)) if position.seq <= at.seq => {
                     sent.retain(|(seq, _)| *seq > position.seq);
                     self.shared.view().replica = Some(position.seq);
-                    Ok(())
+                    let seq = position.seq;
+                    self.shared.engine("feed", move |engine| Ok(engine.fed(Some(seq)))).await.map_err(storage)
                 }
                 _ => Err(End::Broken("the replica sent what a replica does not send".to_owned())),
             };
@@ -213,17 +230,12 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
 
     /// Sends some entries after `at`, none above `end`; answers where they end, and their bytes.
     async fn part(&mut self, at: Position, end: Position) -> Result<(Position, usize), End> {
-        let read = self.shared.engine("feed", move |engine| {
-            // Read out of the log meanwhile: it is no longer kept from here on.
-            let Some(from) = engine.position_at(at.seq)? else { return Ok(None) };
-            Ok(Some((from, engine.entries_after(from, FEED_PART_BYTES)?)))
-        });
-        let Some((from, mut entries)) = read.await.map_err(storage)? else {
-            return Err(End::Unfed(Unfed::TooFarBehind));
+        let read = self.shared.engine("feed", move |engine| engine.entries_from(at, FEED_PART_BYTES));
+        let mut entries = match read.await.map_err(storage)? {
+            (Some(ours), entries) if ours == at => entries,
+            (Some(_), _) => return Err(End::Unfed(Unfed::Diverged)),
+            (None, _) => return Err(End::Unfed(Unfed::TooFarBehind)),
         };
-        if from != at {
-            return Err(End::Unfed(Unfed::Diverged));
-        }
         // R18: what the head has not heard to be confirmed, its tail may not have.
         entries.retain(|entry| entry.position.seq <= end.seq);
         let to = entries.last().map_or(at, |entry| entry.position);

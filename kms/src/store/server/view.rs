@@ -142,6 +142,8 @@ pub(super) struct Shared {
     /// Counts handshakes (tail: which link may append, R6), changes of the identity, and reasons to compare anew;
     /// an older link ends when it changes.
     pub(super) link: watch::Sender<u64>,
+    /// Counts the feeds of a replica: an older one ends when it changes.
+    pub(super) feed: watch::Sender<u64>,
     /// One writer at a time: batches, copies, and changes of the identity.
     pub(super) writer: tokio::sync::Mutex<()>,
     /// See [`Node::diverged`].
@@ -191,6 +193,7 @@ impl Shared {
             view: Mutex::new(view),
             confirmed: watch::Sender::new(loaded.confirmed.seq),
             link: watch::Sender::new(0),
+            feed: watch::Sender::new(0),
             writer: tokio::sync::Mutex::new(()),
             diverged: node.diverged.clone(),
             operator: node.operator,
