@@ -9,7 +9,10 @@ mod install;
 mod layout;
 mod region;
 
-pub use crate::store::engine::{KEYRING_DIR, STORE_DIR};
+pub use crate::{
+    places::backup_regions,
+    store::engine::{KEYRING_DIR, STORE_DIR},
+};
 pub use install::{install, write_files};
 pub use region::plan_region;
 

@@ -159,7 +159,7 @@ fn is_replaced(plan: &Plan, database: &str) -> bool {
 
 /// Where the replica stands: the first backup region, if the documentation names one.
 fn replica_region(region: &str) -> String {
-    kms::places::backup_regions(region).map_or("eu-west-other", |regions| regions[0]).to_owned()
+    init::backup_regions(region).map_or("eu-west-other", |regions| regions[0]).to_owned()
 }
 
 fn server_name(plan: &Plan) -> String {

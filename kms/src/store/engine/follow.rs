@@ -324,12 +324,9 @@ impl Engine {
         if !confirmed.is_multiple_of(LOG_TRUNCATE_STEP.min(self.keep).max(1)) {
             return Ok(());
         }
-        let end = confirmed.saturating_sub(self.keep);
-        let fed = self
-            .fed
-            .load(Ordering::Relaxed)
-            .max(confirmed.saturating_sub(self.keep.saturating_mul(FEED_KEEPS)));
-        let end = end.min(fed);
+        let held = confirmed.saturating_sub(self.keep.saturating_mul(FEED_KEEPS));
+        let fed = self.fed.load(Ordering::Relaxed).max(held);
+        let end = confirmed.saturating_sub(self.keep).min(fed);
         let mut log = write.open_table(LOG).map_err(redb_error)?;
         let begin = log.first().map_err(redb_error)?.map_or(u64::MAX, |(seq, _)| seq.value());
         let mut attempts = write.open_table(ATTEMPTS).map_err(redb_error)?;
