@@ -7,7 +7,7 @@ use crate::{
     limits::{CONNECTION_IDLE_MS, FEED_AHEAD_BYTES, FEED_PART_BYTES, ms},
     store::{
         codec,
-        engine::EngineError,
+        engine::{Engine, EngineError},
         epoch::{Epoch, lineage_out},
         log::{Entry, Position},
     },
@@ -70,7 +70,11 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     };
     if *shared.feed.borrow() == own {
         shared.view().replica = None;
-        let _ = shared.engine("feed", |engine| Ok(engine.fed(None))).await;
+        let over = |engine: &Engine| {
+            engine.fed(None);
+            Ok(())
+        };
+        let _ = shared.engine("feed", over).await;
     }
     why
 }
@@ -218,7 +222,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
                     sent.retain(|(seq, _)| *seq > position.seq);
                     self.shared.view().replica = Some(position.seq);
                     let seq = position.seq;
-                    self.shared.engine("feed", move |engine| Ok(engine.fed(Some(seq)))).await.map_err(storage)
+                    let taken = move |engine: &Engine| {
+                        engine.fed(Some(seq));
+                        Ok(())
+                    };
+                    self.shared.engine("feed", taken).await.map_err(storage)
                 }
                 _ => Err(End::Broken("the replica sent what a replica does not send".to_owned())),
             };
