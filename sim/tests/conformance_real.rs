@@ -2,7 +2,10 @@
 
 #![cfg(not(madsim))]
 
-use kms::os;
+use kms::{
+    env::{StoreAt, StoreConfig},
+    os,
+};
 use kms_sim::conformance;
 use std::path::Path;
 
@@ -23,4 +26,14 @@ async fn the_real_clock_conforms() {
 #[tokio::test]
 async fn the_real_network_conforms() {
     conformance::net::all(&os::env(), "127.0.0.1:0").await.expect("conforms");
+}
+
+#[tokio::test]
+async fn a_real_directory_conforms_as_object_store() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("objects-{}", std::process::id()));
+    let config = StoreConfig { region: "eu-west-sbg".to_owned(), at: StoreAt::Directory(dir.clone()) };
+    let store = os::env().stores.open(&config).await.expect("opens");
+    let done = conformance::objects::all(&*store).await;
+    let _ = std::fs::remove_dir_all(&dir);
+    done.expect("conforms");
 }
