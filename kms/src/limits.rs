@@ -57,6 +57,10 @@ pub const BACKUP_PART_BYTES: usize = 4 << 20;
 pub const BACKUP_ITEM_MAX_BYTES: usize = BATCH_MAX_BYTES * 2;
 /// Backups that stand on one full snapshot; then there is a new one, although the day is not over.
 pub const BACKUP_RUN_MAX: u64 = 4_096;
+/// How often a backup asks an object store that does not answer, and the pause after the first time.
+pub const BACKUP_TRIES: u32 = 3;
+/// See [`BACKUP_TRIES`]; twice as long after the second time.
+pub const BACKUP_PAUSE_MS: u64 = 500;
 /// How long a backup is kept.
 pub const BACKUP_KEEP_MS: u64 = 30 * 86_400_000;
 
