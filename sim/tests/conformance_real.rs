@@ -3,7 +3,7 @@
 #![cfg(not(madsim))]
 
 use kms::{
-    env::{StoreAt, StoreConfig},
+    env::{ObjectName, StoreAt, StoreConfig},
     os,
 };
 use kms_sim::conformance;
@@ -34,6 +34,11 @@ async fn a_real_directory_conforms_as_object_store() {
     let config = StoreConfig { region: "eu-west-sbg".to_owned(), at: StoreAt::Directory(dir.clone()) };
     let store = os::env().stores.open(&config).await.expect("opens");
     let done = conformance::objects::all(&*store).await;
+    let name = |text| ObjectName::new(text).expect("a name");
+    store.put(&name("a/b"), vec![1]).await.expect("puts");
+    let other_kinds = [store.get(&name("a")).await, store.get(&name("a/b/c")).await];
+    store.delete(&name("a/b/c")).await.expect("nothing to delete");
     let _ = std::fs::remove_dir_all(&dir);
     done.expect("conforms");
+    assert_eq!(other_kinds, [Ok(None), Ok(None)], "a directory is no object, an object no directory");
 }

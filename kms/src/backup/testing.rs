@@ -74,10 +74,35 @@ pub(crate) struct Memory {
     pub(crate) puts_left: Option<u64>,
     /// A put that fails is carried out all the same.
     pub(crate) applies_failed: bool,
+    /// What becomes of each put, the last one first; those after them work.
+    pub(crate) fates: Vec<Fate>,
+    /// Puts that arrive later.
+    pub(crate) late: Vec<(ObjectName, Vec<u8>)>,
     pub(crate) refuses_deletes: bool,
     pub(crate) keeping: Keeping,
     pub(crate) puts: u64,
     pub(crate) lists: u64,
+}
+
+/// What becomes of a put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Done,
+    FailedUndone,
+    FailedDone,
+    FailedDoneLater,
+}
+
+impl Fate {
+    /// Most are done; with three tries a put fails for good in a few of a hundred.
+    pub(crate) fn drawn(draw: u8) -> Fate {
+        match draw {
+            0..=5 => Fate::FailedUndone,
+            6..=8 => Fate::FailedDone,
+            9..=13 => Fate::FailedDoneLater,
+            _ => Fate::Done,
+        }
+    }
 }
 
 /// See [`Memory`].
@@ -115,10 +140,17 @@ impl Objects for MemoryStore {
         assert!(contents.len() <= OBJECT_MAX_BYTES, "{name} has {} bytes", contents.len());
         let memory = &mut *self.lock();
         memory.puts += 1;
-        let fails = memory.puts_left == Some(0);
-        if !fails || memory.applies_failed {
-            memory.objects.insert(name.clone(), contents);
+        let fate = match memory.puts_left {
+            Some(0) if memory.applies_failed => Fate::FailedDone,
+            Some(0) => Fate::FailedUndone,
+            _ => memory.fates.pop().unwrap_or(Fate::Done),
+        };
+        match fate {
+            Fate::Done | Fate::FailedDone => drop(memory.objects.insert(name.clone(), contents)),
+            Fate::FailedDoneLater => memory.late.push((name.clone(), contents)),
+            Fate::FailedUndone => {}
         }
+        let fails = fate != Fate::Done;
         memory.puts_left = memory.puts_left.map(|left| left.saturating_sub(1));
         Box::pin(async move { if fails { Err(MemoryStore::down()) } else { Ok(()) } })
     }

@@ -2,7 +2,7 @@
 //! nothing that a younger backup needs is ever deleted.
 
 use super::{
-    testing::{Fixture, Region, epoch, now, restored, statement},
+    testing::{Fate, Fixture, Region, epoch, now, restored, statement},
     *,
 };
 use crate::{
@@ -346,6 +346,51 @@ fn two_stores_have_chains_of_their_own() {
     assert_eq!((first.found.number, second.found.number), (3, 2));
     for (fixture, written) in [(&one, first), (&other, second)] {
         assert_eq!(restored(&fixture.elsewhere(), written.found).as_ref(), Ok(&region.rows));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn whatever_becomes_of_puts_each_manifest_is_a_whole_backup(
+        fates in proptest::collection::vec((0u8..40).prop_map(Fate::drawn), 0..150),
+        spans in proptest::collection::vec(1u64..5 * 3_600_000, 1..12),
+        arrive in proptest::collection::vec(proptest::bool::ANY, 12),
+        another in proptest::collection::vec(proptest::bool::ANY, 12),
+    ) {
+        let (fixture, mut region) = (Fixture::new(), Region::new());
+        fixture.store.lock().fates = fates;
+        let mut places = [fixture.place.clone(), fixture.elsewhere()];
+        for (round, span) in spans.into_iter().enumerate() {
+            region.write(100, fixture.clock.ms());
+            // A process that has a memory, or one that was just started.
+            if another[round] {
+                places[1] = fixture.elsewhere();
+                places.swap(0, 1);
+            }
+            if let Ok(written) = now(places[0].write(&mut region)) {
+                prop_assert_eq!(restored(&fixture.elsewhere(), written.found).as_ref(), Ok(&region.rows));
+            }
+            if arrive[round] {
+                let memory = &mut *fixture.store.lock();
+                memory.objects.extend(memory.late.drain(..));
+            }
+            fixture.pass(span);
+        }
+        {
+            let memory = &mut *fixture.store.lock();
+            memory.fates.clear();
+            memory.objects.extend(memory.late.drain(..));
+        }
+        let last = now(places[0].write(&mut region)).expect("written");
+        prop_assert_eq!(restored(&fixture.elsewhere(), last.found).as_ref(), Ok(&region.rows));
+        for found in now(places[0].backups()).expect("lists") {
+            let verified = now(places[0].verify(found));
+            prop_assert!(verified.is_ok(), "{:?}", verified);
+        }
+        let chain = now(places[0].check_chain()).expect("reads");
+        prop_assert_eq!((chain.broken, chain.gaps), (vec![], vec![]));
     }
 }
 

@@ -85,7 +85,8 @@ impl BackupPlace {
                 (Some(oldest), Some(before)) => {
                     before.found.number < oldest || hashes.get(&before.found) == Some(&before.sha256)
                 }
-                (Some(_), None) => false,
+                // Two attempts at the first one.
+                (Some(oldest), None) => found.number == oldest,
             };
             if !linked {
                 chain.gaps.push(found);

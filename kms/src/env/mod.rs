@@ -18,7 +18,7 @@ pub use entropy::{Entropy, Purpose};
 pub use net::{Accepted, Io, Listener, Net, Stream};
 pub use objects::{
     BadName, Keeping, Listed, OBJECT_LIST_MAX, OBJECT_MAX_BYTES, OBJECT_NAME_MAX_BYTES, ObjectError,
-    ObjectName, Objects, StoreAt, StoreConfig, Stores,
+    ObjectName, Objects, S3Config, StoreAt, StoreConfig, Stores,
 };
 pub use tasks::{Aborter, Panicked, Task, Tasks};
 

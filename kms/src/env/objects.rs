@@ -169,6 +169,27 @@ pub struct StoreConfig {
 pub enum StoreAt {
     /// A local directory.
     Directory(PathBuf),
+    /// A bucket behind the S3 protocol.
+    S3(S3Config),
+}
+
+/// A bucket, and who may use it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct S3Config {
+    /// URL of the endpoint, without the bucket: `https://s3.sbg.io.cloud.ovh.net`. `http://` only for loopback.
+    pub endpoint: String,
+    /// Bucket.
+    pub bucket: String,
+    /// Region in the store's own words, which requests are signed for: `sbg`.
+    pub region: String,
+    /// Access key id.
+    pub key_id: String,
+    /// File that holds the secret key and nothing else. The key itself is never in a configuration.
+    pub secret_file: PathBuf,
+    /// CA of the endpoint, PEM; without it those that browsers trust.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
 }
 
 /// The object stores that a node can reach.
