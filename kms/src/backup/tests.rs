@@ -345,7 +345,7 @@ fn two_stores_have_chains_of_their_own() {
     let [first, second] = write(&region).map(|written| written.expect("written"));
     assert_eq!((first.found.number, second.found.number), (3, 2));
     for (fixture, written) in [(&one, first), (&other, second)] {
-        assert_eq!(restored(&fixture.elsewhere(), written.found).as_ref(), Ok(&region.rows));
+        assert_eq!(restored(&fixture.elsewhere(), written.found), Ok(region.rows.clone()));
     }
 }
 
@@ -370,7 +370,7 @@ proptest! {
                 places.swap(0, 1);
             }
             if let Ok(written) = now(places[0].write(&mut region)) {
-                prop_assert_eq!(restored(&fixture.elsewhere(), written.found).as_ref(), Ok(&region.rows));
+                prop_assert_eq!(restored(&fixture.elsewhere(), written.found), Ok(region.rows.clone()));
             }
             if arrive[round] {
                 let memory = &mut *fixture.store.lock();
@@ -384,7 +384,7 @@ proptest! {
             memory.objects.extend(memory.late.drain(..));
         }
         let last = now(places[0].write(&mut region)).expect("written");
-        prop_assert_eq!(restored(&fixture.elsewhere(), last.found).as_ref(), Ok(&region.rows));
+        prop_assert_eq!(restored(&fixture.elsewhere(), last.found), Ok(region.rows.clone()));
         for found in now(places[0].backups()).expect("lists") {
             let verified = now(places[0].verify(found));
             prop_assert!(verified.is_ok(), "{:?}", verified);
