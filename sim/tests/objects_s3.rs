@@ -41,10 +41,10 @@ impl Server {
         let env = os::env();
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("s3-{name}-{}", std::process::id()));
         for bucket in ["plain", "versioned", "suspended", "locked"] {
-            std::fs::create_dir_all(dir.join("data").join(bucket)).expect("a bucket");
+            env.disk.create_dir(&dir.join("data").join(bucket)).expect("a bucket");
         }
-        std::fs::write(dir.join("secret"), format!("{SECRET}\n")).expect("a file");
-        std::fs::write(dir.join("wrong"), "something else").expect("a file");
+        env.disk.write_atomic(&dir.join("secret"), format!("{SECRET}\n").as_bytes(), true).expect("a file");
+        env.disk.write_atomic(&dir.join("wrong"), b"something else", true).expect("a file");
         let storage = s3s_fs::FileSystem::new(dir.join("data")).expect("a directory");
         let mut builder = S3ServiceBuilder::new(storage);
         builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
@@ -132,8 +132,8 @@ async fn wrong_credentials_missing_buckets_and_dead_servers_are_told_apart() {
     }
     let nobody =
         Server { env: server.env.clone(), dir: server.dir.join("gone"), address: "127.0.0.1:1".to_owned() };
-    std::fs::create_dir_all(&nobody.dir).expect("a directory");
-    std::fs::write(nobody.dir.join("secret"), SECRET).expect("a file");
+    server.env.disk.create_dir(&nobody.dir).expect("a directory");
+    server.env.disk.write_atomic(&nobody.dir.join("secret"), SECRET.as_bytes(), true).expect("a file");
     let store = nobody.open("plain", "secret").await;
     for error in [
         store.get(&name).await.expect_err("nobody there"),
