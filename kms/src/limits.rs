@@ -3,6 +3,8 @@
 //! `[limits]` of `node.toml` may override the fields of [`Limits`]; the constants are fixed by the wire
 //! formats. Loosening a default needs a line in ARCHITECTURE.md with the measurement behind it.
 
+pub use crate::env::{OBJECT_LIST_MAX, OBJECT_MAX_BYTES, OBJECT_NAME_MAX_BYTES};
+
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -51,11 +53,28 @@ pub const FEED_AHEAD_BYTES: usize = 1 << 20;
 pub const STORE_CACHE_BYTES: usize = 16 << 20;
 /// Journal of a store, bytes; a whole number of blocks of 4,096. When it is full, redb syncs what it has.
 pub const STORE_JOURNAL_BYTES: usize = 1 << 20;
+/// Clear text that is sealed in one piece in an object of a backup, bytes.
+pub const BACKUP_CHUNK_BYTES: usize = 64 << 10;
+/// Clear text after which an object of a backup is closed, bytes. What writes or reads a backup holds a few objects at a time.
+pub const BACKUP_PART_BYTES: usize = 4 << 20;
+/// Largest row or log entry in a backup, bytes.
+pub const BACKUP_ITEM_MAX_BYTES: usize = BATCH_MAX_BYTES * 2;
+/// Backups that stand on one full snapshot; then there is a new one, although the day is not over.
+pub const BACKUP_RUN_MAX: u64 = 4_096;
+/// How often a backup asks an object store that does not answer, and the pause after the first time.
+pub const BACKUP_TRIES: u32 = 3;
+/// See [`BACKUP_TRIES`]; twice as long after the second time.
+pub const BACKUP_PAUSE_MS: u64 = 500;
+/// How long a backup is kept.
+pub const BACKUP_KEEP_MS: u64 = 30 * 86_400_000;
 
 const _: () = assert!(BATCH_MAX_BYTES * 2 <= FRAME_MAX_BYTES);
 const _: () = assert!((FILL_PART_BYTES + RECORD_MAX_BYTES) * 2 <= FRAME_MAX_BYTES);
 const _: () = assert!(FEED_PART_BYTES + BATCH_MAX_BYTES * 2 <= FRAME_MAX_BYTES);
 const _: () = assert!(RECORD_MAX_BYTES <= TRANSACTION_MAX_BYTES);
+const _: () = assert!(RECORD_KEY_MAX_BYTES + RECORD_MAX_BYTES + 1_024 <= BACKUP_ITEM_MAX_BYTES);
+// A part, the item that went over its end, and the tags of all chunks.
+const _: () = assert!(BACKUP_PART_BYTES + BACKUP_ITEM_MAX_BYTES + (64 << 10) <= OBJECT_MAX_BYTES);
 // Keys and versions of a full transaction come on top of its blobs: it always fits in a batch.
 const _: () = assert!(
     TRANSACTION_MAX_BYTES + TRANSACTION_MAX_RECORDS * 2 * (RECORD_KEY_MAX_BYTES + 64) <= BATCH_MAX_BYTES

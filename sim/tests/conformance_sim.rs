@@ -1,5 +1,6 @@
 //! The simulated world behaves as `kms::env` promises: the same body as the real world's.
 
+use kms::env::{StoreAt, StoreConfig};
 use kms_sim::{
     conformance,
     world::{NodeSpec, World, run},
@@ -40,6 +41,20 @@ fn disk() {
 fn clock() {
     for seed in 0..5 {
         let result = run(seed, |world| async move { conformance::clock::all(&machine(&world, "one")).await });
+        assert!(result.is_ok(), "seed {seed}: {result:?}");
+    }
+}
+
+#[test]
+fn objects() {
+    for seed in 0..3 {
+        let result = run(seed, |world| async move {
+            world.add_store("eu-west-sbg");
+            let at = StoreAt::Directory("unused".into());
+            let config = StoreConfig { region: "eu-west-sbg".to_owned(), at };
+            let store = machine(&world, "one").stores.open(&config).await?;
+            conformance::objects::all(&*store).await
+        });
         assert!(result.is_ok(), "seed {seed}: {result:?}");
     }
 }

@@ -1,7 +1,10 @@
 //! A world for unit tests of what stands on this module: entropy that repeats, a clock that stands still, and
 //! nothing else.
 
-use crate::env::{Clock, Disk, Entropy, Env, Mono, Net, Purpose, Tasks};
+use crate::env::{
+    BoxFuture, Clock, Disk, Entropy, Env, Mono, Net, ObjectError, Objects, Purpose, StoreConfig, Stores,
+    Tasks,
+};
 use std::{
     io,
     path::Path,
@@ -41,10 +44,17 @@ impl Clock for Counting {
 pub(crate) fn counting() -> Env {
     let real = || Arc::new(Nothing);
     let counting = Arc::new(Counting(AtomicU64::new(0)));
-    Env { net: real(), clock: counting.clone(), tasks: real(), entropy: counting, disk: real() }
+    Env {
+        net: real(),
+        clock: counting.clone(),
+        tasks: real(),
+        entropy: counting,
+        disk: real(),
+        stores: real(),
+    }
 }
 
-/// No network, no tasks, no disk.
+/// No network, no tasks, no disk, no object store.
 struct Nothing;
 
 impl Net for Nothing {
@@ -56,6 +66,13 @@ impl Net for Nothing {
     }
     fn connect<'a>(&'a self, _address: &'a str) -> crate::env::BoxFuture<'a, io::Result<crate::env::Stream>> {
         Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+}
+
+impl Stores for Nothing {
+    fn open<'a>(&'a self, config: &'a StoreConfig) -> BoxFuture<'a, Result<Arc<dyn Objects>, ObjectError>> {
+        let place = config.region.clone();
+        Box::pin(async { Err(ObjectError::Refused { place, why: "there is none here".to_owned() }) })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The seam: everything the service asks of the world, as five small traits, and no logic.
+//! The seam: everything the service asks of the world, as six small traits, and no logic.
 //!
 //! [`Env`] is passed at start to everything that runs. Nothing below may reach the network, a disk, a
 //! clock, randomness or a thread in any other way (`clippy.toml` bans the direct calls).
@@ -7,6 +7,7 @@ mod clock;
 mod disk;
 mod entropy;
 mod net;
+mod objects;
 mod tasks;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -15,6 +16,10 @@ pub use clock::{Clock, Mono};
 pub use disk::{BlockFile, Disk, OpenMode};
 pub use entropy::{Entropy, Purpose};
 pub use net::{Accepted, Io, Listener, Net, Stream};
+pub use objects::{
+    BadName, Keeping, Listed, OBJECT_LIST_MAX, OBJECT_MAX_BYTES, OBJECT_NAME_MAX_BYTES, ObjectError,
+    ObjectName, Objects, S3Config, StoreAt, StoreConfig, Stores,
+};
 pub use tasks::{Aborter, Panicked, Task, Tasks};
 
 /// A boxed future that may be sent between threads; what the object-safe traits of the seam return.
@@ -33,6 +38,8 @@ pub struct Env {
     pub entropy: Arc<dyn Entropy>,
     /// Files.
     pub disk: Arc<dyn Disk>,
+    /// Object stores in other places.
+    pub stores: Arc<dyn Stores>,
 }
 
 /// A deadline passed before the future was done.

@@ -5,6 +5,7 @@ mod clock;
 mod disk;
 mod entropy;
 mod net;
+mod objects;
 mod tasks;
 
 use crate::env::Env;
@@ -16,11 +17,13 @@ use std::sync::Arc;
 /// # Panics
 /// Outside a tokio runtime.
 pub fn env() -> Env {
+    let disk = Arc::new(disk::OsDisk);
     Env {
         net: Arc::new(net::OsNet),
         clock: Arc::new(clock::OsClock::new()),
         tasks: Arc::new(tasks::OsTasks::current()),
         entropy: Arc::new(entropy::OsEntropy::new()),
-        disk: Arc::new(disk::OsDisk),
+        stores: Arc::new(objects::OsStores { disk: disk.clone() }),
+        disk,
     }
 }

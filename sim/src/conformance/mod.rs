@@ -4,8 +4,9 @@
 pub mod clock;
 pub mod disk;
 pub mod net;
+pub mod objects;
 
-use kms::env::{Elapsed, Panicked};
+use kms::env::{BadName, Elapsed, ObjectError, Panicked};
 use std::io;
 
 /// An expectation that did not hold.
@@ -17,6 +18,12 @@ pub enum Failed {
     /// An error where none is allowed.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// An object store's error where none is allowed.
+    #[error(transparent)]
+    Store(#[from] ObjectError),
+    /// A name that should be one.
+    #[error(transparent)]
+    Name(#[from] BadName),
     /// It took too long.
     #[error("took too long")]
     Late(#[from] Elapsed),

@@ -1,5 +1,5 @@
-//! The simulated world behind `kms::env`: network, disks, clocks, entropy and tasks of any number of nodes in
-//! one thread, driven by one seed. Runs the service unchanged; contains nothing of the service.
+//! The simulated world behind `kms::env`: network, disks, clocks, entropy and tasks of any number of nodes, and
+//! object stores, in one thread, driven by one seed. Runs the service unchanged; contains nothing of the service.
 //!
 //! Everything random comes from named streams of the seed. Everything that happens goes into the trace hash.
 
@@ -14,6 +14,7 @@ pub mod leaks;
 mod log;
 mod net;
 mod node;
+mod objects;
 mod replaced;
 mod run;
 mod secrecy;
@@ -27,6 +28,7 @@ pub use disk::{DiskFaults, ImageFile};
 pub use entropy::Stream;
 pub use log::LogLayer;
 pub use node::Machine;
+pub use objects::StoreFaults;
 pub use replaced::spare;
 pub use run::{run, run_with};
 pub use secrecy::{Leak, Secrecy};
@@ -130,6 +132,10 @@ pub struct WorldSettings {
     pub disk_sync: Span,
     /// More for each dirty 4 KiB of a sync.
     pub disk_sync_page_us: u64,
+    /// One operation of an object store, there and back.
+    pub store_access: Span,
+    /// More for each MiB that goes to or comes from an object store, microseconds.
+    pub store_mib_us: u64,
     /// Hand-over of blocking work to its thread and back.
     pub blocking: Span,
     /// One step of a task, nanoseconds.
@@ -157,11 +163,13 @@ impl Default for WorldSettings {
             disk_access: Span::new(5, 20),
             disk_sync: Span::new(300, 600),
             disk_sync_page_us: 5,
+            store_access: Span::new(8_000, 60_000),
+            store_mib_us: 20_000,
             blocking: Span::new(5, 30),
             poll_cost_ns: 200,
             epoch_s: 1_760_000_000,
             shutdown_grace_us: 10_000_000,
-            secret_files: ["root.key", "node.key", ".pem"].map(str::to_owned).to_vec(),
+            secret_files: ["root.key", "backup.key", "node.key", ".pem"].map(str::to_owned).to_vec(),
         }
     }
 }
@@ -183,6 +191,7 @@ pub(crate) struct Inner {
     first_due_ns: AtomicU64,
     nodes: Mutex<Nodes>,
     net: Mutex<net::NetState>,
+    stores: Mutex<objects::StoreState>,
     trace: Mutex<trace::Trace>,
     polls: Mutex<tally::Tally>,
     secrecy: Mutex<secrecy::Secrecy>,
@@ -223,6 +232,7 @@ impl World {
             first_due_ns: AtomicU64::new(u64::MAX),
             nodes: Mutex::default(),
             net: Mutex::new(net::NetState::new(seed)),
+            stores: Mutex::new(objects::StoreState::new(seed)),
             trace: Mutex::new(trace::Trace::new()),
             polls: Mutex::default(),
             secrecy: Mutex::new(secrecy::Secrecy::new()),

@@ -8,6 +8,7 @@ use super::{
     executor::Task,
     locked,
     net::NodeNet,
+    objects::NodeStores,
     tasks::NodeTasks,
     timer::{Deviation, Due, NodeClock},
 };
@@ -173,6 +174,7 @@ impl Inner {
             tasks: Arc::new(NodeTasks { inner: inner(), life: life.clone() }),
             entropy: Arc::new(NodeEntropy::new(self, life.node, label)),
             disk: Arc::new(NodeDisk { inner: inner(), cell: node.disk.clone(), life: life.clone() }),
+            stores: Arc::new(NodeStores { inner: inner(), life: life.clone() }),
         }
     }
 

@@ -89,10 +89,10 @@ impl Inner {
 }
 
 /// Done at a true time. Unlike a node's sleep it does not depend on the node's clock.
-struct Until {
-    inner: Arc<Inner>,
-    at_ns: u64,
-    ordered: Option<Waker>,
+pub(super) struct Until {
+    pub(super) inner: Arc<Inner>,
+    pub(super) at_ns: u64,
+    pub(super) ordered: Option<Waker>,
 }
 
 impl Future for Until {

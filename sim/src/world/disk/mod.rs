@@ -400,7 +400,7 @@ impl World {
         state.tree.image()
     }
 
-    /// Searches every disk for every needle known by now.
+    /// Searches every disk and every object store for every needle known by now.
     pub fn search_disks(&self) {
         let nodes = locked(&self.0.nodes).list.clone();
         for node in nodes {
@@ -411,6 +411,7 @@ impl World {
                 secrecy.scan(self.0.now_us(), bytes, place);
             });
         }
+        self.search_stores();
     }
 
     /// Changes the faults of a node's disk.
