@@ -57,11 +57,38 @@ pub fn build(root: &Path, bugs: &[Bug]) -> Result<PathBuf, Failure> {
     update(&fresh, &source)?;
     std::fs::remove_dir_all(&fresh)?;
     let target = place.join("sim");
+    if !target.exists() {
+        share_dependencies(&root.join("target/sim/sim"), &target.join("sim"))?;
+    }
     let arguments = ["build", "-p", "kms-sim", "--bin", "kms-sim"];
     if !shell::run(&mut shell::cargo_into(&source, World::Madsim, &target, &arguments))? {
         return Err(harness("the simulator with planted bugs does not build"));
     }
     Ok(target.join("sim/kms-sim"))
+}
+
+/// Gives a new target directory what the simulator's own has of other people's crates, which are the same ones, by links: that
+/// saves half of the time of a first build. Cargo looks at all of it, and builds what does not fit.
+fn share_dependencies(from: &Path, to: &Path) -> Result<(), Failure> {
+    if !from.is_dir() {
+        return Ok(());
+    }
+    let mut files = Vec::new();
+    for part in ["deps", "build", ".fingerprint"] {
+        if from.join(part).is_dir() {
+            list(from, Path::new(part), &mut files)?;
+        }
+    }
+    let own = |file: &PathBuf| file.iter().any(|part| part.to_string_lossy().contains("kms"));
+    for file in files.iter().filter(|file| !own(file)) {
+        let link = to.join(file);
+        if let Some(folder) = link.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        // Two file systems: then cargo builds it.
+        let _ = std::fs::hard_link(from.join(file), link);
+    }
+    Ok(())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
