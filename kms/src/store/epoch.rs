@@ -388,7 +388,7 @@ impl Identity {
 }
 
 /// To the wire.
-pub fn lineage_out(lineage: &[(Epoch, Position)]) -> Vec<wire::Lineage> {
+pub(crate) fn lineage_out(lineage: &[(Epoch, Position)]) -> Vec<wire::Lineage> {
     let part = |(epoch, after): &(Epoch, Position)| wire::Lineage {
         epoch: Some(epoch.out()),
         after: Some(after.out()),
@@ -400,7 +400,7 @@ pub fn lineage_out(lineage: &[(Epoch, Position)]) -> Vec<wire::Lineage> {
 ///
 /// # Errors
 /// [`Malformed`].
-pub fn lineage_in(lineage: &[wire::Lineage]) -> Result<Vec<(Epoch, Position)>, Malformed> {
+pub(crate) fn lineage_in(lineage: &[wire::Lineage]) -> Result<Vec<(Epoch, Position)>, Malformed> {
     lineage
         .iter()
         .map(|part| Ok((Epoch::read(part.epoch.as_ref())?, Position::read(part.after.as_ref())?)))
