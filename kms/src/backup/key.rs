@@ -10,13 +10,13 @@ use crate::{
         Canonical, NONCE_BYTES, SealingKey, Secret, SecretBytes, TAG_BYTES, equal, hkdf_expand, keyed_hash,
     },
     env::{Disk, Env, Purpose},
+    vault::key_file,
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
 use std::{
     io,
     path::{Path, PathBuf},
 };
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 const FILE_FORMAT: &str = "okms-backup-key-v1";
 const VERSION: u8 = 1;
@@ -53,13 +53,7 @@ impl BackupKey {
 
     /// The contents of a backup key file. The caller writes it as a private file and nowhere else.
     pub fn file(&self) -> Zeroizing<Vec<u8>> {
-        let text = Zeroizing::new(STANDARD.encode(self.0.expose()));
-        let mut line = Zeroizing::new(Vec::with_capacity(FILE_FORMAT.len() + text.len() + 2));
-        line.extend_from_slice(FILE_FORMAT.as_bytes());
-        line.push(b' ');
-        line.extend_from_slice(text.as_bytes());
-        line.push(b'\n');
-        line
+        key_file::encode(FILE_FORMAT, &self.0)
     }
 
     /// Reads a backup key file.
@@ -77,12 +71,7 @@ impl BackupKey {
 
     /// Reads the contents of a backup key file.
     pub fn parse(contents: &[u8]) -> Option<BackupKey> {
-        let text = std::str::from_utf8(contents).ok()?.trim_ascii_end();
-        let text = text.strip_prefix(FILE_FORMAT)?.strip_prefix(' ')?;
-        let mut bytes = STANDARD.decode(text).ok()?;
-        let key = Secret::copy_from(&bytes);
-        bytes.zeroize();
-        key.map(BackupKey)
+        key_file::parse(FILE_FORMAT, contents).map(BackupKey)
     }
 
     /// Tells one backup key from another, and nothing else of it.

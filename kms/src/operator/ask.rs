@@ -17,6 +17,7 @@ use crate::{
         tls::{Expected, NodeTls, PeerRole},
     },
 };
+use serde::de::DeserializeOwned;
 use std::time::Duration;
 
 const REPLICA: Expected = Expected { role: PeerRole::Replica, zone: None };
@@ -29,8 +30,16 @@ pub const ANSWER_WITHIN: Duration = ms(3_000);
 /// # Errors
 /// [`NoAnswer`].
 pub async fn database_status(env: &Env, tls: &NodeTls, address: &str) -> Result<DatabaseStatus, NoAnswer> {
-    let expected = Expected { role: PeerRole::Database, zone: None };
-    match exchange(env, tls, address, &expected, Body::Status(Empty {}), ANSWER_WITHIN).await? {
+    status(env, tls, address, &Expected { role: PeerRole::Database, zone: None }).await
+}
+
+async fn status<T: DeserializeOwned>(
+    env: &Env,
+    tls: &NodeTls,
+    address: &str,
+    expected: &Expected,
+) -> Result<T, NoAnswer> {
+    match exchange(env, tls, address, expected, Body::Status(Empty {}), ANSWER_WITHIN).await? {
         Body::StatusAnswer(json) => serde_json::from_str(&json)
             .map_err(|error| NoAnswer::Refused(format!("an answer that does not parse: {error}"))),
         _ => Err(NoAnswer::Closed),
@@ -42,11 +51,7 @@ pub async fn database_status(env: &Env, tls: &NodeTls, address: &str) -> Result<
 /// # Errors
 /// [`NoAnswer`].
 pub async fn replica_status(env: &Env, tls: &NodeTls, address: &str) -> Result<ReplicaStatus, NoAnswer> {
-    match exchange(env, tls, address, &REPLICA, Body::Status(Empty {}), ANSWER_WITHIN).await? {
-        Body::StatusAnswer(json) => serde_json::from_str(&json)
-            .map_err(|error| NoAnswer::Refused(format!("an answer that does not parse: {error}"))),
-        _ => Err(NoAnswer::Closed),
-    }
+    status(env, tls, address, &REPLICA).await
 }
 
 /// Tells the replica at `address` to put what it has aside and to begin with a snapshot, as soon as a database feeds it. It has

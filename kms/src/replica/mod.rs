@@ -12,16 +12,14 @@ pub use status::{ReplicaStatus, SeedStatus};
 use crate::{
     config::NodeConfig,
     crypto::OperatorVerifier,
-    env::{Env, Listener, Stream, Task},
-    limits::{CONNECTION_IDLE_MS, ms},
+    env::{Env, Listener, Task},
+    limits::Limits,
+    store::desk,
     wire::{
-        frame::{self, FrameReader},
         message::{Body, ENVELOPE_VERSION, Empty, Envelope},
-        silence::Silence,
         tls::{NodeTls, PeerRole},
     },
 };
-use futures_util::{StreamExt, stream::FuturesUnordered};
 use std::{
     io,
     sync::{
@@ -93,11 +91,10 @@ pub async fn serve(
 
 async fn run(node: Arc<Node>, listener: Box<dyn Listener>, stopping: watch::Receiver<bool>) {
     let watching = node.env.spawn("replica-witness", follow::watch_the_witness(node.clone())).abort_on_drop();
-    let following = node.env.spawn("replica-follow", follow::keep(node.clone(), stopping.clone()));
-    let mut following = following;
+    let mut following = node.env.spawn("replica-follow", follow::keep(node.clone(), stopping.clone()));
     tokio::select! {
         biased;
-        () = accept(&node, listener, stopping) => {}
+        () = desk::listen(node.clone(), node.tls.clone(), listener, stopping) => {}
         // It ends by itself only when it was asked to: else it panicked, and a replica that follows nothing is none.
         _ = &mut following => return,
     }
@@ -135,56 +132,6 @@ impl Reseed {
     }
 }
 
-async fn accept(node: &Arc<Node>, mut listener: Box<dyn Listener>, mut stop: watch::Receiver<bool>) {
-    let mut open: FuturesUnordered<Task<()>> = FuturesUnordered::new();
-    loop {
-        let full = open.len() >= node.config.limits.connections_max as usize;
-        tokio::select! {
-            biased;
-            _ = stop.changed() => return,
-            Some(_) = open.next(), if !open.is_empty() => {}
-            accepted = listener.accept(), if !full => match accepted {
-                Ok((stream, _)) => {
-                    let work = connection(node.clone(), stream);
-                    open.push(node.env.spawn("replica-connection", work).abort_on_drop());
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept");
-                    node.env.sleep(ms(node.config.limits.ping_ms)).await;
-                }
-            },
-        }
-    }
-}
-
-async fn connection(node: Arc<Node>, stream: Stream) {
-    let (stream, peer) = match node.tls.accept(stream).await {
-        Ok(accepted) => accepted,
-        Err(error) => return tracing::info!(%error, "handshake failed"),
-    };
-    let (read, mut write) = tokio::io::split(stream);
-    let mut reader = FrameReader::new(read);
-    let mut silence = Silence::new(node.env.clone(), ms(CONNECTION_IDLE_MS));
-    loop {
-        silence.restart();
-        let asked = tokio::select! {
-            biased;
-            asked = reader.next() => asked,
-            () = silence.lasted() => return,
-        };
-        let Ok(Some(asked)) = asked else { return };
-        if asked.version != ENVELOPE_VERSION || asked.region != node.config.region {
-            return;
-        }
-        let body = node.answer(peer.role, asked.body);
-        let answer = node.envelope(asked.call, body);
-        let patience = ms(node.config.limits.detection_ms);
-        if frame::write_patiently(&node.env, &mut write, &answer, patience).await.is_err() {
-            return;
-        }
-    }
-}
-
 impl Node {
     fn envelope(&self, call: u64, body: Body) -> Envelope {
         Envelope {
@@ -195,8 +142,24 @@ impl Node {
             ..Envelope::default()
         }
     }
+}
 
-    fn answer(&self, role: PeerRole, asked: Option<Body>) -> Body {
+impl desk::Desk for Node {
+    const CONNECTION: &'static str = "replica-connection";
+
+    fn env(&self) -> &Env {
+        &self.env
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    fn region(&self) -> &str {
+        &self.config.region
+    }
+
+    async fn answer(&self, role: PeerRole, asked: Option<Body>) -> Body {
         match (role, asked) {
             (PeerRole::Operator, Some(Body::Status(_))) => match serde_json::to_string(&self.status()) {
                 Ok(json) => Body::StatusAnswer(json),

@@ -5,6 +5,7 @@ pub mod api;
 pub mod backoff;
 pub mod client;
 pub(crate) mod codec;
+pub mod desk;
 pub mod engine;
 pub mod epoch;
 pub mod exchange;

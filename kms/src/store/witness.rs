@@ -3,6 +3,7 @@
 //! nothing before it is installed in the place of another one (R17a).
 
 use super::{
+    desk,
     epoch::{BadStatement, Epoch, Registered, Statement},
     exchange::{NoAnswer, exchange},
     replacement::Replaced,
@@ -10,17 +11,14 @@ use super::{
 use crate::{
     config::NodeConfig,
     crypto::{OperatorVerifier, equal, sha256},
-    env::{Disk, Env, Listener, Stream, Task},
-    limits::{CONNECTION_IDLE_MS, ms},
+    env::{Disk, Env, Task},
+    limits::Limits,
     wire::{
         epoch::{Signed, WitnessState},
-        frame::{self, FrameReader},
-        message::{Body, ENVELOPE_VERSION, Empty, Envelope},
-        silence::Silence,
+        message::{Body, Empty},
         tls::{Expected, NodeTls, PeerRole},
     },
 };
-use futures_util::{StreamExt, stream::FuturesUnordered};
 use prost::Message;
 use std::{io, path::Path, sync::Arc, time::Duration};
 use tokio::sync::{Mutex, watch};
@@ -336,72 +334,25 @@ pub async fn serve(
     };
     let desk = Arc::new(Desk { env: env.clone(), config, operator, state: Mutex::new(state) });
     let (stop, stopping) = watch::channel(false);
-    let task = env.spawn("witness", accept(desk, tls, listener, stopping));
+    let task = env.spawn("witness", desk::listen(desk, tls, listener, stopping));
     Ok(WitnessNode { address, stop, task })
 }
 
-async fn accept(
-    desk: Arc<Desk>,
-    tls: Arc<NodeTls>,
-    mut listener: Box<dyn Listener>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let mut open: FuturesUnordered<Task<()>> = FuturesUnordered::new();
-    loop {
-        let full = open.len() >= desk.config.limits.connections_max as usize;
-        tokio::select! {
-            biased;
-            _ = stop.changed() => return,
-            Some(_) = open.next(), if !open.is_empty() => {}
-            accepted = listener.accept(), if !full => match accepted {
-                Ok((stream, _)) => {
-                    let work = connection(desk.clone(), tls.clone(), stream);
-                    open.push(desk.env.spawn("witness-connection", work).abort_on_drop());
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept");
-                    desk.env.sleep(ms(desk.config.limits.ping_ms)).await;
-                }
-            },
-        }
-    }
-}
+impl desk::Desk for Desk {
+    const CONNECTION: &'static str = "witness-connection";
 
-async fn connection(desk: Arc<Desk>, tls: Arc<NodeTls>, stream: Stream) {
-    let (stream, peer) = match tls.accept(stream).await {
-        Ok(accepted) => accepted,
-        Err(error) => return tracing::info!(%error, "handshake failed"),
-    };
-    let (read, mut write) = tokio::io::split(stream);
-    let mut reader = FrameReader::new(read);
-    let mut silence = Silence::new(desk.env.clone(), ms(CONNECTION_IDLE_MS));
-    loop {
-        silence.restart();
-        let asked = tokio::select! {
-            biased;
-            asked = reader.next() => asked,
-            () = silence.lasted() => return,
-        };
-        let Ok(Some(asked)) = asked else { return };
-        if asked.version != ENVELOPE_VERSION || asked.region != desk.config.region {
-            return;
-        }
-        let body = desk.answer(peer.role, asked.body).await;
-        let answer = Envelope {
-            version: ENVELOPE_VERSION,
-            region: desk.config.region.clone(),
-            call: asked.call,
-            body: Some(body),
-            ..Envelope::default()
-        };
-        let patience = ms(desk.config.limits.detection_ms);
-        if frame::write_patiently(&desk.env, &mut write, &answer, patience).await.is_err() {
-            return;
-        }
+    fn env(&self) -> &Env {
+        &self.env
     }
-}
 
-impl Desk {
+    fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    fn region(&self) -> &str {
+        &self.config.region
+    }
+
     async fn answer(&self, role: PeerRole, asked: Option<Body>) -> Body {
         let mut state = self.state.lock().await;
         let region = &self.config.region;
@@ -435,7 +386,9 @@ impl Desk {
             Err(why) => Body::BadRequest(why),
         }
     }
+}
 
+impl Desk {
     /// R17a: takes the place of the witness that the chain has replaced.
     async fn install(&self, state: &mut State, begin: &WitnessState) -> Body {
         let region = &self.config.region;

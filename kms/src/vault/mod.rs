@@ -3,6 +3,7 @@
 //! [`Opened`], which nothing else can make. Knows no operations and no clients.
 
 mod domain;
+pub(crate) mod key_file;
 mod keyring;
 mod record;
 mod root;

@@ -1,15 +1,15 @@
 //! The root key: 32 random bytes that seal domain keys. Comes from a file for now; never printed, never sent.
 
+use super::key_file;
 use crate::{
     crypto::Secret,
     env::{Disk, Env},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
 use std::{
     io,
     path::{Path, PathBuf},
 };
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 const FORMAT: &str = "okms-root-key-v1";
 
@@ -45,13 +45,7 @@ impl RootKey {
 
     /// The contents of a root key file. The caller writes it as a private file and nowhere else.
     pub fn file(&self) -> Zeroizing<Vec<u8>> {
-        let text = Zeroizing::new(STANDARD.encode(self.0.expose()));
-        let mut line = Zeroizing::new(Vec::with_capacity(FORMAT.len() + text.len() + 2));
-        line.extend_from_slice(FORMAT.as_bytes());
-        line.push(b' ');
-        line.extend_from_slice(text.as_bytes());
-        line.push(b'\n');
-        line
+        key_file::encode(FORMAT, &self.0)
     }
 
     /// Reads a root key file.
@@ -69,11 +63,6 @@ impl RootKey {
 
     /// Reads the contents of a root key file.
     pub fn parse(contents: &[u8]) -> Option<RootKey> {
-        let text = std::str::from_utf8(contents).ok()?.trim_ascii_end();
-        let text = text.strip_prefix(FORMAT)?.strip_prefix(' ')?;
-        let mut bytes = STANDARD.decode(text).ok()?;
-        let key = Secret::copy_from(&bytes);
-        bytes.zeroize();
-        key.map(RootKey)
+        key_file::parse(FORMAT, contents).map(RootKey)
     }
 }

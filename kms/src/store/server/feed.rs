@@ -2,7 +2,10 @@
 //! that its tail may not have. A replica that has nothing gets the records as they are at one position first, while the
 //! region goes on. Nobody waits for a replica: what it is slow to take stays in the log.
 
-use super::{fill::send_rows, view::Shared};
+use super::{
+    fill::{send_keyring, send_rows},
+    view::Shared,
+};
 use crate::{
     limits::{CONNECTION_IDLE_MS, FEED_AHEAD_BYTES, FEED_PART_BYTES, ms},
     store::{
@@ -252,8 +255,4 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
         self.say(Body::Feed(Feed { entries, end: Some(end.out()) })).await?;
         Ok((to, bytes))
     }
-}
-
-async fn send_keyring<W: AsyncWrite + Unpin>(shared: &Arc<Shared>, write: &mut W) -> Result<(), End> {
-    super::fill::send_keyring(shared, write).await.map_err(End::Broken)
 }
