@@ -75,7 +75,7 @@ pub struct Peers {
     pub tail: Option<String>,
     /// Node address of the witness.
     pub witness: Option<String>,
-    /// Node address of the replica.
+    /// Node address of the replica (databases: what they are filled from when the region is made anew).
     pub replica: Option<String>,
     /// REST addresses of the hosts (entry only).
     pub hosts: Vec<String>,

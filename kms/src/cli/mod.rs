@@ -10,6 +10,7 @@ mod output;
 mod rebuild;
 mod region;
 mod replica;
+mod restore;
 mod serve;
 mod status;
 mod witness;
@@ -49,6 +50,8 @@ enum Command {
     Witness(witness::Options),
     /// Look after the third copy.
     Replica(replica::Options),
+    /// Make a lost region anew from its third copy.
+    Restore(restore::Options),
 }
 
 /// How a command failed.
@@ -105,6 +108,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::ServeAlone(options) => in_runtime(|env| rebuild::serve_alone(env, options)),
         Command::Witness(options) => in_runtime(|env| witness::run(env, options)),
         Command::Replica(options) => in_runtime(|env| replica::run(env, options)),
+        Command::Restore(options) => in_runtime(|env| restore::run(env, options)),
     }
 }
 

@@ -173,8 +173,15 @@ const ALONE: Question = Question {
     option: "--database",
 };
 
+pub(super) const REGION_OFF: Question = Question {
+    text: "must not be running, and no client may reach its region's entry: is its process stopped, its machine off, or its\n\
+    disk gone, NOW? Whatever it goes on to acknowledge would be lost.\n\
+    To state that it is not running",
+    option: "--not-running",
+};
+
 /// What is asked of a person, and the option that answers in advance.
-struct Question {
+pub(super) struct Question {
     text: &'static str,
     option: &'static str,
 }
@@ -182,7 +189,7 @@ struct Question {
 /// A person at a terminal, or a script that has said everything in advance.
 pub(super) struct Terminal {
     env: Env,
-    stated: Option<String>,
+    stated: Vec<String>,
     question: Question,
     begun: Option<(Duration, u64)>,
     /// What was said last: the same is not said twice in a row.
@@ -196,7 +203,8 @@ impl Terminal {
         Terminal::new(env, None, NOT_RUNNING)
     }
 
-    fn new(env: &Env, stated: Option<String>, question: Question) -> Terminal {
+    pub(super) fn new(env: &Env, stated: impl IntoIterator<Item = String>, question: Question) -> Terminal {
+        let stated = stated.into_iter().collect();
         Terminal { env: env.clone(), stated, question, begun: None, said: String::new(), line_open: false }
     }
 
@@ -250,6 +258,22 @@ impl Person for Terminal {
             Progress::Adopted => {
                 "the source has adopted it: key writes are refused from now on, reads go on".to_owned()
             }
+            Progress::ReplicaStands => {
+                "the replica has adopted it: nobody feeds it any more, and what it has stands still"
+                    .to_owned()
+            }
+            Progress::FillingZone(zone, fill) => {
+                let share =
+                    (fill.rows * 100).checked_div(fill.rows_total).unwrap_or(u64::from(fill.filled) * 100);
+                format!(
+                    "zone {}: {share} %, {} of {} records, {:.1} MB{}",
+                    zone.word(),
+                    fill.rows,
+                    fill.rows_total,
+                    fill.bytes as f64 / 1e6,
+                    fill.trouble.as_ref().map(|why| format!(" ({why})")).unwrap_or_default()
+                )
+            }
             Progress::Fenced(true) => "fenced: no database of an earlier epoch can serve any more".to_owned(),
             Progress::Fenced(false) => "fenced, by your statement".to_owned(),
             Progress::Filling(fill) => return self.filling(fill),
@@ -269,13 +293,12 @@ impl Person for Terminal {
 
     fn states(&mut self, zone: Zone, id: DbId) -> BoxFuture<'_, bool> {
         let full = id.to_string();
-        if let Some(stated) = &self.stated {
-            let names = stated.len() >= ID_PREFIX && full.starts_with(stated.to_lowercase().as_str());
+        if !self.stated.is_empty() {
+            let is_it =
+                |stated: &String| stated.len() >= ID_PREFIX && full.starts_with(&stated.to_lowercase());
+            let names = self.stated.iter().any(is_it);
             if !names {
-                self.line(&format!(
-                    "stated was database {}; needed is {full}",
-                    self.stated.clone().unwrap_or_default()
-                ));
+                self.line(&format!("stated was database {}; needed is {full}", self.stated.join(", ")));
             }
             return Box::pin(async move { names });
         }

@@ -77,9 +77,42 @@ pub async fn begins_with(
     operator: &OperatorVerifier,
 ) -> Result<Known, NoAnswer> {
     let expected = Expected { role: PeerRole::Database, zone: Some(Zone::A) };
-    match exchange(env, tls, address, &expected, Body::ReadEpoch(Empty {}), ANSWER_WITHIN).await? {
+    knows(env, tls, (address, &expected), operator).await
+}
+
+async fn knows(
+    env: &Env,
+    tls: &NodeTls,
+    (address, expected): (&str, &Expected),
+    operator: &OperatorVerifier,
+) -> Result<Known, NoAnswer> {
+    match exchange(env, tls, address, expected, Body::ReadEpoch(Empty {}), ANSWER_WITHIN).await? {
         Body::EpochAnswer(state) => Known::verify(&state, operator, &tls.identity().region)
             .map_err(|error| NoAnswer::Refused(error.to_string())),
+        _ => Err(NoAnswer::Closed),
+    }
+}
+
+/// Asks the replica at `address` for what a new witness may begin with if the one before is lost (R17).
+///
+/// # Errors
+/// [`NoAnswer`].
+pub async fn replica_knows(
+    env: &Env,
+    tls: &NodeTls,
+    address: &str,
+    operator: &OperatorVerifier,
+) -> Result<Known, NoAnswer> {
+    knows(env, tls, (address, &REPLICA), operator).await
+}
+
+/// Gives an order to the replica at `address`. It is carried out, durably, when this returns.
+///
+/// # Errors
+/// [`NoAnswer::Refused`] with the reason; otherwise it may have been carried out: give it again.
+pub async fn order_replica(env: &Env, tls: &NodeTls, address: &str, order: Order) -> Result<(), NoAnswer> {
+    match exchange(env, tls, address, &REPLICA, Body::Order(order), ANSWER_WITHIN).await? {
+        Body::Done(_) => Ok(()),
         _ => Err(NoAnswer::Closed),
     }
 }

@@ -1,9 +1,10 @@
 //! What a person who runs a region does to it: `operator.toml` says where its nodes are; [`ask`] asks and orders
 //! a single node once, a [`session`] signs what is ordered and asks until it is answered; [`rebuild`] makes a lost zone anew,
-//! [`witness`] replaces a witness.
+//! [`restore`] a lost region, [`witness`] replaces a witness.
 
 pub mod ask;
 pub mod rebuild;
+pub mod restore;
 pub mod session;
 mod watch;
 pub mod witness;

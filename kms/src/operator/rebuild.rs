@@ -44,7 +44,7 @@ pub struct Plan {
     pub instead: bool,
 }
 
-fn place(zone: Zone) -> usize {
+pub(super) fn place(zone: Zone) -> usize {
     match zone {
         Zone::A => 0,
         Zone::B => 1,
@@ -103,7 +103,7 @@ impl Operator {
     }
 
     /// R16, and waits until writes are accepted.
-    async fn spread(
+    pub(super) async fn spread(
         &self,
         zone: Zone,
         known: &Known,
@@ -134,6 +134,18 @@ impl Operator {
             };
         };
         let members = known.active.record.members;
+        if pending.record.is_restore() {
+            return if plan.abandon {
+                Ok(None)
+            } else {
+                Err(refused(format!(
+                    "the region is being made anew from a replica (epoch {}): finish that with `kms restore region`, or \
+                     give it up with `kms rebuild abandon {}`",
+                    pending.record.epoch,
+                    plan.zone.word()
+                )))
+            };
+        }
         let same_zone = pending.record.target == pending.record.members[place(plan.zone)];
         let takes_back = pending.record.target == members[place(plan.zone)];
         match (same_zone, plan.abandon, plan.instead) {
@@ -270,7 +282,7 @@ impl Operator {
     }
 
     /// Whether the old database, asked now, answers that it has retired.
-    async fn retired(&self, zone: Zone, old: DbId, epoch: &Registered) -> bool {
+    pub(super) async fn retired(&self, zone: Zone, old: DbId, epoch: &Registered) -> bool {
         let there = self.status(zone).await.is_ok_and(|status| status.db_id == old.to_string());
         let retire = message(OrderKind::Retire, &epoch.signed);
         there
@@ -338,7 +350,7 @@ impl Operator {
 
     /// A database of an earlier epoch that was away at the fence, and is back: nothing is overwritten that has not
     /// retired.
-    async fn retire_what_stands(&self, zone: Zone, epoch: &Registered) {
+    pub(super) async fn retire_what_stands(&self, zone: Zone, epoch: &Registered) {
         if let Ok(status) = self.status(zone).await
             && status.phase == "member"
             && let Some(id) = hex16(&status.db_id)

@@ -38,10 +38,14 @@ pub enum Progress {
     Registered(Epoch, bool),
     /// The source takes no writes any more; reads go on.
     Adopted,
+    /// The replica has adopted the epoch: nobody feeds it, and what it has stands still (R17).
+    ReplicaStands,
     /// Nobody can serve an earlier epoch any more; true: the old database said so itself.
     Fenced(bool),
     /// How far the fill is.
     Filling(FillStatus),
+    /// How far the fill of one zone of a region is that is made anew.
+    FillingZone(Zone, FillStatus),
     /// Something does not answer; it is tried again.
     Waiting(String),
     /// Both logs end here.
@@ -89,6 +93,20 @@ pub enum RebuildError {
         /// The zone that is filled.
         zone: &'static str,
         /// What the target or the source says, in brackets; empty if they say nothing.
+        why: String,
+        /// How long.
+        waited: Duration,
+        /// The registered epoch.
+        epoch: Epoch,
+    },
+    /// The fills of a restore do not go on.
+    #[error(
+        "neither database has taken anything for {} s{why}. The replica keeps what it has. See to that, then run the same \
+         command again: it goes on with epoch {epoch}",
+        waited.as_secs()
+    )]
+    Standstill {
+        /// What they say, in brackets; empty if they say nothing.
         why: String,
         /// How long.
         waited: Duration,

@@ -5,6 +5,7 @@
 use super::{
     Node,
     kept::{Closing, Kept, Trouble, keep_keyring, storage},
+    orders::{self, Command},
     seed,
 };
 use crate::{
@@ -73,25 +74,33 @@ pub(super) async fn keep(node: Arc<Node>, mut stopping: watch::Receiver<bool>) {
     let mut closing = Closing::default();
     let mut want = Want::Follow;
     loop {
+        let mut at_once = false;
         let stop = {
             let life = life(&node, &mut closing, &mut want);
             tokio::select! {
                 biased;
                 _ = stopping.changed() => true,
-                why = life => {
-                    tracing::error!(%why, "the replica's store failed; opening it again");
-                    node.desk.note(|status| {
-                        "failed".clone_into(&mut status.phase);
-                        status.trouble = Some(why);
-                    });
+                over = life => {
+                    if let Over::Failed(why) = &over {
+                        tracing::error!(%why, "the replica's store failed; opening it again");
+                        node.desk.note(|status| {
+                            "failed".clone_into(&mut status.phase);
+                            status.trouble = Some(why.clone());
+                        });
+                    }
+                    at_once = matches!(over, Over::Ordered);
                     false
                 }
             }
         };
         // Not before the last holder has let go may the store be opened again.
+        node.opened.closes();
         closing.all().await;
         if stop {
             return;
+        }
+        if at_once {
+            continue;
         }
         let pause = ms(node.config.limits.backoff_max_ms);
         tokio::select! {
@@ -144,8 +153,17 @@ struct Tried {
     behind: BTreeSet<Zone>,
 }
 
+/// Why a life of the store ended.
+enum Over {
+    /// It is to be closed and opened again.
+    Failed(String),
+    /// Somebody has ordered something while it was at work: what was under way goes on to its end on the disk, so the disk is
+    /// read again.
+    Ordered,
+}
+
 /// One life of the store; answers why it ended.
-async fn life(node: &Arc<Node>, closing: &mut Closing, want: &mut Want) -> String {
+async fn life(node: &Arc<Node>, closing: &mut Closing, want: &mut Want) -> Over {
     let mut kept = match open(node, closing).await {
         Ok(kept) => kept,
         Err(error) if error.is_corrupt() || node.reseed.stands() => {
@@ -153,32 +171,55 @@ async fn life(node: &Arc<Node>, closing: &mut Closing, want: &mut Want) -> Strin
             *want = Want::Seed;
             None
         }
-        Err(error) => return error.to_string(),
+        Err(error) => return Over::Failed(error.to_string()),
     };
     match &kept {
         Some(kept) if kept.identity().region != node.config.region => {
             tracing::error!(region = kept.identity().region, "the replica's store is of another region");
             *want = Want::Person;
         }
-        Some(kept) => node.desk.stands(kept),
+        Some(kept) => {
+            node.desk.stands(kept);
+            node.opened.now(kept);
+        }
         None => node.desk.note(|status| "blank".clone_into(&mut status.phase)),
     }
     let mut backoff = Backoff::new(&node.config.limits);
-    let (mut zone, mut tried) = (Zone::B, Tried::default());
+    let (mut zone, mut tried, mut given_up) = (Zone::B, Tried::default(), None);
     loop {
+        while let Some(command) = node.commands.take() {
+            if let Err(why) = orders::carry_out(node, (&mut kept, &mut given_up), command).await {
+                return Over::Failed(why);
+            }
+        }
+        // R12, R17: what the region is to be made of stands still.
+        if kept.as_ref().is_some_and(|kept| !kept.identity().active() && given_up != Some(kept.epoch())) {
+            let why = "the region is being made anew from this replica: see `kms restore region`";
+            node.desk.note(|status| status.trouble = Some(why.to_owned()));
+            node.commands.any().await;
+            continue;
+        }
         if *want == Want::Person {
             node.desk.note(|status| "diverged".clone_into(&mut status.phase));
-            node.reseed.heard().await;
+            tokio::select! {
+                biased;
+                () = node.commands.any() => continue,
+                () = node.reseed.heard() => {}
+            }
         }
         if node.reseed.stands() {
             *want = Want::Ordered;
         }
         let before = node.env.now();
-        let end = connection(node, zone, (&mut kept, &mut *closing), (want, &mut tried)).await;
+        let end = tokio::select! {
+            biased;
+            () = node.commands.any() => return Over::Ordered,
+            end = connection(node, zone, (&mut kept, &mut *closing), (want, &mut tried)) => end,
+        };
         node.desk.note(|status| (status.source, status.seed) = (None, None));
         let why = match end {
             End::Link(why) => why,
-            End::Store(why) => return why,
+            End::Store(why) => return Over::Failed(why),
             End::Ordered => "an operator has ordered a snapshot".to_owned(),
             End::TooFar => {
                 tried.too_far += 1;
@@ -203,7 +244,11 @@ async fn life(node: &Arc<Node>, closing: &mut Closing, want: &mut Want) -> Strin
         tracing::info!(zone = zone.word(), %why, "the replica lost its source");
         node.desk.note(|status| status.trouble = Some(why));
         zone = zone.other();
-        backoff.pause(&node.env, before).await;
+        tokio::select! {
+            biased;
+            () = node.commands.any() => {}
+            () = backoff.pause(&node.env, before) => {}
+        }
     }
 }
 
@@ -396,6 +441,7 @@ async fn go_on<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         let changed = kept.change_epoch(node, &begun.epoch, &begun.activation, begun.lineage).await;
         changed.map_err(|error| End::Store(storage(error)))?;
         node.desk.stands(kept);
+        node.opened.now(kept);
     }
     match source.next().await.map_err(End::Link)? {
         Body::FillPart(FillPart { keyring, .. }) => {
@@ -503,6 +549,10 @@ pub(super) async fn watch_the_witness(node: Arc<Node>) {
         if let Ok(known) = known {
             let no = known.active.record.epoch.no;
             node.desk.active(no);
+            if node.opened.reading().is_some_and(|reading| !reading.identity.active()) {
+                node.commands.give(Command::Heard(Box::new(known)));
+                continue;
+            }
             if node.desk.epoch_no().is_some_and(|followed| no > followed) {
                 node.newer.notify_waiters();
             }

@@ -1,6 +1,6 @@
 //! A replica's store: opened, held, and changed by what is fed. An entry counts as taken when it is durable here.
 
-use super::Node;
+use super::{Node, give::Reading};
 use crate::store::{
     codec,
     engine::{Engine, EngineError, KEYRING_DIR, Loaded},
@@ -167,18 +167,35 @@ impl Kept {
         lineage: Vec<(Epoch, Position)>,
     ) -> Result<(), EngineError> {
         assert!(epoch.record.epoch.no > self.epoch().no, "epochs rise");
-        let identity = Identity {
-            epoch: epoch.clone(),
-            activation: Some(activation.clone()),
-            lineage,
-            replaced: None,
-            ..self.identity.clone()
+        let newer = |identity: &mut Identity| {
+            identity.epoch = epoch.clone();
+            identity.activation = Some(activation.clone());
+            identity.fence = None;
+            identity.lineage = lineage;
+            identity.replaced = None;
         };
+        self.change_identity(node, newer).await?;
+        tracing::info!(epoch = %self.epoch(), last = ?self.last, "the replica follows a newer epoch");
+        Ok(())
+    }
+
+    /// Changes who this store is, durably.
+    pub(super) async fn change_identity(
+        &mut self,
+        node: &Node,
+        change: impl FnOnce(&mut Identity),
+    ) -> Result<(), EngineError> {
+        let mut identity = self.identity.clone();
+        change(&mut identity);
         let stored = identity.clone();
         self.held.run(&node.env, "identity", move |engine| engine.set_identity(&stored)).await?;
-        tracing::info!(epoch = %identity.epoch(), last = ?self.last, "the replica follows a newer epoch");
         self.identity = identity;
         Ok(())
+    }
+
+    /// For those who only read.
+    pub(super) fn reading(&self) -> Reading {
+        Reading { held: self.held.clone(), identity: self.identity.clone(), last: self.last }
     }
 
     /// Number of records, for people.

@@ -3,7 +3,9 @@
 //! snapshot, while the region goes on.
 
 mod follow;
+mod give;
 mod kept;
+mod orders;
 mod seed;
 mod status;
 
@@ -14,10 +16,11 @@ use crate::{
     crypto::OperatorVerifier,
     env::{Env, Listener, Task},
     limits::Limits,
-    store::desk,
+    store::{desk, witness::Known},
     wire::{
+        epoch::Order,
         message::{Body, ENVELOPE_VERSION, Empty, Envelope},
-        tls::{NodeTls, PeerRole},
+        tls::{NodeTls, Peer, PeerRole},
     },
 };
 use std::{
@@ -27,7 +30,10 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
-use tokio::sync::{Notify, watch};
+use tokio::{
+    io::AsyncWrite,
+    sync::{Notify, oneshot, watch},
+};
 
 /// A running replica.
 pub struct ReplicaNode {
@@ -67,6 +73,10 @@ struct Node {
     reseed: Reseed,
     /// Rung when the witness knows a newer epoch than is followed.
     newer: Notify,
+    /// What the follower is to do between two connections.
+    commands: orders::Commands,
+    /// The store while it is open.
+    opened: give::Opened,
 }
 
 /// Starts the replica of `config`. Returns once it listens.
@@ -82,8 +92,17 @@ pub async fn serve(
     let listener = env.net.bind(config.listen.as_deref().unwrap_or_default()).await?;
     let address = listener.local_address();
     let desk = status::Desk::new(&env);
-    let (reseed, newer) = (Reseed::default(), Notify::new());
-    let node = Arc::new(Node { env: env.clone(), config, tls, operator, desk, reseed, newer });
+    let node = Arc::new(Node {
+        env: env.clone(),
+        config,
+        tls,
+        operator,
+        desk,
+        reseed: Reseed::default(),
+        newer: Notify::new(),
+        commands: orders::Commands::default(),
+        opened: give::Opened::default(),
+    });
     let (stop, stopping) = watch::channel(false);
     let task = env.spawn("replica", run(node, listener, stopping));
     Ok(ReplicaNode { address, stop, task })
@@ -133,6 +152,36 @@ impl Reseed {
 }
 
 impl Node {
+    /// Has the follower carry an order out, between two connections.
+    async fn order(&self, order: Order) -> Body {
+        let (answer, answered) = oneshot::channel();
+        self.commands.give(orders::Command::Order(order, answer));
+        match answered.await {
+            Ok(Ok(())) => Body::Done(Empty {}),
+            Ok(Err(why)) => Body::BadRequest(why),
+            Err(_) => Body::BadRequest("the store is being opened again: order it once more".to_owned()),
+        }
+    }
+
+    /// What a new witness may begin with if the one before is lost (R17): the active epoch that is followed.
+    fn begins_with(&self) -> Body {
+        let known = self.opened.reading().and_then(|reading| {
+            let identity = reading.identity;
+            let known = Known {
+                witness: identity.witness(),
+                active: identity.epoch.clone(),
+                activation: identity.activation.clone()?,
+                pending: None,
+                replaced: identity.replaced.clone(),
+            };
+            Some(known.out(&self.config.region))
+        });
+        known.map_or_else(
+            || Body::BadRequest("this replica follows no active epoch".to_owned()),
+            Body::EpochAnswer,
+        )
+    }
+
     fn envelope(&self, call: u64, body: Body) -> Envelope {
         Envelope {
             version: ENVELOPE_VERSION,
@@ -170,7 +219,21 @@ impl desk::Desk for Node {
                 self.reseed.order();
                 Body::Done(Empty {})
             }
+            (PeerRole::Operator, Some(Body::Order(order))) => self.order(order).await,
+            (PeerRole::Operator, Some(Body::ReadEpoch(_))) => self.begins_with(),
             _ => Body::BadRequest(format!("a {} may not ask this of a replica", role.word())),
+        }
+    }
+
+    async fn take_over<W: AsyncWrite + Unpin + Send>(
+        &self,
+        peer: &Peer,
+        asked: &Envelope,
+        write: &mut W,
+    ) -> Option<String> {
+        match &asked.body {
+            Some(Body::FillBegin(begin)) => Some(give::serve(self, peer, (asked, begin), write).await),
+            _ => None,
         }
     }
 }

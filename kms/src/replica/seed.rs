@@ -108,6 +108,7 @@ async fn fill<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     let store = Kept::filled(held, identity, at);
     closing.in_use(place);
     node.desk.stands(&store);
+    node.opened.now(&store);
     let records = store.records(node).await;
     tracing::info!(last = ?store.last(), records, "the replica has its snapshot");
     *kept = Some(store);

@@ -22,6 +22,12 @@ pub struct ReplicaStatus {
     pub epoch: String,
     /// Number of that epoch.
     pub epoch_no: u64,
+    /// Id of that epoch, hex.
+    pub epoch_id: String,
+    /// Whether the epoch is known to be active; if not, the region is being made anew from this replica.
+    pub active: bool,
+    /// Whether the fence of that epoch is stored here.
+    pub fenced: bool,
     /// Id of its store, hex.
     pub db_id: String,
     /// End of its log.
@@ -90,6 +96,8 @@ impl Desk {
             identity.phase.word().clone_into(&mut status.phase);
             status.epoch = identity.epoch().to_string();
             status.epoch_no = identity.epoch().no;
+            status.epoch_id = hex::encode(identity.epoch().id);
+            (status.active, status.fenced) = (identity.active(), identity.fence.is_some());
             status.db_id = identity.db_id.to_string();
             (status.last, status.hash) = (last.seq, hex::encode(last.hash));
         });

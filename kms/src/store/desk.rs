@@ -8,12 +8,12 @@ use crate::{
         frame::{self, FrameReader},
         message::{Body, ENVELOPE_VERSION, Envelope},
         silence::Silence,
-        tls::{NodeTls, PeerRole},
+        tls::{NodeTls, Peer, PeerRole},
     },
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use std::{future::Future, sync::Arc};
-use tokio::sync::watch;
+use tokio::{io::AsyncWrite, sync::watch};
 
 /// Who answers.
 pub trait Desk: Send + Sync + 'static {
@@ -28,6 +28,15 @@ pub trait Desk: Send + Sync + 'static {
     fn region(&self) -> &str;
     /// The answer to somebody of that role.
     fn answer(&self, role: PeerRole, asked: Option<Body>) -> impl Future<Output = Body> + Send;
+    /// Takes the connection over for what one answer does not end; answers why it ended. `None`: it is answered as usual.
+    fn take_over<W: AsyncWrite + Unpin + Send>(
+        &self,
+        _peer: &Peer,
+        _asked: &Envelope,
+        _write: &mut W,
+    ) -> impl Future<Output = Option<String>> + Send {
+        async { None }
+    }
 }
 
 /// Takes connections and answers on each until `stop` changes.
@@ -76,6 +85,9 @@ async fn connection<D: Desk>(desk: Arc<D>, tls: Arc<NodeTls>, stream: Stream) {
         let Ok(Some(asked)) = asked else { return };
         if asked.version != ENVELOPE_VERSION || asked.region != desk.region() {
             return;
+        }
+        if let Some(why) = desk.take_over(&peer, &asked, &mut write).await {
+            return tracing::info!(%why, "a connection ended");
         }
         let answer = Envelope {
             version: ENVELOPE_VERSION,

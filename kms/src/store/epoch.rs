@@ -79,12 +79,30 @@ pub struct EpochRecord {
     pub previous: Epoch,
     /// Who has the data.
     pub source: DbId,
-    /// Who is filled.
+    /// Who is filled; in a restore, the head: the tail is filled too.
     pub target: DbId,
     /// Head and tail, once it is active.
     pub members: [DbId; 2],
     /// The one witness that members listen to, until the chain commits another one (R17a).
     pub witness: [u8; 16],
+}
+
+impl EpochRecord {
+    /// Whether both members are new, filled from one that is neither: the region is made anew from a replica (R17).
+    pub fn is_restore(&self) -> bool {
+        !self.members.contains(&self.source)
+    }
+
+    /// Who is filled at the place of the head, or of the tail; `None`: whoever stands there is the source.
+    pub fn target_at(&self, head: bool) -> Option<DbId> {
+        let member = self.members[usize::from(!head)];
+        (self.is_restore() || member == self.target).then_some(member)
+    }
+
+    /// Whether `id` is filled.
+    pub fn is_target(&self, id: DbId) -> bool {
+        [true, false].into_iter().any(|head| self.target_at(head) == Some(id))
+    }
 }
 
 /// What an operator's statement says.
@@ -281,6 +299,17 @@ impl Registered {
     }
 }
 
+/// Where both logs ended when an epoch became active, as the statement says. For statements whose signature was looked at.
+///
+/// # Errors
+/// [`BadStatement`] if it says something else.
+pub(crate) fn begins(activation: &wire::Signed) -> Result<Position, BadStatement> {
+    match Statement::read(activation)? {
+        (_, Statement::Active(_, position)) => Ok(position),
+        _ => Err(BadStatement::Other),
+    }
+}
+
 /// What a database is to its region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -363,10 +392,7 @@ impl Identity {
 
     /// Where both logs ended when the epoch became active, once that is known here.
     pub fn begins(&self) -> Option<Position> {
-        match Statement::read(self.activation.as_ref()?) {
-            Ok((_, Statement::Active(_, position))) => Some(position),
-            _ => None,
-        }
+        begins(self.activation.as_ref()?).ok()
     }
 
     /// Whether an operator has stated about this very start of the process that it may serve alone (R10).

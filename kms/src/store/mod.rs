@@ -9,6 +9,7 @@ pub mod desk;
 pub mod engine;
 pub mod epoch;
 pub mod exchange;
+pub(crate) mod giving;
 pub mod held;
 pub mod log;
 pub mod replacement;

@@ -4,7 +4,7 @@
 
 use super::{
     desk,
-    epoch::{BadStatement, Epoch, Registered, Statement},
+    epoch::{BadStatement, DbId, Epoch, Registered, Statement},
     exchange::{NoAnswer, exchange},
     replacement::Replaced,
 };
@@ -68,7 +68,10 @@ impl Known {
             Some(_) => return Err(BadStatement::Other),
             None => active.record.witness,
         };
-        if named != witness {
+        // R17: a restore may begin with a new witness. It knows the epoch before from a replica or a backup.
+        let begins =
+            pending.as_ref().is_some_and(|new| new.record.is_restore() && new.record.witness == witness);
+        if named != witness && !begins {
             return Err(BadStatement::Other);
         }
         Ok(Known { witness, active, activation, pending, replaced })
@@ -79,15 +82,15 @@ impl Known {
         self.pending.as_ref().unwrap_or(&self.active)
     }
 
-    /// R11: what stands if `new` is registered. `Ok(None)`: it stands already.
+    /// R11, R17: what stands if this is registered. `Ok(None)`: it stands already.
     ///
     /// # Errors
     /// A sentence for the operator; nothing has changed.
-    pub fn register(&self, new: &Registered) -> Result<Option<Known>, String> {
-        if self.newest() == new {
+    pub fn register(&self, registered: &Registered) -> Result<Option<Known>, String> {
+        if self.newest() == registered {
             return Ok(None);
         }
-        let (record, newest) = (&new.record, self.newest().record.epoch);
+        let (record, newest) = (&registered.record, self.newest().record.epoch);
         if record.previous != newest {
             return Err(format!(
                 "another epoch was registered meanwhile: {newest} stands, not {}",
@@ -101,6 +104,18 @@ impl Known {
             return Err("it names another witness".to_owned());
         }
         let members = self.active.record.members;
+        if record.is_restore() {
+            // R17. What the source has is the operator's to judge: nobody here knows.
+            let new = |id: &DbId| *id != record.source && !members.contains(id);
+            if record.members[0] == record.members[1]
+                || !record.members.iter().all(new)
+                || record.target != record.members[0]
+                || members.contains(&record.source)
+            {
+                return Err("a restore makes two new databases, from a source that is no member".to_owned());
+            }
+            return Ok(Some(Known { pending: Some(registered.clone()), ..self.clone() }));
+        }
         let Some(place) = members.iter().position(|member| *member == record.source) else {
             return Err(format!(
                 "{} is no member of the last active epoch, {}: it may lack what was acknowledged",
@@ -115,7 +130,7 @@ impl Known {
         {
             return Err("the source keeps its role, and the target takes the other one".to_owned());
         }
-        Ok(Some(Known { pending: Some(new.clone()), ..self.clone() }))
+        Ok(Some(Known { pending: Some(registered.clone()), ..self.clone() }))
     }
 
     /// R15: what stands if the registered epoch becomes active. `Ok(None)`: it is already.
@@ -141,6 +156,18 @@ impl Known {
         }
     }
 
+    /// R17: whether this is the beginning of a witness that a restore names, in the place of one that is lost.
+    pub(crate) fn begins_with_restore(&self) -> bool {
+        let pending = self.pending.as_ref().map(|pending| &pending.record);
+        pending.is_some_and(|new| {
+            new.is_restore()
+                && new.witness == self.witness
+                && self.active.record.witness != self.witness
+                && new.previous == self.active.record.epoch
+                && new.epoch.no > self.active.record.epoch.no
+        })
+    }
+
     /// R17a: whether a witness that knows `stands` (`None`: it is blank) may begin with this. One that knows something may only if the
     /// chain has replaced that very witness by this one in the epoch it knows as the last: nobody listens to its old id any
     /// more, and nothing is registered there. `Ok(false)`: it stands already.
@@ -148,6 +175,14 @@ impl Known {
     /// # Errors
     /// A sentence for the operator; nothing has changed.
     pub fn install(&self, stands: Option<&Known>) -> Result<bool, String> {
+        if self.begins_with_restore() {
+            // R17: the witness before is lost, and the region with it.
+            return match stands {
+                None => Ok(true),
+                Some(stands) if stands.witness == self.witness => Ok(false),
+                Some(_) => Err("a witness is here already: register the restore at it".to_owned()),
+            };
+        }
         let Some(replaced) = self.replaced.as_ref().filter(|_| self.pending.is_none()) else {
             return Err("no committed replacement is shown: a witness is made by `kms init` alone".to_owned());
         };

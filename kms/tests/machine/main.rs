@@ -11,5 +11,6 @@ mod operator;
 mod os_env;
 mod region;
 mod replica;
+mod restore;
 mod tls;
 mod witness;

@@ -12,14 +12,14 @@ use std::sync::Arc;
 
 const PLACE: &str = "eu-west-sbg";
 
-struct Third {
-    region: Region,
+pub struct Third {
+    pub region: Region,
     tls: Arc<NodeTls>,
     address: String,
 }
 
 impl Third {
-    fn new(name: &str) -> Third {
+    pub fn new(name: &str) -> Third {
         let region = Region::with_replica(name, PLACE);
         let operator = region.operator_config();
         let tls = operator.tls(&region.env, ms(3_000)).expect("tls");
@@ -27,13 +27,13 @@ impl Third {
         Third { region, tls, address }
     }
 
-    async fn start(&self) -> ReplicaNode {
+    pub async fn start(&self) -> ReplicaNode {
         let (config, tls, operator) = self.region.parts("replica");
         replica::serve(self.region.env.clone(), config, tls, operator).await.expect("a replica")
     }
 
     /// Waits until `right` is true of its status.
-    async fn until(&self, what: &str, right: impl Fn(&ReplicaStatus) -> bool) -> ReplicaStatus {
+    pub async fn until(&self, what: &str, right: impl Fn(&ReplicaStatus) -> bool) -> ReplicaStatus {
         let mut last = None;
         for _ in 0..400 {
             match replica_status(&self.region.env, &self.tls, &self.address).await {

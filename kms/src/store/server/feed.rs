@@ -2,16 +2,14 @@
 //! that its tail may not have. A replica that has nothing gets the records as they are at one position first, while the
 //! region goes on. Nobody waits for a replica: what it is slow to take stays in the log.
 
-use super::{
-    fill::{send_keyring, send_rows},
-    view::Shared,
-};
+use super::view::Shared;
 use crate::{
     limits::{CONNECTION_IDLE_MS, FEED_AHEAD_BYTES, FEED_PART_BYTES, ms},
     store::{
         codec,
         engine::{Engine, EngineError},
         epoch::{Epoch, lineage_out},
+        giving::{give_keyring, give_rows},
         log::{Entry, Position},
     },
     wire::{
@@ -125,7 +123,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
             Some(at) => {
                 self.stands_here(at).await?;
                 self.announce(at, 0).await?;
-                send_keyring(self.shared, self.write).await?;
+                give_keyring(&**self.shared, self.write).await?;
                 Ok(at)
             }
             None => self.snapshot().await,
@@ -169,8 +167,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
         let (rows, snapshot) = taken.await.map_err(storage)?;
         let at = snapshot.at();
         self.announce(at, rows).await?;
-        send_keyring(self.shared, self.write).await?;
-        let digest = send_rows(self.shared, self.write, snapshot).await?;
+        give_keyring(&**self.shared, self.write).await?;
+        let digest = give_rows(&**self.shared, self.write, snapshot).await?;
         self.say(Body::FillEnd(wire::FillEnd { digest: digest.to_vec() })).await?;
         Ok(at)
     }

@@ -10,14 +10,12 @@ use super::{
 };
 use crate::{
     config::Zone,
-    limits::{BATCH_MAX_BYTES, CONNECTION_IDLE_MS, FILL_PART_BYTES, ms},
+    limits::{BATCH_MAX_BYTES, ms},
     store::{
         backoff::Backoff,
-        engine::{
-            Engine, EngineError, FILLING_DIR, FillRow, Filler, KEYRING_DIR, Loaded, RowDigest, STORE_DIR,
-            Snapshot, keyring_objects,
-        },
+        engine::{Engine, EngineError, FILLING_DIR, Filler, KEYRING_DIR, Loaded, RowDigest},
         epoch::{DbId, Identity, Phase, Registered, lineage_in, lineage_out},
+        giving::{PATIENCE, give_keyring, give_rows, say},
         log::{Entry, Position},
     },
     wire::{
@@ -28,15 +26,8 @@ use crate::{
     },
 };
 use futures_util::future::join;
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncRead, AsyncWrite};
-
-/// Longest wait for the other side of a fill.
-const PATIENCE: Duration = ms(CONNECTION_IDLE_MS);
 
 /// The store of a node that is being filled, or was and waits for its epoch to become active.
 #[derive(Default)]
@@ -111,26 +102,26 @@ fn complete(loaded: &Loaded) -> FillStatus {
 }
 
 /// Begins to fill a new store, unless that is under way or done.
-pub(super) fn begin(node: &Arc<Node>, epoch: &Registered, head: bool) {
+pub(super) fn begin(node: &Arc<Node>, epoch: &Registered, (head, target): (bool, DbId)) {
     let mut state = node.filling.state();
     if state.epoch.as_ref() == Some(epoch) {
         return;
     }
     *state = State { epoch: Some(epoch.clone()), ..State::default() };
     state.progress.epoch = epoch.record.epoch.to_string();
-    state.progress.db_id = epoch.record.target.to_string();
-    let work = keep_filling(node.clone(), epoch.clone(), head);
+    state.progress.db_id = target.to_string();
+    let work = keep_filling(node.clone(), epoch.clone(), (head, target));
     state.task = Some(node.env.spawn("fill", work).abort_on_drop());
 }
 
 /// Tries until it is done: whatever breaks, it starts over.
-async fn keep_filling(node: Arc<Node>, epoch: Registered, head: bool) {
+async fn keep_filling(node: Arc<Node>, epoch: Registered, as_whom: (bool, DbId)) {
     let mut backoff = Backoff::new(&node.config.limits);
     loop {
         let before = node.env.now();
         // Work of a fill that was given up may still be at it.
         let right = node.directory.filling().await;
-        match fill(&node, &epoch, head, right).await {
+        match fill(&node, &epoch, as_whom, right).await {
             Ok((filled, loaded)) => {
                 tracing::info!(epoch = %epoch.record.epoch, last = ?loaded.last, "filled; waiting for the epoch to become active");
                 let mut state = node.filling.state();
@@ -175,19 +166,32 @@ impl<R: AsyncRead + Unpin> Parts<R> {
     }
 }
 
+/// Where the source of the epoch is: the other database, or in a restore the replica (R17).
+fn source<'a>(node: &'a Node, epoch: &Registered) -> Result<(&'a str, Expected), String> {
+    let peers = &node.config.peers;
+    let database = |zone| Expected { role: PeerRole::Database, zone: Some(zone) };
+    let (address, expected) = match node.config.zone {
+        _ if epoch.record.is_restore() => {
+            let replica = peers.replica.as_deref();
+            let address = replica
+                .ok_or("no address of the replica: add `replica` to [peers] in node.toml, and start again")?;
+            return Ok((address, Expected { role: PeerRole::Replica, zone: None }));
+        }
+        Some(Zone::A) => (peers.tail.as_deref(), database(Zone::B)),
+        _ => (peers.head.as_deref(), database(Zone::A)),
+    };
+    Ok((address.ok_or("no address of the other database in [peers]")?, expected))
+}
+
 async fn connect(
     node: &Arc<Node>,
-    epoch: &Registered,
+    (epoch, target): (&Registered, DbId),
     from: Option<Position>,
 ) -> Result<(Parts<impl AsyncRead + Unpin + use<>>, wire::FillHead), String> {
-    let (address, zone) = match node.config.zone {
-        Some(Zone::A) => (node.config.peers.tail.as_deref(), Zone::B),
-        _ => (node.config.peers.head.as_deref(), Zone::A),
-    };
-    let address = address.ok_or("no address of the other database in [peers]")?;
+    let (address, expected) = source(node, epoch)?;
     let connect = async {
         let stream = node.env.net.connect(address).await?;
-        node.tls.connect(stream, &Expected { role: PeerRole::Database, zone: Some(zone) }).await
+        node.tls.connect(stream, &expected).await
     };
     let limit = ms(node.config.limits.connect_ms);
     let (stream, _) = match node.env.timeout(limit, connect).await {
@@ -201,7 +205,7 @@ async fn connect(
         epoch_no: epoch.record.epoch.no,
         epoch_id: epoch.record.epoch.id.to_vec(),
         body: Some(Body::FillBegin(wire::FillBegin {
-            target: epoch.record.target.0.to_vec(),
+            target: target.0.to_vec(),
             from: from.map(Position::out),
         })),
         ..Envelope::default()
@@ -232,17 +236,17 @@ async fn blocking<T: Send + 'static>(
 async fn fill(
     node: &Arc<Node>,
     epoch: &Registered,
-    head: bool,
+    (head, target): (bool, DbId),
     right: InFilling,
 ) -> Result<(Filled, Loaded), String> {
-    let (mut parts, begin) = connect(node, epoch, None).await?;
+    let (mut parts, begin) = connect(node, (epoch, target), None).await?;
     let malformed = |error: crate::store::codec::Malformed| error.to_string();
     let at = Position::read(begin.at.as_ref()).map_err(malformed)?;
     let last = Position::read(begin.last.as_ref()).map_err(malformed)?;
     let lineage = lineage_in(&begin.lineage).map_err(malformed)?;
     let mut identity = Identity {
         region: node.config.region.clone(),
-        db_id: epoch.record.target,
+        db_id: target,
         head,
         phase: Phase::Filling,
         epoch: epoch.clone(),
@@ -389,7 +393,7 @@ pub(super) async fn catch_up(
     epoch: &Registered,
 ) -> Result<(), String> {
     let from = shared.view().last;
-    let (mut parts, begin) = connect(node, epoch, Some(from)).await?;
+    let (mut parts, begin) = connect(node, (epoch, epoch.record.target), Some(from)).await?;
     let last = Position::read(begin.last.as_ref()).map_err(|error| error.to_string())?;
     let mut entries = Vec::new();
     loop {
@@ -483,15 +487,15 @@ async fn send_all<W: AsyncWrite + Unpin>(
         rows,
         lineage: lineage_out(&identity.lineage),
     };
-    say(shared, write, Body::FillHead(head)).await?;
+    say(&**shared, write, Body::FillHead(head)).await?;
     let digest = match snapshot {
         Some((_, snapshot)) => {
             if snapshot.at() != at {
                 return Err("the source's confirmed position moved: no longer a source that takes no writes"
                     .to_owned());
             }
-            send_keyring(shared, write).await?;
-            send_rows(shared, write, snapshot).await?
+            give_keyring(&**shared, write).await?;
+            give_rows(&**shared, write, snapshot).await?
         }
         None => [0; 32],
     };
@@ -500,92 +504,9 @@ async fn send_all<W: AsyncWrite + Unpin>(
     for entry in entries.map_err(failed)? {
         part.entries.push(entry.bytes);
         if part.entries.iter().map(Vec::len).sum::<usize>() > BATCH_MAX_BYTES {
-            say(shared, write, Body::FillPart(std::mem::take(&mut part))).await?;
+            say(&**shared, write, Body::FillPart(std::mem::take(&mut part))).await?;
         }
     }
-    say(shared, write, Body::FillPart(part)).await?;
-    say(shared, write, Body::FillEnd(wire::FillEnd { digest: digest.to_vec() })).await
-}
-
-async fn say<W: AsyncWrite + Unpin>(shared: &Shared, write: &mut W, body: Body) -> Result<(), String> {
-    let envelope = shared.envelope(0, body);
-    let written = frame::write_patiently(&shared.env, write, &envelope, PATIENCE).await;
-    written.map_err(|error| error.to_string())
-}
-
-/// The sealed domain keys, all in one part.
-pub(super) async fn send_keyring<W: AsyncWrite + Unpin>(
-    shared: &Arc<Shared>,
-    write: &mut W,
-) -> Result<(), String> {
-    let dir: PathBuf = shared.config.data_dir.join(STORE_DIR);
-    let disk = shared.env.disk.clone();
-    let objects = shared.env.blocking("fill", move || keyring_objects(&*disk, &dir)).await;
-    let objects = objects.map_err(|_| "storage panicked".to_owned())?.map_err(|error| error.to_string())?;
-    let mut part = wire::FillPart::default();
-    for (name, value) in objects {
-        if let Some(domain) = name.to_str().and_then(|name| uuid::Uuid::parse_str(name).ok()) {
-            part.keyring.push(wire::FillRow { key: domain.as_bytes().to_vec(), value });
-        }
-    }
-    say(shared, write, Body::FillPart(part)).await
-}
-
-/// The rows of a snapshot, no faster than is allowed, as long as the epoch is the same; answers their digest.
-pub(super) async fn send_rows<W: AsyncWrite + Unpin>(
-    shared: &Arc<Shared>,
-    write: &mut W,
-    snapshot: Snapshot,
-) -> Result<[u8; 32], String> {
-    let epoch = shared.epoch();
-    let rate = shared.config.limits.fill_bytes_per_s;
-    let mut page =
-        Page { snapshot, rows: Vec::new(), after: None, digest: RowDigest::default() }.next(shared).await?;
-    loop {
-        if shared.epoch() != epoch {
-            return Err("another epoch was registered".to_owned());
-        }
-        let begun = shared.env.now();
-        if page.rows.is_empty() {
-            return Ok(page.digest.finish());
-        }
-        let rows = std::mem::take(&mut page.rows);
-        page.after = rows.last().map(|(key, _)| key.clone());
-        let bytes: usize = rows.iter().map(|(key, row): &FillRow| key.len() + row.len()).sum();
-        let rows = rows.into_iter().map(|(key, value)| wire::FillRow { key, value }).collect();
-        let part = Body::FillPart(wire::FillPart { rows, ..Default::default() });
-        // The next page is read meanwhile.
-        let (sent, read) = join(say(shared, write, part), page.next(shared)).await;
-        sent?;
-        page = read?;
-        if let Some(ns) = (bytes as u64).saturating_mul(1_000_000_000).checked_div(rate) {
-            let span = Duration::from_nanos(ns);
-            shared.env.clock.sleep_until(begun + span).await;
-        }
-    }
-}
-
-/// Where the reading of a snapshot has come to.
-struct Page {
-    snapshot: Snapshot,
-    /// Those read last.
-    rows: Vec<FillRow>,
-    /// The last key of those before.
-    after: Option<Vec<u8>>,
-    /// Over all rows read.
-    digest: RowDigest,
-}
-
-impl Page {
-    /// The rows after those read, as many as make a part; none at the end.
-    async fn next(mut self, shared: &Arc<Shared>) -> Result<Page, String> {
-        let read = shared.engine("fill", move |_| {
-            self.rows = self.snapshot.rows_after(self.after.as_deref(), FILL_PART_BYTES)?;
-            for (key, row) in &self.rows {
-                self.digest.add(key, row);
-            }
-            Ok(self)
-        });
-        read.await.map_err(|error| format!("own disk: {error}"))
-    }
+    say(&**shared, write, Body::FillPart(part)).await?;
+    say(&**shared, write, Body::FillEnd(wire::FillEnd { digest: digest.to_vec() })).await
 }

@@ -12,7 +12,7 @@ use crate::{
     limits::ms,
     store::{
         engine::promote,
-        epoch::{Identity, Phase, Registered, Statement},
+        epoch::{Identity, Phase, Registered, Statement, begins},
         log::Position,
         replacement::Replaced,
         witness,
@@ -172,7 +172,7 @@ async fn order_fill(behind: &Behind, epoch: &Registered) -> Result<(), String> {
     known_at_witness(node, epoch).await?;
     if let Some((shared, _)) = &behind.member {
         let identity = shared.identity();
-        if identity.db_id == epoch.record.target {
+        if epoch.record.is_target(identity.db_id) {
             return give_up_and_catch_up(node, shared, epoch).await;
         }
         if identity.phase == Phase::Member {
@@ -183,10 +183,8 @@ async fn order_fill(behind: &Behind, epoch: &Registered) -> Result<(), String> {
         }
     }
     let head = node.config.zone == Some(Zone::A);
-    if epoch.record.members[usize::from(!head)] != epoch.record.target {
-        return Err("the target is of the other zone".to_owned());
-    }
-    fill::begin(node, epoch, head);
+    let target = epoch.record.target_at(head).ok_or("the target is of the other zone")?;
+    fill::begin(node, epoch, (head, target));
     Ok(())
 }
 
@@ -229,7 +227,7 @@ async fn give_up_and_catch_up(
 /// R16: the epoch is active. Source and target store it. An order to learn may be old news, so it joins nobody:
 /// the target serves once the witness, asked since its start, has said so too (R10).
 pub(super) async fn learn(behind: &Behind, epoch: &Registered, activation: &Signed) -> Result<(), String> {
-    let begins = begins(activation)?;
+    let begins = begins(activation).map_err(text)?;
     if behind.node.filling.waits_for().as_ref() == Some(epoch) {
         return become_member(behind, epoch, activation, begins).await;
     }
@@ -254,15 +252,6 @@ pub(super) async fn learn(behind: &Behind, epoch: &Registered, activation: &Sign
             Ok(())
         })
         .await
-}
-
-/// Where both logs ended when the epoch became active, as the statement says.
-fn begins(activation: &Signed) -> Result<Position, String> {
-    match Statement::read(activation) {
-        Ok((_, Statement::Active(_, position))) => Ok(position),
-        Ok(_) => Err("no statement of an activation".to_owned()),
-        Err(error) => Err(error.0.to_owned()),
-    }
 }
 
 fn begin_epoch(identity: &mut Identity, begins: Position, activation: Signed) {

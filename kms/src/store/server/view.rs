@@ -6,10 +6,12 @@ use crate::{
     config::NodeConfig,
     crypto::OperatorVerifier,
     env::Env,
+    limits::Limits,
     record::{RecordKey, SealedRecord},
     store::{
-        engine::{Engine, EngineError, Loaded},
+        engine::{Engine, EngineError, Loaded, STORE_DIR},
         epoch::{DbId, Epoch, Identity, Phase},
+        giving::Giver,
         held::{Closed, Held},
         log::{Entry, Position},
     },
@@ -17,6 +19,7 @@ use crate::{
 };
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::{Notify, mpsc, watch};
@@ -311,5 +314,35 @@ impl Shared {
             let _ = self.fatal.send(format!("{name}: {error}"));
         }
         result
+    }
+}
+
+impl Giver for Shared {
+    fn env(&self) -> &Env {
+        &self.env
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    fn store_dir(&self) -> PathBuf {
+        self.config.data_dir.join(STORE_DIR)
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.epoch()
+    }
+
+    fn envelope(&self, call: u64, body: Body) -> Envelope {
+        self.envelope(call, body)
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce(&Engine) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        self.engine(name, work).await
     }
 }

@@ -1,0 +1,368 @@
+//! A lost region made anew from its third copy (R17): register, adopt, fence, fill both databases, activate, learn, in that order.
+//! Each step is durable where it is taken before the next one begins, and each may be taken again. What the replica has not is lost;
+//! what databases of the old region have beyond it is listed, and never merged.
+
+use super::{
+    ask::{ANSWER_WITHIN, order_replica, replica_knows, replica_status},
+    rebuild::place,
+    session::{LOOK, Operator, PATIENCE, Person, Progress, RebuildError, described, hex16, message, refused},
+};
+use crate::{
+    config::Zone,
+    env::Purpose,
+    limits::ms,
+    replica::ReplicaStatus,
+    store::{
+        epoch::{DbId, Epoch, EpochRecord, Registered, Statement},
+        exchange::NoAnswer,
+        log::Position,
+        server::DatabaseStatus,
+        witness::{self, Known},
+    },
+    wire::{
+        epoch::{Order, OrderKind, Signed},
+        message::Body,
+    },
+};
+use std::time::Duration;
+
+/// Neither database moves for so long: it does not go on by itself.
+const NO_PROGRESS: Duration = ms(30 * 60_000);
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RestorePlan {
+    /// Go ahead although a database of the old region serves.
+    pub retire_serving: bool,
+    /// The witness is lost as well: the blank one that runs at its address begins with this restore.
+    pub witness_lost: bool,
+    /// Go ahead although the replica is of an older epoch than the region was.
+    pub older_epoch: bool,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The epoch that is active now.
+    pub epoch: Epoch,
+    /// The region has everything up to here, and nothing of what came after.
+    pub position: Position,
+    /// Databases of the old region that were asked, and how far their logs go: what is above [`Restored::position`] is lost to the
+    /// region, and kept in their directories.
+    pub retired: Vec<(DbId, u64)>,
+}
+
+impl Operator {
+    /// Makes both databases anew from the replica, or goes on where it was interrupted.
+    ///
+    /// # Errors
+    /// [`RebuildError`] says what stands in the way and what to do.
+    pub async fn restore(
+        &self,
+        plan: RestorePlan,
+        person: &mut dyn Person,
+    ) -> Result<Restored, RebuildError> {
+        let replica = self.replica().await?;
+        let known = self.stands(plan, &replica).await?;
+        if known.pending.is_none() && known.active.record.is_restore() && self.is_of(&replica, &known.active)
+        {
+            // Interrupted after the activation: its news, or the end, are missing.
+            return self.finish(&known, Vec::new(), person).await;
+        }
+        let (epoch, known, before) = match &known.pending {
+            Some(pending) if pending.record.is_restore() && self.is_of(&replica, pending) => {
+                (pending.clone(), known, true)
+            }
+            _ => {
+                let stands = self.register_restore(plan, &known, &replica, person).await?;
+                (stands.newest().clone(), stands, false)
+            }
+        };
+        person.told(&Progress::Registered(epoch.record.epoch, before));
+        self.give_replica(OrderKind::Adopt, &epoch.signed, None, person).await?;
+        person.told(&Progress::ReplicaStands);
+        let retired = self.fence_region(&known, &epoch, person).await?;
+        let end = self.fill_both(&epoch, person).await?;
+        person.told(&Progress::Filled(end));
+        let activation = self.sign(&Statement::Active(epoch.record.epoch, end));
+        let known = self.tell_witness(Body::Activate(activation), person).await?;
+        self.finish(&known, retired, person).await
+    }
+
+    fn replica_address(&self) -> Result<&str, RebuildError> {
+        self.config.replica.as_deref().ok_or_else(|| {
+            refused("operator.toml names no `replica`: write the address of the one that has the copy")
+        })
+    }
+
+    async fn replica(&self) -> Result<ReplicaStatus, RebuildError> {
+        let address = self.replica_address()?;
+        let status = replica_status(&self.env, &self.tls, address).await;
+        let status = status.map_err(|error| RebuildError::Away(format!("the replica, {address}"), error))?;
+        if status.phase != "replica" && status.phase != "diverged" || status.seed.is_some() {
+            return Err(refused(format!(
+                "the replica at {address} has nothing to restore from: it is {}",
+                if status.seed.is_some() { "in the middle of a snapshot" } else { &status.phase }
+            )));
+        }
+        Ok(status)
+    }
+
+    fn is_of(&self, replica: &ReplicaStatus, epoch: &Registered) -> bool {
+        replica.db_id == epoch.record.source.to_string()
+    }
+
+    /// What stands at the witness; with a lost one, what the replica knows, unless the new one knows already.
+    async fn stands(&self, plan: RestorePlan, replica: &ReplicaStatus) -> Result<Known, RebuildError> {
+        let address = &self.config.witness;
+        let read = witness::read_if_any(&self.env, &self.tls, address, &self.verifier, ANSWER_WITHIN).await;
+        let there = read.map_err(|error| RebuildError::Witness(address.clone(), error))?;
+        match (there, plan.witness_lost) {
+            (Some(known), _) => Ok(known),
+            (None, false) => Err(refused(format!(
+                "the witness at {address} is blank. If the one before is lost for good, add --witness-lost: this one then \
+                 begins with the restore"
+            ))),
+            (None, true) => {
+                let address = self.replica_address()?;
+                let known = replica_knows(&self.env, &self.tls, address, &self.verifier).await;
+                known.map_err(|error| {
+                    RebuildError::Away(format!("the replica {}, {address}", replica.db_id), error)
+                })
+            }
+        }
+    }
+
+    /// R11 of a restore, after a look at everybody: a region that serves is not thrown away by mistake.
+    async fn register_restore(
+        &self,
+        plan: RestorePlan,
+        known: &Known,
+        replica: &ReplicaStatus,
+        person: &mut dyn Person,
+    ) -> Result<Known, RebuildError> {
+        let active = &known.active.record;
+        for zone in [Zone::A, Zone::B] {
+            let Ok(status) = self.status(zone).await else { continue };
+            let member = status.db_id == active.members[place(zone)].to_string();
+            if member && status.serving && !plan.retire_serving {
+                return Err(RebuildError::Needless(format!(
+                    "{} serves: the region is not lost. If the other zone is, run `kms rebuild zone {}`; to give up what \
+                     this one has beyond the replica, add --retire-serving",
+                    self.name(zone),
+                    zone.other().word()
+                )));
+            }
+        }
+        let source = hex16(&replica.db_id).map(DbId).ok_or_else(|| refused("the replica names no store"))?;
+        if replica.epoch_no < active.epoch.no && !plan.older_epoch {
+            return Err(refused(format!(
+                "the replica is of epoch {}, and the region was in {}: everything written since is missing in it. If \
+                 there is no better copy, add --older-epoch",
+                replica.epoch, active.epoch
+            )));
+        }
+        let previous = known.newest().record.epoch;
+        let lost = plan.witness_lost && self.blank_witness().await?;
+        let (no, witness) = if lost {
+            // R17: what was registered at the lost one is not known. Seconds are above every number that was counted.
+            let seconds = self.env.clock.wall().as_secs();
+            (seconds.max(previous.no + 1), self.env.random(Purpose::Public)?)
+        } else {
+            (previous.no + 1, known.witness)
+        };
+        let members = [DbId(self.env.random(Purpose::Public)?), DbId(self.env.random(Purpose::Public)?)];
+        let record = EpochRecord {
+            epoch: Epoch { no, id: self.env.random(Purpose::Public)? },
+            previous,
+            source,
+            target: members[0],
+            members,
+            witness,
+        };
+        let signed = self.sign(&Statement::Epoch(record));
+        let registered = Registered { record, signed: signed.clone() };
+        let body = if lost {
+            let begin = Known { witness, pending: Some(registered.clone()), ..known.clone() };
+            Body::Install(begin.out(&self.config.region))
+        } else {
+            Body::Register(signed)
+        };
+        let stands = self.tell_witness(body, person).await?;
+        if *stands.newest() == registered {
+            Ok(stands)
+        } else {
+            let other = stands.newest().record.epoch;
+            Err(refused(format!("another operator registered epoch {other} meanwhile: run this again")))
+        }
+    }
+
+    async fn blank_witness(&self) -> Result<bool, RebuildError> {
+        let address = &self.config.witness;
+        let read = witness::read_if_any(&self.env, &self.tls, address, &self.verifier, ANSWER_WITHIN).await;
+        Ok(read.map_err(|error| RebuildError::Witness(address.clone(), error))?.is_none())
+    }
+
+    /// Gives the replica an order until it is carried out or refused.
+    async fn give_replica(
+        &self,
+        kind: OrderKind,
+        statement: &Signed,
+        activation: Option<&Signed>,
+        person: &mut dyn Person,
+    ) -> Result<(), RebuildError> {
+        let (address, until) = (self.replica_address()?, self.env.now() + PATIENCE);
+        loop {
+            let order = Order { activation: activation.cloned(), ..message(kind, statement) };
+            match order_replica(&self.env, &self.tls, address, order).await {
+                Ok(()) => return Ok(()),
+                Err(NoAnswer::Refused(why)) if self.env.now() > until => {
+                    return Err(refused(format!("the replica, {address}, refuses: {why}")));
+                }
+                Err(NoAnswer::Refused(why)) if !why.ends_with("order it once more") => {
+                    return Err(refused(format!("the replica, {address}, refuses: {why}")));
+                }
+                Err(error) if self.env.now() > until => {
+                    return Err(RebuildError::Away(format!("the replica, {address}"), error));
+                }
+                Err(error) => person.told(&Progress::Waiting(format!("the replica: {error}"))),
+            }
+            self.env.sleep(LOOK).await;
+        }
+    }
+
+    /// R13: no database of the old region runs, or each has retired. After the replica has adopted, and not before.
+    async fn fence_region(
+        &self,
+        known: &Known,
+        epoch: &Registered,
+        person: &mut dyn Person,
+    ) -> Result<Vec<(DbId, u64)>, RebuildError> {
+        let (mut fenced, mut retired) = (Vec::new(), Vec::new());
+        let replica = replica_status(&self.env, &self.tls, self.replica_address()?).await;
+        let done = replica.is_ok_and(|it| it.fenced && it.epoch == epoch.record.epoch.to_string());
+        for zone in [Zone::A, Zone::B] {
+            let old = known.active.record.members[place(zone)];
+            let there = self.status(zone).await.ok().filter(|status| status.db_id == old.to_string());
+            if let Some(status) = &there {
+                retired.push((old, status.last));
+            }
+            if done {
+                continue;
+            }
+            let by_itself = self.retired(zone, old, epoch).await;
+            if !by_itself && !person.states(zone, old).await {
+                return Err(RebuildError::NotStated(old));
+            }
+            fenced.push((old, by_itself));
+        }
+        if !done {
+            let by_itself = fenced.iter().all(|(_, by_itself)| *by_itself);
+            let statement = self.sign(&Statement::Fence(epoch.record.epoch, fenced));
+            self.give_replica(OrderKind::Fence, &statement, None, person).await?;
+            person.told(&Progress::Fenced(by_itself));
+        }
+        Ok(retired)
+    }
+
+    /// R14, both zones side by side; answers where all three logs end.
+    async fn fill_both(&self, epoch: &Registered, person: &mut dyn Person) -> Result<Position, RebuildError> {
+        let name = epoch.record.epoch.to_string();
+        let (mut before, mut moved) = (None, self.env.now());
+        loop {
+            let replica = self.replica_in(epoch, person).await?;
+            if replica.epoch != name {
+                return Err(refused(format!("the replica is in epoch {} now, not in {name}", replica.epoch)));
+            }
+            let (mut filled, mut seen, mut trouble) = (0, Vec::new(), None);
+            for zone in [Zone::A, Zone::B] {
+                self.retire_what_stands(zone, epoch).await;
+                self.give(zone, OrderKind::Fill, &epoch.signed, person).await?;
+                let status = match self.status(zone).await {
+                    Ok(status) => status,
+                    Err(error) => {
+                        person.told(&Progress::Waiting(format!("{}: {error}", self.name(zone))));
+                        continue;
+                    }
+                };
+                let at = self.filled_at(zone, &status, epoch, person);
+                trouble = trouble.or(status.fill.as_ref().and_then(|fill| fill.trouble.clone()));
+                seen.push(status.fill.map(|fill| (fill.rows, fill.bytes, fill.filled)));
+                filled += usize::from(at == Some((replica.last, replica.hash.clone())));
+            }
+            if filled == 2 {
+                let mut hash = [0; 32];
+                hex::decode_to_slice(&replica.hash, &mut hash)
+                    .map_err(|_| refused("the replica tells no position of its log"))?;
+                return Ok(Position { seq: replica.last, hash });
+            }
+            let now = self.env.now();
+            if before.as_ref() != Some(&seen) {
+                (before, moved) = (Some(seen), now);
+            }
+            let waited = now.since(moved);
+            if waited > NO_PROGRESS {
+                let why = trouble.map(|why| format!(" ({why})")).unwrap_or_default();
+                return Err(RebuildError::Standstill { why, waited, epoch: epoch.record.epoch });
+            }
+            self.env.sleep(LOOK).await;
+        }
+    }
+
+    /// The status of the replica, waited for.
+    async fn replica_in(
+        &self,
+        epoch: &Registered,
+        person: &mut dyn Person,
+    ) -> Result<ReplicaStatus, RebuildError> {
+        let until = self.env.now() + PATIENCE;
+        loop {
+            match self.replica().await {
+                Err(error) if self.env.now() < until => {
+                    person.told(&Progress::Waiting(format!("{error} (epoch {})", epoch.record.epoch)));
+                }
+                done => return done,
+            }
+            self.env.sleep(LOOK).await;
+        }
+    }
+
+    /// Where the new store of a zone ends, once it is complete.
+    fn filled_at(
+        &self,
+        zone: Zone,
+        status: &DatabaseStatus,
+        epoch: &Registered,
+        person: &mut dyn Person,
+    ) -> Option<(u64, String)> {
+        match &status.fill {
+            Some(fill) if fill.epoch == epoch.record.epoch.to_string() => {
+                person.told(&Progress::FillingZone(zone, fill.clone()));
+                fill.filled.then(|| (fill.last, fill.hash.clone()))
+            }
+            _ if status.db_id == epoch.record.members[place(zone)].to_string() => {
+                Some((status.last, status.hash.clone()))
+            }
+            _ => {
+                let what = format!("{}: {}", self.name(zone), described(status));
+                person.told(&Progress::Waiting(what));
+                None
+            }
+        }
+    }
+
+    /// R16, and waits until writes are accepted.
+    async fn finish(
+        &self,
+        known: &Known,
+        retired: Vec<(DbId, u64)>,
+        person: &mut dyn Person,
+    ) -> Result<Restored, RebuildError> {
+        let (active, activated) = (&known.active, self.env.now());
+        self.give_replica(OrderKind::Learn, &active.signed, Some(&known.activation), person).await?;
+        let epoch = self.spread(Zone::A, known, Some(activated), person).await?;
+        let position = crate::store::epoch::begins(&known.activation)
+            .map_err(|error| refused(format!("the activation of epoch {epoch}: {error}")))?;
+        Ok(Restored { epoch, position, retired })
+    }
+}

@@ -1,0 +1,185 @@
+//! A lost region made anew from its replica, over real sockets and files: both databases' disks gone, or there and of the past;
+//! with the witness, or without.
+
+use crate::{
+    region::{Region, Says},
+    replica::Third,
+};
+use kms::{
+    config::Zone,
+    init,
+    limits::ms,
+    operator::{
+        restore::RestorePlan,
+        session::{Progress, RebuildError},
+    },
+    record::RecordKey,
+    store::{
+        api::{Place, Reading, RecordStore},
+        server::DatabaseNode,
+    },
+};
+
+async fn holds(region: &Region, name: &str) -> bool {
+    let client = region.client("host-a1");
+    region.until_writable(&client).await;
+    for place in [Place::Near, Place::Far] {
+        let read = client.get(place, RecordKey(name.as_bytes().to_vec())).await;
+        if !matches!(read, Ok(Reading::Settled(Some(_)))) {
+            return false;
+        }
+    }
+    true
+}
+
+async fn start(region: &Region) -> (DatabaseNode, DatabaseNode) {
+    (region.database("db-a").await, region.database("db-b").await)
+}
+
+fn keyring(region: &Region, node: &str) -> Vec<std::path::PathBuf> {
+    let dir = region.scratch.path(node).join(init::DATA_DIR).join(init::STORE_DIR).join("keyring");
+    region.env.disk.list(&dir).expect("a keyring")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_disks_are_gone_and_the_replica_has_everything() {
+    let third = Third::new("restore-blank");
+    let region = &third.region;
+    let (_witness, head, tail) = region.begin_work().await;
+    let replica = third.start().await;
+    region.commit("second").await;
+    let had = third.until("has all", |status| status.last >= 2 && status.lag_ms.is_some()).await;
+    let operator = region.operator();
+
+    // A region that serves is not lost.
+    let needless = operator.restore(RestorePlan::default(), &mut Says::new(true)).await;
+    assert!(matches!(needless, Err(RebuildError::Needless(_))), "{needless:?}");
+
+    for node in [head, tail] {
+        node.shutdown().await;
+    }
+    let before = keyring(region, "db-a");
+    for node in ["db-a", "db-b"] {
+        region.lose_disk(node);
+    }
+    let (head, tail) = start(region).await;
+    let mut silent = Says::new(false);
+    let unsaid = operator.restore(RestorePlan::default(), &mut silent).await;
+    assert!(matches!(unsaid, Err(RebuildError::NotStated(_))), "{unsaid:?}");
+    let waiting = third.until("stands still", |status| !status.active).await;
+    assert_eq!((waiting.last, waiting.fenced), (had.last, false));
+    // Another start of it knows that too.
+    replica.shutdown().await;
+    let replica = third.start().await;
+    third.until("still stands still", |status| status.phase == "replica" && !status.active).await;
+
+    let mut says = Says::new(true);
+    let restored = operator.restore(RestorePlan::default(), &mut says).await.expect("restored");
+    assert_eq!(restored.position.seq, had.last);
+    assert_eq!(restored.retired, [], "nobody was there to ask");
+    assert_eq!(says.asked.iter().map(|(zone, _)| *zone).collect::<Vec<_>>(), [Zone::A, Zone::B]);
+    assert!(matches!(says.told.first(), Some(Progress::Registered(_, true))), "it goes on: {:?}", says.told);
+    for name in ["k", "second"] {
+        assert!(holds(region, name).await, "{name}");
+    }
+    for node in ["db-a", "db-b"] {
+        assert_eq!(keyring(region, node), before, "{node}");
+    }
+    // The replica follows the new region, and nothing is to be done a second time.
+    region.commit("third").await;
+    third.until("follows again", |status| status.last == had.last + 1 && status.active).await;
+    let again = operator.restore(RestorePlan::default(), &mut says).await.expect("done before");
+    assert_eq!((again.epoch, again.position), (restored.epoch, restored.position));
+    for node in [head, tail] {
+        node.shutdown().await;
+    }
+    replica.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_returns_of_the_old_region_is_turned_away() {
+    let third = Third::new("restore-return");
+    let region = &third.region;
+    let (_witness, head, tail) = region.begin_work().await;
+    let replica = third.start().await;
+    let had = third.until("has all", |status| status.last >= 1 && status.lag_ms.is_some()).await;
+    // What it does not get any more.
+    replica.shutdown().await;
+    region.commit("lost").await;
+    for node in [head, tail] {
+        node.shutdown().await;
+    }
+    region.save("db-a", "old-a");
+    let replica = third.start().await;
+    // The old stores are still on the disks: they answer for themselves.
+    let (head, tail) = start(region).await;
+    region.until("db-a", "serving", |status| status.serving).await;
+    region.until("db-b", "serving", |status| status.serving).await;
+    let plan = RestorePlan { retire_serving: true, ..RestorePlan::default() };
+    // It may have caught up meanwhile: then nothing is lost.
+    let behind = third.until("answers", |_| true).await;
+    let mut says = Says::new(false);
+    let restored = region.operator().restore(plan, &mut says).await.expect("restored");
+    assert_eq!(says.asked, [], "they have retired: nobody has to state anything");
+    assert_eq!(restored.retired.len(), 2);
+    assert!(restored.position.seq >= behind.last && restored.position.seq >= had.last);
+    assert!(holds(region, "k").await);
+    let data = region.scratch.path("db-a").join(init::DATA_DIR);
+    let kept = region.env.disk.list(&data).expect("lists");
+    assert!(kept.iter().any(|name| name.to_string_lossy().starts_with("retired-")), "{kept:?}");
+
+    // The old head's disk comes back: it serves nothing, and says so.
+    head.shutdown().await;
+    region.save("db-a", "new-a");
+    region.restore("db-a", "old-a");
+    let old = region.database("db-a").await;
+    region.until("db-a", "retired", |status| status.phase == "retired" && !status.serving).await;
+    old.shutdown().await;
+    region.restore("db-a", "new-a");
+    let head = region.database("db-a").await;
+    assert!(holds(region, "k").await);
+    for node in [head, tail] {
+        node.shutdown().await;
+    }
+    replica.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_witness_a_new_one_begins_with_the_restore() {
+    let third = Third::new("restore-witness");
+    let region = &third.region;
+    let (witness, head, tail) = region.begin_work().await;
+    let replica = third.start().await;
+    let had = third.until("has all", |status| status.last >= 1 && status.lag_ms.is_some()).await;
+    for node in [head, tail] {
+        node.shutdown().await;
+    }
+    witness.shutdown().await;
+    for node in ["db-a", "db-b", "witness"] {
+        region.lose_disk(node);
+    }
+    let witness = region.witness().await;
+    let (head, tail) = start(region).await;
+    let operator = region.operator();
+    let blank = operator.restore(RestorePlan::default(), &mut Says::new(true)).await;
+    assert!(matches!(blank, Err(RebuildError::Refused(_))), "{blank:?}");
+    let plan = RestorePlan { witness_lost: true, ..RestorePlan::default() };
+    let restored = operator.restore(plan, &mut Says::new(true)).await.expect("restored");
+    assert!(restored.epoch.no > 1_000_000_000, "seconds, above all that was counted: {}", restored.epoch);
+    assert_eq!(restored.position.seq, had.last);
+    assert!(holds(region, "k").await);
+    // Its word is taken by those who start again.
+    for node in [head, tail] {
+        node.shutdown().await;
+    }
+    let (head, tail) = start(region).await;
+    region.until("db-a", "serving", |status| status.serving && status.writable).await;
+    region.commit("more").await;
+    third.until("follows again", |status| status.last == had.last + 1).await;
+    for node in [head, tail] {
+        node.shutdown().await;
+    }
+    replica.shutdown().await;
+    witness.shutdown().await;
+    region.env.sleep(ms(1)).await;
+}
