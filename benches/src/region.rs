@@ -57,6 +57,7 @@ impl Installed {
         let rest_port = free_ports(env).await;
         let spec = RegionSpec {
             replica: None,
+            backups: None,
             region: "eu-west-rbx".to_owned(),
             hosts_per_zone: HOSTS_PER_ZONE,
             domains: 1,

@@ -1,9 +1,9 @@
 //! `node.toml`: everything one node is told. Unknown fields are errors.
 
 use crate::{
-    env::Disk,
+    env::{Disk, StoreAt, StoreConfig},
     limits::{BadLimits, Limits},
-    places::check_replica,
+    places::{check_backups, check_replica},
 };
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -120,9 +120,15 @@ pub struct NodeConfig {
     /// Root key file (hosts only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_key: Option<PathBuf>,
+    /// Key file that the keys of backups are sealed under (replicas that make backups).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_key: Option<PathBuf>,
     /// Other nodes.
     #[serde(default)]
     pub peers: Peers,
+    /// Where a replica puts its backups: two stores in two other regions. None: it makes no backups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backups: Vec<StoreConfig>,
     /// Bounds that differ from the defaults.
     #[serde(default)]
     pub limits: Limits,
@@ -153,6 +159,19 @@ pub enum ConfigError {
     /// A replica where it may not stand.
     #[error("{0}: `place`: {1}")]
     Place(PathBuf, String),
+    /// Backups where they may not lie.
+    #[error("{0}: `[[backups]]`: {1}")]
+    Backups(PathBuf, String),
+    /// A field that is none of this role's.
+    #[error("{path}: `{field}` is not for a {role}: backups are made by the replica", role = role.word())]
+    Stray {
+        /// The file.
+        path: PathBuf,
+        /// The role configured.
+        role: Role,
+        /// The field that is too much.
+        field: &'static str,
+    },
     /// A bound that makes no sense beside another.
     #[error("{0}: {1}")]
     Limits(PathBuf, BadLimits),
@@ -184,10 +203,18 @@ impl NodeConfig {
         for field in [&mut config.data_dir, &mut config.cert, &mut config.key, &mut config.node_ca] {
             *field = dir.join(&*field);
         }
-        for field in
-            [&mut config.access_ca, &mut config.root_key, &mut config.operator_cert].into_iter().flatten()
-        {
+        let NodeConfig { access_ca, root_key, operator_cert, backup_key, .. } = &mut config;
+        for field in [access_ca, root_key, operator_cert, backup_key].into_iter().flatten() {
             *field = dir.join(&*field);
+        }
+        for store in &mut config.backups {
+            match &mut store.at {
+                StoreAt::Directory(directory) => *directory = dir.join(&*directory),
+                StoreAt::S3(s3) => {
+                    s3.secret_file = dir.join(&s3.secret_file);
+                    s3.ca = s3.ca.take().map(|ca| dir.join(ca));
+                }
+            }
         }
         Ok(config)
     }
@@ -201,6 +228,7 @@ impl NodeConfig {
                 Err(ConfigError::Needs { path: path.into(), role: self.role, field })
             }
         };
+        self.check_stores(path)?;
         match self.role {
             Role::Host => {
                 needs(self.zone.is_some(), "zone")?;
@@ -241,5 +269,26 @@ impl NodeConfig {
                 needs(!self.peers.hosts.is_empty(), "peers.hosts")
             }
         }
+    }
+
+    /// Only a replica makes backups, and only into two stores that survive the region.
+    fn check_stores(&self, path: &Path) -> Result<(), ConfigError> {
+        if self.role != Role::Replica {
+            let stray = |field| ConfigError::Stray { path: path.into(), role: self.role, field };
+            return match (&self.backup_key, self.backups.is_empty()) {
+                (Some(_), _) => Err(stray("backup_key")),
+                (None, false) => Err(stray("backups")),
+                (None, true) => Ok(()),
+            };
+        }
+        if self.backups.is_empty() {
+            return Ok(());
+        }
+        let places: Vec<&str> = self.backups.iter().map(|store| store.region.as_str()).collect();
+        check_backups(&self.region, &places).map_err(|why| ConfigError::Backups(path.into(), why))?;
+        if self.backup_key.is_none() {
+            return Err(ConfigError::Needs { path: path.into(), role: self.role, field: "backup_key" });
+        }
+        Ok(())
     }
 }

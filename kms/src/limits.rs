@@ -122,6 +122,9 @@ pub struct Limits {
     pub fill_bytes_per_s: u64,
     /// How long a database gathers committed entries before it sends them to the replica.
     pub feed_ms: u64,
+    /// From the start of one backup to the start of the next. It, the time that a backup takes and the replica's lag must stay
+    /// within 5 minutes together.
+    pub backup_interval_ms: u64,
 }
 
 impl Default for Limits {
@@ -145,6 +148,7 @@ impl Default for Limits {
             log_keep_entries: 65_536,
             fill_bytes_per_s: 0,
             feed_ms: 50,
+            backup_interval_ms: 240_000,
         }
     }
 }
@@ -175,6 +179,7 @@ impl Limits {
             (self.connect_ms > 0, "connect_ms must be positive"),
             (self.connections_max > 0, "connections_max must be positive"),
             (self.log_keep_entries > 0, "log_keep_entries must be positive"),
+            (self.backup_interval_ms >= 1_000, "backup_interval_ms must be at least 1000"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
             Some((_, rule)) => Err(BadLimits(rule)),

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use kms::{
     config::{NodeConfig, Role},
     entry::probe::Probe,
-    env::Env,
+    env::{Env, StoreAt, StoreConfig},
     init::{Addresses, NODE_FILE, REST_PORT, RegionSpec, plan_region},
     limits::Limits,
     node::{self, Running},
@@ -105,6 +105,12 @@ fn make(env: &Env, dir: &Path, region_dir: &Path, options: &Options) -> Result<(
     let spec = RegionSpec {
         region: REGION.to_owned(),
         replica: backup_regions(REGION).map(|regions| regions[0].to_owned()),
+        backups: backup_regions(REGION).map(|regions| {
+            regions.map(|place| StoreConfig {
+                region: place.to_owned(),
+                at: StoreAt::Directory(dir.join("backups").join(place)),
+            })
+        }),
         hosts_per_zone: options.hosts_per_zone.unwrap_or(HOSTS_PER_ZONE),
         domains: 1,
         clients: 1,

@@ -7,7 +7,7 @@ use super::{
 };
 use clap::Args;
 use kms::{
-    env::Env,
+    env::{Env, StoreAt, StoreConfig},
     init::{Addresses, NODE_PORT, REST_PORT, RegionSpec, plan_region},
     limits::Limits,
     places::backup_regions,
@@ -34,6 +34,10 @@ pub(super) struct Options {
     /// Make a region without a third copy: it does not survive the loss of the region
     #[arg(long)]
     no_replica: bool,
+    /// Directory for backups, and the region it lies in: given twice, for two regions other than the main one. As the
+    /// replica's machine sees it; relative: to the replica's directory. For a bucket see docs/backups.md
+    #[arg(long, value_name = "REGION=DIRECTORY", conflicts_with = "no_replica")]
+    backup_store: Vec<String>,
     /// Hosts in each of the two zones
     #[arg(long, default_value_t = 2, value_name = "N")]
     hosts_per_zone: u32,
@@ -54,7 +58,7 @@ pub(super) struct Options {
 pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     let out = std::path::absolute(&options.out).map_err(Failure::usage)?;
     let documented = backup_regions(&options.region).map(|regions| regions[0].to_owned());
-    let replica = options.replica.or(documented).filter(|_| !options.no_replica);
+    let replica = options.replica.clone().or(documented).filter(|_| !options.no_replica);
     if replica.is_none() && !options.no_replica {
         return Err(Failure::Usage(format!(
             "name the region that the replica of {:?} stands in with --replica, or say --no-replica (region ids are such as \
@@ -62,8 +66,10 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
             options.region
         )));
     }
+    let backups = backups(&options)?;
     let spec = RegionSpec {
         replica,
+        backups,
         region: options.region,
         hosts_per_zone: options.hosts_per_zone,
         domains: options.domains,
@@ -90,12 +96,69 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
                       Keep a copy in a safe place.\n\n",
         bundle.endpoint
     );
+    text += &kept(&spec);
     for domain in &bundle.domains {
         text += &format!("Domain {domain}: https://{}/api/{domain}\n", bundle.endpoint);
     }
     text += &format!("Ask how it is with: {} status --dir {}\n", program(), out.display());
     say(text);
     Ok(())
+}
+
+/// Where backups go: as said; beside the nodes if all are on this machine; else nowhere, as long as nobody says where.
+fn backups(options: &Options) -> Result<Option<[StoreConfig; 2]>, Failure> {
+    let directory = |region: &str, directory: PathBuf| StoreConfig {
+        region: region.to_owned(),
+        at: StoreAt::Directory(directory),
+    };
+    if options.no_replica {
+        return Ok(None);
+    }
+    if options.backup_store.is_empty() {
+        let documented = backup_regions(&options.region).filter(|_| options.address.is_empty());
+        return Ok(documented
+            .map(|regions| regions.map(|place| directory(place, PathBuf::from("../backups").join(place)))));
+    }
+    let mut stores = Vec::new();
+    for given in &options.backup_store {
+        match given.split_once('=') {
+            Some((region, path)) if !path.is_empty() => stores.push(directory(region, path.into())),
+            _ => {
+                return Err(Failure::Usage(format!(
+                    "--backup-store {given}: write REGION=DIRECTORY, such as eu-west-gra=/mnt/gra/backups"
+                )));
+            }
+        }
+    }
+    let stores = <[StoreConfig; 2]>::try_from(stores);
+    stores
+        .map(Some)
+        .map_err(|_| Failure::usage("give --backup-store twice, for two regions other than the main one"))
+}
+
+/// What is said of backups.
+fn kept(spec: &RegionSpec) -> String {
+    let places = || match backup_regions(&spec.region) {
+        Some(regions) => format!("{} and {}", regions[0], regions[1]),
+        None => "two other regions".to_owned(),
+    };
+    let key = "  backup.key in the replica's directory and in operator/: without it no backup can ever be read.\n             \
+               Keep a copy in a safe place.\n\n";
+    match (&spec.replica, &spec.backups) {
+        (None, _) => "NO BACKUPS: they are made by the replica, and this region has none.\n\n".to_owned(),
+        (Some(_), Some(stores)) => {
+            let line = |store: &StoreConfig| match &store.at {
+                StoreAt::Directory(path) => format!("  backups    {}: {}\n", store.region, path.display()),
+                StoreAt::S3(s3) => format!("  backups    {}: bucket {}\n", store.region, s3.bucket),
+            };
+            format!("{}{key}", stores.iter().map(line).collect::<String>())
+        }
+        (Some(_), None) => format!(
+            "{key}NO BACKUPS are made before replica/node.toml names two stores, in {}: add [[backups]] there as \
+             docs/backups.md shows,\nor make the region with --backup-store.\n\n",
+            places()
+        ),
+    }
 }
 
 fn addresses(given: &[String]) -> Result<Addresses, Failure> {

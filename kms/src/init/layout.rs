@@ -3,7 +3,7 @@
 use super::{Addresses, HOSTS_PER_ZONE_MAX, IDENTITIES_MAX, InitError, NODE_PORT, REST_PORT, RegionSpec};
 use crate::{
     config::{Role, Zone},
-    places::check_replica,
+    places::{check_backups, check_replica},
 };
 use std::net::{IpAddr, SocketAddr};
 
@@ -42,6 +42,18 @@ pub(super) fn check(spec: &RegionSpec) -> Result<(), InitError> {
             return wrong(format!("region of the replica {place:?}: use a region id such as eu-west-sbg"));
         }
         check_replica(&spec.region, place).map_err(InitError::Spec)?;
+    }
+    if let Some([one, other]) = &spec.backups {
+        if spec.replica.is_none() {
+            return wrong("backups are made by the replica: a region without one has none".to_owned());
+        }
+        if let Some(bad) = [one, other].into_iter().find(|store| !name_ok(&store.region)) {
+            return wrong(format!(
+                "region of a backup store {:?}: use a region id such as eu-west-gra",
+                bad.region
+            ));
+        }
+        check_backups(&spec.region, &[&one.region, &other.region]).map_err(InitError::Spec)?;
     }
     spec.limits.check().map_err(|error| InitError::Spec(error.to_string()))
 }

@@ -18,6 +18,7 @@ pub use region::plan_region;
 
 use crate::{
     config::{Role, Zone},
+    env::StoreConfig,
     limits::Limits,
     store::{engine::EngineError, epoch::Identity},
     wire::epoch::WitnessState,
@@ -31,6 +32,8 @@ use uuid::Uuid;
 
 /// Name of a node's configuration in its directory.
 pub const NODE_FILE: &str = "node.toml";
+/// Name of the backup key's file in the replica's directory and the operator's.
+pub const BACKUP_KEY_FILE: &str = "backup.key";
 /// Name of a database's store directory.
 pub const DATA_DIR: &str = "data";
 /// Default port of the REST endpoint.
@@ -55,6 +58,9 @@ pub struct RegionSpec {
     pub clients: u32,
     /// Region that the replica stands in, such as `eu-west-sbg`; none = the region has no third copy.
     pub replica: Option<String>,
+    /// Where the replica puts its backups, two other regions; relative directories are relative to the replica's. None: it
+    /// makes no backups until its `node.toml` names stores.
+    pub backups: Option<[StoreConfig; 2]>,
     /// Where the nodes are.
     pub addresses: Addresses,
     /// Further DNS names or IP addresses that clients call the REST endpoint by.

@@ -2,11 +2,13 @@
 //! no disk.
 
 use super::{
-    Bundle, ClientIdentity, DATA_DIR, FileSpec, InitError, NODE_FILE, NodeBundle, RegionSpec,
+    BACKUP_KEY_FILE, Bundle, ClientIdentity, DATA_DIR, FileSpec, InitError, NODE_FILE, NodeBundle,
+    RegionSpec,
     certificates::{Authority, Issued},
     layout::{self, Place},
 };
 use crate::{
+    backup::BackupKey,
     config::{NodeConfig, Peers, Role, Zone},
     crypto::OperatorKey,
     env::{Env, Purpose},
@@ -38,6 +40,8 @@ pub fn plan_region(env: &Env, spec: &RegionSpec) -> Result<Bundle, InitError> {
         .map(|domain| Ok((*domain, new_domain_key(env, &root, *domain)?)))
         .collect::<Result<Vec<_>, std::io::Error>>()
         .map_err(InitError::Entropy)?;
+    let backup_key = spec.replica.as_ref().map(|_| BackupKey::generate(env)).transpose();
+    let backup_key = backup_key.map_err(InitError::Entropy)?.map(|key| key.file());
     let region = Region { env, spec, places: &places, node_ca: &node_ca };
     let operator = region.operator_certificate()?;
     let shared = Shared {
@@ -45,6 +49,7 @@ pub fn plan_region(env: &Env, spec: &RegionSpec) -> Result<Bundle, InitError> {
         operator_pem: &operator.cert_pem,
         root_file: root.file(),
         keyring: &keyring,
+        backup_file: backup_key,
         epoch: first_epoch(env, &spec.region, &operator.key_pem)?,
     };
     let nodes = places.iter().map(|place| region.node(place, &shared)).collect::<Result<Vec<_>, _>>()?;
@@ -62,7 +67,7 @@ pub fn plan_region(env: &Env, spec: &RegionSpec) -> Result<Bundle, InitError> {
     }
     Ok(Bundle {
         nodes,
-        operator: region.operator(&operator, &access_ca)?,
+        operator: region.operator(&operator, &access_ca, &shared)?,
         clients,
         ca_pem: node_ca.own.cert_pem.clone(),
         domains,
@@ -104,6 +109,8 @@ struct Shared<'a> {
     access_ca_pem: &'a str,
     root_file: Zeroizing<Vec<u8>>,
     keyring: &'a [(Uuid, Vec<u8>)],
+    /// Of a region with a replica.
+    backup_file: Option<Zeroizing<Vec<u8>>>,
     operator_pem: &'a str,
     epoch: Known,
 }
@@ -156,6 +163,9 @@ impl Region<'_> {
         if matches!(place.role, Role::Database | Role::Witness | Role::Replica) {
             files.push(FileSpec::public("operator.crt", shared.operator_pem));
         }
+        if let Some(backup) = shared.backup_file.as_ref().filter(|_| place.role == Role::Replica) {
+            files.push(FileSpec::private(BACKUP_KEY_FILE, backup.as_slice()));
+        }
         // Last: a directory without it is not a node.
         files.push(FileSpec::public(NODE_FILE, config));
         let database = place.role == Role::Database;
@@ -190,7 +200,7 @@ impl Region<'_> {
     }
 
     fn config(&self, place: &Place) -> NodeConfig {
-        let host = place.role == Role::Host;
+        let (host, replica) = (place.role == Role::Host, place.role == Role::Replica);
         let address = place.address.to_string();
         let (listen, rest_listen) = match place.role {
             Role::Database | Role::Witness | Role::Replica => (Some(address), None),
@@ -222,7 +232,7 @@ impl Region<'_> {
             role: place.role,
             region: self.spec.region.clone(),
             zone: place.zone,
-            place: self.spec.replica.clone().filter(|_| place.role == Role::Replica),
+            place: self.spec.replica.clone().filter(|_| replica),
             node_id: place.node_id.clone(),
             data_dir: DATA_DIR.into(),
             listen,
@@ -233,7 +243,9 @@ impl Region<'_> {
             access_ca: host.then(|| "access-ca.crt".into()),
             operator_cert: with_operator.then(|| "operator.crt".into()),
             root_key: host.then(|| "root.key".into()),
+            backup_key: replica.then(|| BACKUP_KEY_FILE.into()),
             peers,
+            backups: self.spec.backups.iter().filter(|_| replica).flatten().cloned().collect(),
             limits: self.spec.limits.clone(),
         }
     }
@@ -249,7 +261,12 @@ impl Region<'_> {
     }
 
     /// The CAs' private keys are here and nowhere else: no node needs them.
-    fn operator(&self, own: &Issued, access_ca: &Authority) -> Result<Vec<FileSpec>, InitError> {
+    fn operator(
+        &self,
+        own: &Issued,
+        access_ca: &Authority,
+        shared: &Shared<'_>,
+    ) -> Result<Vec<FileSpec>, InitError> {
         let config = OperatorConfig {
             region: self.spec.region.clone(),
             cert: "operator.crt".into(),
@@ -264,7 +281,7 @@ impl Region<'_> {
         };
         let config =
             toml::to_string_pretty(&config).map_err(|error| InitError::Configuration(error.to_string()))?;
-        Ok(vec![
+        let mut files = vec![
             FileSpec::public("operator.crt", own.cert_pem.as_bytes()),
             FileSpec::private("operator.key", own.key_pem.as_bytes()),
             FileSpec::public("node-ca.crt", self.node_ca.own.cert_pem.as_bytes()),
@@ -272,6 +289,11 @@ impl Region<'_> {
             FileSpec::public("access-ca.crt", access_ca.own.cert_pem.as_bytes()),
             FileSpec::private("access-ca.key", access_ca.own.key_pem.as_bytes()),
             FileSpec::public("operator.toml", config),
-        ])
+        ];
+        // What opens the backups must survive the replica.
+        files.extend(
+            shared.backup_file.as_ref().map(|key| FileSpec::private(BACKUP_KEY_FILE, key.as_slice())),
+        );
+        Ok(files)
     }
 }

@@ -58,6 +58,7 @@ pub fn seeded(env: &Env, seed: u64) -> Env {
 pub fn spec() -> RegionSpec {
     RegionSpec {
         replica: None,
+        backups: None,
         region: "eu-west-rbx".to_owned(),
         hosts_per_zone: 2,
         domains: 1,

@@ -114,7 +114,9 @@ async fn start(env: &Env, bundle: &Bundle, hosts: Vec<String>, limits: Limits) -
         access_ca: None,
         operator_cert: None,
         root_key: None,
+        backup_key: None,
         peers: Peers { hosts, ..Peers::default() },
+        backups: Vec::new(),
         limits,
     };
     entry::serve(env, &config, tls).await.expect("starts")

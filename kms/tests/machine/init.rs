@@ -3,6 +3,7 @@
 use crate::common::{Scratch, bundle, file, seeded, spec};
 use kms::{
     config::{NodeConfig, Role, Zone},
+    env::{StoreAt, StoreConfig},
     init::{Addresses, InitError, RegionSpec, install},
     os,
     wire::{
@@ -168,6 +169,75 @@ async fn what_is_there_is_never_overwritten() {
     env.disk.create_dir(&dir.join("data")).expect("creates");
     env.disk.write_atomic(&dir.join("data/store"), b"x", false).expect("writes");
     assert!(matches!(install(&*env.disk, &dir, &one.nodes[0]), Err(InitError::Exists(_))));
+}
+
+#[tokio::test]
+async fn a_replica_is_told_where_backups_go() {
+    let env = os::env();
+    let store = |region: &str, path: &str| StoreConfig {
+        region: region.to_owned(),
+        at: StoreAt::Directory(path.into()),
+    };
+    let stores = [store("eu-west-sbg", "/mnt/sbg"), store("eu-west-gra", "../gra")];
+    let with =
+        RegionSpec { replica: Some("eu-west-sbg".to_owned()), backups: Some(stores.clone()), ..spec() };
+    let bundle = bundle(&env, &with);
+    let scratch = Scratch::new("init-backups");
+    for node in &bundle.nodes {
+        install(&*env.disk, &scratch.path(&node.node_id), node).expect("installs");
+        let made = env.disk.read(&scratch.path(&node.node_id).join("backup.key")).expect("readable");
+        assert_eq!(made.is_some(), node.role == Role::Replica);
+    }
+    let path = scratch.path("replica").join("node.toml");
+    let config = NodeConfig::load(&*env.disk, &path).expect("valid");
+    let key = config.backup_key.expect("named");
+    let mode = std::fs::metadata(&key).expect("written").permissions().mode() & 0o777;
+    assert_eq!((mode, key), (0o600, scratch.path("replica/backup.key")));
+    let gra = scratch.path("replica/../gra");
+    assert_eq!(
+        config.backups,
+        [stores[0].clone(), StoreConfig { at: StoreAt::Directory(gra), ..stores[1].clone() }]
+    );
+    let in_replica = &bundle.node("replica").expect("a replica").files;
+    assert_eq!(file(&bundle.operator, "backup.key"), file(in_replica, "backup.key"));
+
+    // What is written by hand is checked too.
+    let text = String::from_utf8(file(in_replica, "node.toml").to_vec()).expect("text");
+    let loads = |text: &str| {
+        env.disk.write_atomic(&path, text.as_bytes(), false).expect("written");
+        NodeConfig::load(&*env.disk, &path).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let refused = |text: &str| loads(text).expect_err("refused");
+    assert!(refused(&text.replace("eu-west-gra", "eu-west-rbx")).contains("eu-west-rbx itself"));
+    assert!(refused(&text.replace("backup_key = \"backup.key\"\n", "")).contains("backup_key"));
+    let s3 = "at.s3 = { endpoint = \"https://s3.gra.io.cloud.ovh.net\", bucket = \"b\", region = \"gra\", \
+              key_id = \"k\", secret_file = \"s3.secret\", ca = \"ca.pem\" }";
+    let (head, stores) = text.split_at(text.find("[[backups]]").expect("stores"));
+    let limits = &stores[stores.find("[limits]").expect("limits")..];
+    let bucket = format!(
+        "{head}[[backups]]\nregion = \"eu-west-sbg\"\nat.directory = \"d\"\n[[backups]]\nregion = \"eu-west-gra\"\n{s3}\n{limits}"
+    );
+    assert_eq!(loads(&bucket), Ok(()));
+    let config = NodeConfig::load(&*env.disk, &path).expect("valid");
+    let StoreAt::S3(s3) = &config.backups[1].at else { panic!("a bucket") };
+    assert_eq!(s3.secret_file, scratch.path("replica/s3.secret"));
+    assert_eq!(s3.ca, Some(scratch.path("replica/ca.pem")));
+    assert!(refused(&bucket.replace("240000", "999")).contains("backup_interval_ms"));
+    let database = file(&bundle.node("db-a").expect("a head").files, "node.toml").to_vec();
+    let database = String::from_utf8(database).expect("text");
+    assert!(refused(&format!("backup_key = \"backup.key\"\n{database}")).contains("not for a database"));
+
+    let spec =
+        |stores: [&StoreConfig; 2]| RegionSpec { backups: Some(stores.map(Clone::clone)), ..with.clone() };
+    let plan = |spec: &RegionSpec| kms::init::plan_region(&env, spec).map(|_| ());
+    for bad in [
+        spec([&stores[0], &stores[0]]),
+        spec([&stores[0], &store("eu-west-rbx", "x")]),
+        spec([&stores[0], &store("SBG", "x")]),
+        RegionSpec { replica: None, ..with.clone() },
+    ] {
+        assert!(matches!(plan(&bad), Err(InitError::Spec(_))));
+    }
 }
 
 #[tokio::test]

@@ -88,6 +88,7 @@ impl Region {
         crate::logs::catch();
         let spec = RegionSpec {
             replica: None,
+            backups: None,
             region: "eu-west-rbx".to_owned(),
             hosts_per_zone: 1,
             domains: 2,

@@ -108,6 +108,7 @@ async fn simulate(plan: &Plan, world: &World, recorder: Recorder) -> Result<Play
         &RegionSpec {
             region: plan.topology.region.clone(),
             replica: plan.topology.replica.then(|| replica_region(&plan.topology.region)),
+            backups: None,
             hosts_per_zone: plan.topology.hosts_per_zone,
             domains: plan.topology.domains,
             clients: per_domain,

@@ -224,6 +224,7 @@ async fn play(job: &Job, plan: &Plan) -> Result<(RunReport, History, Left), Stri
         env,
         &RegionSpec {
             replica: None,
+            backups: None,
             region: plan.topology.region.clone(),
             hosts_per_zone: plan.topology.hosts_per_zone,
             domains: plan.topology.domains,
