@@ -184,6 +184,14 @@ impl BackupPlace {
         Ok(found)
     }
 
+    /// An object that is not part of a backup, as it is stored: a sealed domain key.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn object(&self, name: &ObjectName) -> Result<Option<Vec<u8>>, ObjectError> {
+        self.patiently(|| self.store.get(name)).await
+    }
+
     /// The bytes of an object as they are stored.
     pub(super) async fn stored(&self, name: Name) -> Result<Vec<u8>, ReadError> {
         let object = name.object();

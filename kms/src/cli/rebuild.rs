@@ -262,6 +262,12 @@ impl Person for Terminal {
                 "the replica has adopted it: nobody feeds it any more, and what it has stands still"
                     .to_owned()
             }
+            Progress::Loading(seed) => format!(
+                "the replica takes the backup: {} of {} records of its snapshot, {:.1} MB",
+                seed.rows,
+                seed.rows_total,
+                seed.bytes as f64 / 1e6
+            ),
             Progress::FillingZone(zone, fill) => {
                 let share =
                     (fill.rows * 100).checked_div(fill.rows_total).unwrap_or(u64::from(fill.filled) * 100);

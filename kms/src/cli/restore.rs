@@ -10,8 +10,9 @@ use super::{
 use clap::{Args, Subcommand, ValueEnum};
 use kms::{
     env::Env,
-    operator::restore::{RestorePlan, Restored},
+    operator::restore::{Copy, RestorePlan, Restored},
 };
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -29,6 +30,8 @@ enum What {
 enum From {
     /// What the replica has taken: all but the last moments before the loss
     Replica,
+    /// The newest backup, or one of --at: for when the replica is lost as well
+    Backup,
 }
 
 #[derive(Debug, Args)]
@@ -43,6 +46,12 @@ struct RegionOptions {
     /// The copy that the region is made of
     #[arg(long, value_enum)]
     from: From,
+    /// With --from backup: the region of the store to take it from; without it, the one with the newest that can be read
+    #[arg(long, value_name = "REGION")]
+    store: Option<String>,
+    /// With --from backup: one made at this time or before, RFC 3339 such as 2026-11-26T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
     #[command(flatten)]
     which: WhichRegion,
     /// State that the process of this database of the old region (its id, or the first 8 characters) is not running now.
@@ -62,26 +71,55 @@ struct RegionOptions {
 
 pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     let What::Region(options) = options.what;
-    let From::Replica = options.from;
+    let from = match options.from {
+        From::Replica if options.store.is_some() || options.at.is_some() => {
+            return Err(Failure::usage("--store and --at are for --from backup: a replica has one state, its newest"));
+        }
+        From::Replica => Copy::Replica,
+        From::Backup => {
+            Copy::Backup { store: options.store, at_ms: options.at.as_deref().map(unix_ms).transpose()? }
+        }
+    };
     let operator = operator(&env, &options.which)?;
     let plan = RestorePlan {
+        from,
         retire_serving: options.retire_serving,
         witness_lost: options.witness_lost,
         older_epoch: options.older_epoch,
     };
     let mut terminal = Terminal::new(&env, options.not_running, REGION_OFF);
-    let restored = operator.restore(plan, &mut terminal).await.map_err(failure)?;
+    let restored = operator.restore(&plan, &mut terminal).await.map_err(failure)?;
     say(report(&restored));
     Ok(())
 }
 
+/// A time as people write it, in Unix milliseconds.
+fn unix_ms(text: &str) -> Result<u64, Failure> {
+    let wrong = || Failure::Usage(format!("--at {text}: use a time such as 2026-11-26T12:00:00Z"));
+    let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| wrong())?;
+    u64::try_from(time.unix_timestamp_nanos() / 1_000_000).map_err(|_| wrong())
+}
+
+fn at(ms: u64) -> String {
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok();
+    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{ms} ms"))
+}
+
 fn report(restored: &Restored) -> String {
-    let Restored { epoch, position, retired } = restored;
+    let Restored { epoch, position, backup, retired } = restored;
     let mut text = format!(
         "The region is whole again, in epoch {epoch}. It has everything up to position {}, and nothing of what was written \
          after it.\n",
         position.seq
     );
+    if let Some(backup) = backup {
+        let store = backup.backup.as_ref().map_or("", |backup| backup.store.as_str());
+        text.push_str(&format!("It was made of the backup of {} in {store}.", at(backup.made_ms)));
+        if backup.newest_ms > 0 {
+            text.push_str(&format!(" The last write in it is of {}.", at(backup.newest_ms)));
+        }
+        text.push('\n');
+    }
     for (id, last) in retired {
         let lost = last.saturating_sub(position.seq);
         text.push_str(&format!(
@@ -106,9 +144,12 @@ mod tests {
     fn people_are_told_what_is_missing() {
         let position = Position { seq: 40, hash: [0; 32] };
         let epoch = Epoch { no: 2, id: [1; 16] };
-        let some = Restored { epoch, position, retired: vec![(DbId([7; 16]), 43)] };
+        let some = Restored { epoch, position, backup: None, retired: vec![(DbId([7; 16]), 43)] };
         assert!(report(&some).contains("had 3 further log entries"));
         let none = Restored { retired: Vec::new(), ..some };
         assert!(report(&none).contains("position 40") && report(&none).contains("No old database"));
+        let ms = unix_ms("2026-11-26T12:00:00.250Z").ok();
+        assert_eq!(ms.map(at).as_deref(), Some("2026-11-26T12:00:00.25Z"));
+        assert!(unix_ms("yesterday").is_err());
     }
 }

@@ -209,16 +209,16 @@ impl Region<'_> {
         let head = self.address(Role::Database, Some(Zone::A));
         let tail = self.address(Role::Database, Some(Zone::B));
         let witness = self.address(Role::Witness, None);
-        let replica = self.addresses(Role::Replica, None).next();
+        let third = self.addresses(Role::Replica, None).next();
         let with_operator = matches!(place.role, Role::Database | Role::Witness | Role::Replica);
         let peers = match (place.role, place.zone) {
             (Role::Host, _) => Peers { head: Some(head), tail: Some(tail), ..Peers::default() },
             // The replica is what they are made of if the region is lost (R17).
             (Role::Database, Some(Zone::A)) => {
-                Peers { tail: Some(tail), witness: Some(witness), replica, ..Peers::default() }
+                Peers { tail: Some(tail), witness: Some(witness), replica: third, ..Peers::default() }
             }
             (Role::Database, _) => {
-                Peers { head: Some(head), witness: Some(witness), replica, ..Peers::default() }
+                Peers { head: Some(head), witness: Some(witness), replica: third, ..Peers::default() }
             }
             (Role::Witness, _) => Peers::default(),
             (Role::Replica, _) => {

@@ -14,6 +14,7 @@ use crate::{
     wire::{
         epoch::Order,
         message::{Body, Empty},
+        restore::{BackupSeen, BackupWanted},
         tls::{Expected, NodeTls, PeerRole},
     },
 };
@@ -104,6 +105,25 @@ pub async fn replica_knows(
     operator: &OperatorVerifier,
 ) -> Result<Known, NoAnswer> {
     knows(env, tls, (address, &REPLICA), operator).await
+}
+
+/// Longest wait for the replica to find a backup: it asks its stores.
+const LOOK_WITHIN: Duration = ms(120_000);
+
+/// Asks the replica at `address` which backup would be restored.
+///
+/// # Errors
+/// [`NoAnswer::Refused`] with the reason if there is none.
+pub async fn look_at_backup(
+    env: &Env,
+    tls: &NodeTls,
+    address: &str,
+    wanted: BackupWanted,
+) -> Result<BackupSeen, NoAnswer> {
+    match exchange(env, tls, address, &REPLICA, Body::LookAtBackup(wanted), LOOK_WITHIN).await? {
+        Body::BackupSeen(seen) => Ok(seen),
+        _ => Err(NoAnswer::Closed),
+    }
 }
 
 /// Gives an order to the replica at `address`. It is carried out, durably, when this returns.

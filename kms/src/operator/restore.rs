@@ -1,9 +1,9 @@
-//! A lost region made anew from its third copy (R17): register, adopt, fence, fill both databases, activate, learn, in that order.
+//! A lost region made anew from its replica, or from a backup that the replica takes first (R17): register, adopt, fence, fill both databases, activate, learn, in that order.
 //! Each step is durable where it is taken before the next one begins, and each may be taken again. What the replica has not is lost;
 //! what databases of the old region have beyond it is listed, and never merged.
 
 use super::{
-    ask::{ANSWER_WITHIN, order_replica, replica_knows, replica_status},
+    ask::{ANSWER_WITHIN, look_at_backup, order_replica, replica_knows, replica_status},
     rebuild::place,
     session::{LOOK, Operator, PATIENCE, Person, Progress, RebuildError, described, hex16, message, refused},
 };
@@ -11,7 +11,7 @@ use crate::{
     config::Zone,
     env::Purpose,
     limits::ms,
-    replica::ReplicaStatus,
+    replica::{ORDER_AGAIN, ReplicaStatus},
     store::{
         epoch::{DbId, Epoch, EpochRecord, Registered, Statement},
         exchange::NoAnswer,
@@ -20,18 +20,38 @@ use crate::{
         witness::{self, Known},
     },
     wire::{
-        epoch::{Order, OrderKind, Signed},
+        epoch::{Order, OrderKind},
         message::Body,
+        restore::{BackupSeen, BackupWanted},
     },
 };
 use std::time::Duration;
 
 /// Neither database moves for so long: it does not go on by itself.
 const NO_PROGRESS: Duration = ms(30 * 60_000);
+/// How often a replica is told to begin with a backup that it cannot take.
+const LOAD_TRIES: u32 = 3;
+
+/// What the region is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Copy {
+    /// What the replica has taken.
+    #[default]
+    Replica,
+    /// A backup, which the replica takes first.
+    Backup {
+        /// Region of the store; none = the one with the newest that can be read.
+        store: Option<String>,
+        /// Made then or before, Unix milliseconds; none = the newest.
+        at_ms: Option<u64>,
+    },
+}
 
 /// What is to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RestorePlan {
+    /// What the region is made of.
+    pub from: Copy,
     /// Go ahead although a database of the old region serves.
     pub retire_serving: bool,
     /// The witness is lost as well: the blank one that runs at its address begins with this restore.
@@ -41,52 +61,142 @@ pub struct RestorePlan {
 }
 
 /// What became of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Restored {
     /// The epoch that is active now.
     pub epoch: Epoch,
     /// The region has everything up to here, and nothing of what came after.
     pub position: Position,
+    /// The backup that it was made of, if this run took one.
+    pub backup: Option<BackupSeen>,
     /// Databases of the old region that were asked, and how far their logs go: what is above [`Restored::position`] is lost to the
     /// region, and kept in their directories.
     pub retired: Vec<(DbId, u64)>,
 }
 
 impl Operator {
-    /// Makes both databases anew from the replica, or goes on where it was interrupted.
+    /// Makes both databases anew from the replica or a backup, or goes on where it was interrupted.
     ///
     /// # Errors
     /// [`RebuildError`] says what stands in the way and what to do.
     pub async fn restore(
         &self,
-        plan: RestorePlan,
+        plan: &RestorePlan,
         person: &mut dyn Person,
     ) -> Result<Restored, RebuildError> {
-        let replica = self.replica().await?;
-        let known = self.stands(plan, &replica).await?;
-        if known.pending.is_none() && known.active.record.is_restore() && self.is_of(&replica, &known.active)
-        {
-            // Interrupted after the activation: its news, or the end, are missing.
-            return self.finish(&known, Vec::new(), person).await;
+        let replica = self.ask_replica().await?;
+        let seen = self.look_at_backup(plan).await?;
+        let known = self.stands(plan, &replica, seen.as_ref()).await?;
+        if known.pending.is_none() && known.active.record.is_restore() && is_of(&replica, &known.active) {
+            let again = plan.from == Copy::Replica && self.are_members(&known).await;
+            if again || self.needs_to_hear(&known).await {
+                // Interrupted after the activation: its news, or the end, are missing.
+                return self.finish(&known, (Vec::new(), None), person).await;
+            }
         }
         let (epoch, known, before) = match &known.pending {
-            Some(pending) if pending.record.is_restore() && self.is_of(&replica, pending) => {
+            Some(pending) if pending.record.is_restore() && goes_on(&replica, pending, seen.is_some()) => {
                 (pending.clone(), known, true)
             }
             _ => {
-                let stands = self.register_restore(plan, &known, &replica, person).await?;
+                let stands = self.register_restore(plan, &known, (&replica, seen.is_some()), person).await?;
                 (stands.newest().clone(), stands, false)
             }
         };
         person.told(&Progress::Registered(epoch.record.epoch, before));
-        self.give_replica(OrderKind::Adopt, &epoch.signed, None, person).await?;
+        let loaded = replica.epoch == epoch.record.epoch.to_string() && is_of(&replica, &epoch);
+        match &seen {
+            Some(seen) if !loaded => self.load(&epoch, seen, person).await?,
+            _ => self.give_replica(message(OrderKind::Adopt, &epoch.signed), person).await?,
+        }
         person.told(&Progress::ReplicaStands);
         let retired = self.fence_region(&known, &epoch, person).await?;
         let end = self.fill_both(&epoch, person).await?;
         person.told(&Progress::Filled(end));
         let activation = self.sign(&Statement::Active(epoch.record.epoch, end));
         let known = self.tell_witness(Body::Activate(activation), person).await?;
-        self.finish(&known, retired, person).await
+        self.finish(&known, (retired, seen), person).await
+    }
+
+    /// Whether both databases are those of the active epoch.
+    async fn are_members(&self, known: &Known) -> bool {
+        for zone in [Zone::A, Zone::B] {
+            let member = known.active.record.members[place(zone)].to_string();
+            let is_it = |status: DatabaseStatus| status.phase == "member" && status.db_id == member;
+            if !self.status(zone).await.is_ok_and(is_it) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether a database has yet to hear that the epoch is active.
+    async fn needs_to_hear(&self, known: &Known) -> bool {
+        let name = known.active.record.epoch.to_string();
+        for zone in [Zone::A, Zone::B] {
+            let Ok(status) = self.status(zone).await else { continue };
+            if status.fill.is_some_and(|fill| fill.filled && fill.epoch == name) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The backup that is meant, as the replica finds it.
+    async fn look_at_backup(&self, plan: &RestorePlan) -> Result<Option<BackupSeen>, RebuildError> {
+        let Copy::Backup { store, at_ms } = &plan.from else { return Ok(None) };
+        let wanted = BackupWanted { store: store.clone().unwrap_or_default(), at_ms: *at_ms };
+        let address = self.replica_address()?;
+        match look_at_backup(&self.env, &self.tls, address, wanted).await {
+            Ok(seen) => Ok(Some(seen)),
+            Err(NoAnswer::Refused(why)) => Err(refused(format!("the replica, {address}: {why}"))),
+            Err(error) => Err(RebuildError::Away(format!("the replica, {address}"), error)),
+        }
+    }
+
+    /// Has the replica begin with the backup, and waits until it has.
+    async fn load(
+        &self,
+        epoch: &Registered,
+        seen: &BackupSeen,
+        person: &mut dyn Person,
+    ) -> Result<(), RebuildError> {
+        let order = Order { backup: seen.backup.clone(), ..message(OrderKind::Load, &epoch.signed) };
+        let (mut before, mut moved, mut tries) = (None, self.env.now(), 0);
+        loop {
+            let status = self.ask_replica().await;
+            if status.as_ref().is_ok_and(|status| is_of(status, epoch) && status.seed.is_none()) {
+                return Ok(());
+            }
+            match status {
+                Ok(ReplicaStatus { seed: Some(seed), .. }) => {
+                    let reached = (seed.rows, seed.bytes);
+                    if before != Some(reached) {
+                        (before, moved) = (Some(reached), self.env.now());
+                    }
+                    person.told(&Progress::Loading(seed));
+                }
+                Ok(status) => {
+                    if let Some(why) = status.trouble.filter(|_| tries > 0) {
+                        person.told(&Progress::Waiting(format!("the replica: {why}")));
+                    }
+                    if tries >= LOAD_TRIES {
+                        return Err(refused(format!(
+                            "the replica could not take the backup (see `kms status` and its log). Try the other store: \
+                             --store. The epoch {} stays registered",
+                            epoch.record.epoch
+                        )));
+                    }
+                    tries += 1;
+                    self.give_replica(order.clone(), person).await?;
+                }
+                Err(error) => person.told(&Progress::Waiting(error.to_string())),
+            }
+            if self.env.now().since(moved) > NO_PROGRESS {
+                return Err(refused("the replica has taken nothing of the backup for half an hour: see its log"));
+            }
+            self.env.sleep(LOOK).await;
+        }
     }
 
     fn replica_address(&self) -> Result<&str, RebuildError> {
@@ -95,25 +205,19 @@ impl Operator {
         })
     }
 
-    async fn replica(&self) -> Result<ReplicaStatus, RebuildError> {
+    async fn ask_replica(&self) -> Result<ReplicaStatus, RebuildError> {
         let address = self.replica_address()?;
         let status = replica_status(&self.env, &self.tls, address).await;
-        let status = status.map_err(|error| RebuildError::Away(format!("the replica, {address}"), error))?;
-        if status.phase != "replica" && status.phase != "diverged" || status.seed.is_some() {
-            return Err(refused(format!(
-                "the replica at {address} has nothing to restore from: it is {}",
-                if status.seed.is_some() { "in the middle of a snapshot" } else { &status.phase }
-            )));
-        }
-        Ok(status)
+        status.map_err(|error| RebuildError::Away(format!("the replica, {address}"), error))
     }
 
-    fn is_of(&self, replica: &ReplicaStatus, epoch: &Registered) -> bool {
-        replica.db_id == epoch.record.source.to_string()
-    }
-
-    /// What stands at the witness; with a lost one, what the replica knows, unless the new one knows already.
-    async fn stands(&self, plan: RestorePlan, replica: &ReplicaStatus) -> Result<Known, RebuildError> {
+    /// What stands at the witness; with a lost one, what the copy knows, unless the new one knows already.
+    async fn stands(
+        &self,
+        plan: &RestorePlan,
+        replica: &ReplicaStatus,
+        seen: Option<&BackupSeen>,
+    ) -> Result<Known, RebuildError> {
         let address = &self.config.witness;
         let read = witness::read_if_any(&self.env, &self.tls, address, &self.verifier, ANSWER_WITHIN).await;
         let there = read.map_err(|error| RebuildError::Witness(address.clone(), error))?;
@@ -124,6 +228,11 @@ impl Operator {
                  begins with the restore"
             ))),
             (None, true) => {
+                if let Some(seen) = seen {
+                    let known = seen.known.as_ref().ok_or_else(|| refused("the backup names no epoch"))?;
+                    let known = Known::verify(known, &self.verifier, &self.config.region);
+                    return known.map_err(|error| refused(format!("the epoch of the backup: {error}")));
+                }
                 let address = self.replica_address()?;
                 let known = replica_knows(&self.env, &self.tls, address, &self.verifier).await;
                 known.map_err(|error| {
@@ -136,9 +245,9 @@ impl Operator {
     /// R11 of a restore, after a look at everybody: a region that serves is not thrown away by mistake.
     async fn register_restore(
         &self,
-        plan: RestorePlan,
+        plan: &RestorePlan,
         known: &Known,
-        replica: &ReplicaStatus,
+        (replica, backup): (&ReplicaStatus, bool),
         person: &mut dyn Person,
     ) -> Result<Known, RebuildError> {
         let active = &known.active.record;
@@ -154,8 +263,16 @@ impl Operator {
                 )));
             }
         }
-        let source = hex16(&replica.db_id).map(DbId).ok_or_else(|| refused("the replica names no store"))?;
-        if replica.epoch_no < active.epoch.no && !plan.older_epoch {
+        let source = if backup {
+            DbId(self.env.random(Purpose::Public)?)
+        } else {
+            if !matches!(replica.phase.as_str(), "replica" | "diverged") || replica.seed.is_some() {
+                let what = if replica.seed.is_some() { "in the middle of a snapshot" } else { &replica.phase };
+                return Err(refused(format!("the replica has nothing to restore from: it is {what}")));
+            }
+            hex16(&replica.db_id).map(DbId).ok_or_else(|| refused("the replica names no store"))?
+        };
+        if !backup && replica.epoch_no < active.epoch.no && !plan.older_epoch {
             return Err(refused(format!(
                 "the replica is of epoch {}, and the region was in {}: everything written since is missing in it. If \
                  there is no better copy, add --older-epoch",
@@ -204,22 +321,12 @@ impl Operator {
     }
 
     /// Gives the replica an order until it is carried out or refused.
-    async fn give_replica(
-        &self,
-        kind: OrderKind,
-        statement: &Signed,
-        activation: Option<&Signed>,
-        person: &mut dyn Person,
-    ) -> Result<(), RebuildError> {
+    async fn give_replica(&self, order: Order, person: &mut dyn Person) -> Result<(), RebuildError> {
         let (address, until) = (self.replica_address()?, self.env.now() + PATIENCE);
         loop {
-            let order = Order { activation: activation.cloned(), ..message(kind, statement) };
-            match order_replica(&self.env, &self.tls, address, order).await {
+            match order_replica(&self.env, &self.tls, address, order.clone()).await {
                 Ok(()) => return Ok(()),
-                Err(NoAnswer::Refused(why)) if self.env.now() > until => {
-                    return Err(refused(format!("the replica, {address}, refuses: {why}")));
-                }
-                Err(NoAnswer::Refused(why)) if !why.ends_with("order it once more") => {
+                Err(NoAnswer::Refused(why)) if self.env.now() > until || !why.ends_with(ORDER_AGAIN) => {
                     return Err(refused(format!("the replica, {address}, refuses: {why}")));
                 }
                 Err(error) if self.env.now() > until => {
@@ -259,7 +366,7 @@ impl Operator {
         if !done {
             let by_itself = fenced.iter().all(|(_, by_itself)| *by_itself);
             let statement = self.sign(&Statement::Fence(epoch.record.epoch, fenced));
-            self.give_replica(OrderKind::Fence, &statement, None, person).await?;
+            self.give_replica(message(OrderKind::Fence, &statement), person).await?;
             person.told(&Progress::Fenced(by_itself));
         }
         Ok(retired)
@@ -270,7 +377,7 @@ impl Operator {
         let name = epoch.record.epoch.to_string();
         let (mut before, mut moved) = (None, self.env.now());
         loop {
-            let replica = self.replica_in(epoch, person).await?;
+            let replica = self.replica_in(person).await?;
             if replica.epoch != name {
                 return Err(refused(format!("the replica is in epoch {} now, not in {name}", replica.epoch)));
             }
@@ -310,17 +417,11 @@ impl Operator {
     }
 
     /// The status of the replica, waited for.
-    async fn replica_in(
-        &self,
-        epoch: &Registered,
-        person: &mut dyn Person,
-    ) -> Result<ReplicaStatus, RebuildError> {
+    async fn replica_in(&self, person: &mut dyn Person) -> Result<ReplicaStatus, RebuildError> {
         let until = self.env.now() + PATIENCE;
         loop {
-            match self.replica().await {
-                Err(error) if self.env.now() < until => {
-                    person.told(&Progress::Waiting(format!("{error} (epoch {})", epoch.record.epoch)));
-                }
+            match self.ask_replica().await {
+                Err(error) if self.env.now() < until => person.told(&Progress::Waiting(error.to_string())),
                 done => return done,
             }
             self.env.sleep(LOOK).await;
@@ -355,14 +456,26 @@ impl Operator {
     async fn finish(
         &self,
         known: &Known,
-        retired: Vec<(DbId, u64)>,
+        (retired, backup): (Vec<(DbId, u64)>, Option<BackupSeen>),
         person: &mut dyn Person,
     ) -> Result<Restored, RebuildError> {
         let (active, activated) = (&known.active, self.env.now());
-        self.give_replica(OrderKind::Learn, &active.signed, Some(&known.activation), person).await?;
+        let activation = Some(known.activation.clone());
+        self.give_replica(Order { activation, ..message(OrderKind::Learn, &active.signed) }, person).await?;
         let epoch = self.spread(Zone::A, known, Some(activated), person).await?;
         let position = crate::store::epoch::begins(&known.activation)
             .map_err(|error| refused(format!("the activation of epoch {epoch}: {error}")))?;
-        Ok(Restored { epoch, position, retired })
+        Ok(Restored { epoch, position, backup, retired })
     }
+}
+
+/// Whether a registered restore is the one that is meant. One of what the replica has is not gone on with from a backup, unless the
+/// replica has adopted it already.
+fn goes_on(replica: &ReplicaStatus, pending: &Registered, backup: bool) -> bool {
+    let adopted = replica.epoch == pending.record.epoch.to_string();
+    if backup { adopted || !is_of(replica, pending) } else { is_of(replica, pending) }
+}
+
+fn is_of(replica: &ReplicaStatus, epoch: &Registered) -> bool {
+    replica.db_id == epoch.record.source.to_string()
 }

@@ -10,6 +10,7 @@ use crate::{
     crypto::{OperatorKey, OperatorVerifier},
     env::{BoxFuture, Env},
     limits::ms,
+    replica::SeedStatus,
     store::{
         epoch::{DbId, Epoch, Statement},
         exchange::NoAnswer,
@@ -38,6 +39,8 @@ pub enum Progress {
     Registered(Epoch, bool),
     /// The source takes no writes any more; reads go on.
     Adopted,
+    /// How far the replica is with the backup that it begins with.
+    Loading(SeedStatus),
     /// The replica has adopted the epoch: nobody feeds it, and what it has stands still (R17).
     ReplicaStands,
     /// Nobody can serve an earlier epoch any more; true: the old database said so itself.
@@ -135,7 +138,7 @@ pub struct Operator {
 
 /// An order with its statement.
 pub(super) fn message(kind: OrderKind, statement: &Signed) -> Order {
-    Order { kind: kind as i32, statement: Some(statement.clone()), activation: None }
+    Order { kind: kind as i32, statement: Some(statement.clone()), activation: None, backup: None }
 }
 
 pub(super) fn refused(text: impl Into<String>) -> RebuildError {

@@ -188,7 +188,7 @@ async fn life(node: &Arc<Node>, closing: &mut Closing, want: &mut Want) -> Over 
     let (mut zone, mut tried, mut given_up) = (Zone::B, Tried::default(), None);
     loop {
         while let Some(command) = node.commands.take() {
-            if let Err(why) = orders::carry_out(node, (&mut kept, &mut given_up), command).await {
+            if let Err(why) = orders::carry_out(node, (&mut kept, closing), &mut given_up, command).await {
                 return Over::Failed(why);
             }
         }

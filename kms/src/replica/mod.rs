@@ -5,6 +5,7 @@
 mod follow;
 mod give;
 mod kept;
+mod load;
 mod orders;
 mod seed;
 mod status;
@@ -34,6 +35,9 @@ use tokio::{
     io::AsyncWrite,
     sync::{Notify, oneshot, watch},
 };
+
+/// An order that was not heard ends with these words.
+pub(crate) const ORDER_AGAIN: &str = "order it once more";
 
 /// A running replica.
 pub struct ReplicaNode {
@@ -159,7 +163,7 @@ impl Node {
         match answered.await {
             Ok(Ok(())) => Body::Done(Empty {}),
             Ok(Err(why)) => Body::BadRequest(why),
-            Err(_) => Body::BadRequest("the store is being opened again: order it once more".to_owned()),
+            Err(_) => Body::BadRequest(format!("the store is being opened again: {ORDER_AGAIN}")),
         }
     }
 
@@ -221,6 +225,7 @@ impl desk::Desk for Node {
             }
             (PeerRole::Operator, Some(Body::Order(order))) => self.order(order).await,
             (PeerRole::Operator, Some(Body::ReadEpoch(_))) => self.begins_with(),
+            (PeerRole::Operator, Some(Body::LookAtBackup(wanted))) => load::look(self, &wanted).await,
             _ => Body::BadRequest(format!("a {} may not ask this of a replica", role.word())),
         }
     }

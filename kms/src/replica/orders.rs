@@ -4,7 +4,8 @@
 
 use super::{
     Node,
-    kept::{Kept, storage},
+    kept::{Closing, Kept, Trouble, storage},
+    load::load,
 };
 use crate::{
     limits::ms,
@@ -80,10 +81,14 @@ fn refused<T>(why: impl Into<String>) -> Result<T, Undone> {
 /// store is to be opened again.
 pub(super) async fn carry_out(
     node: &Node,
-    (kept, given_up): (&mut Option<Kept>, &mut Option<Epoch>),
+    (kept, closing): (&mut Option<Kept>, &mut Closing),
+    given_up: &mut Option<Epoch>,
     command: Command,
 ) -> Result<(), String> {
     let (done, answer) = match command {
+        Command::Order(order, answer) if order.kind == OrderKind::Load as i32 => {
+            return begin_with_backup(node, (kept, closing), &order, answer).await;
+        }
         Command::Order(order, answer) => (ordered(node, kept.as_mut(), &order).await, Some(answer)),
         Command::Heard(known) => (heard(node, (kept.as_mut(), &mut *given_up), &known).await, None),
     };
@@ -103,6 +108,58 @@ pub(super) async fn carry_out(
         tracing::warn!(%why, "what the witness says cannot be followed");
     }
     done
+}
+
+/// R17, from a backup. The answer says that it has begun, or need not; how far it is, and what went wrong, is in the status.
+async fn begin_with_backup(
+    node: &Node,
+    (kept, closing): (&mut Option<Kept>, &mut Closing),
+    order: &Order,
+    answer: oneshot::Sender<Result<(), String>>,
+) -> Result<(), String> {
+    let epoch = match may_load(node, kept.as_ref(), order).await {
+        Ok(Some(epoch)) => epoch,
+        Ok(None) => {
+            let _ = answer.send(Ok(()));
+            return Ok(());
+        }
+        Err(Undone::Refused(why) | Undone::Disk(why)) => {
+            let _ = answer.send(Err(why));
+            return Ok(());
+        }
+    };
+    let _ = answer.send(Ok(()));
+    let Some(backup) = &order.backup else { return Ok(()) };
+    let why = match load(node, (kept, closing), &epoch, backup).await {
+        Ok(()) => return Ok(()),
+        Err(Trouble::Source(why)) => why,
+        Err(Trouble::Disk(why)) => return Err(why),
+    };
+    tracing::error!(%why, "the backup was not taken");
+    node.desk.note(|status| status.trouble = Some(why));
+    Ok(())
+}
+
+/// `None`: it is done already.
+async fn may_load(node: &Node, kept: Option<&Kept>, order: &Order) -> Result<Option<Registered>, Undone> {
+    let said = |error: &dyn std::fmt::Display| Undone::Refused(error.to_string());
+    let (Some(signed), Some(_)) = (&order.statement, &order.backup) else {
+        return refused("an order to load without a statement, or without a backup");
+    };
+    let epoch = Registered::verify(signed, &node.operator, &node.config.region).map_err(|error| said(&error))?;
+    if kept.is_some_and(|kept| kept.identity().epoch == epoch) {
+        return Ok(None);
+    }
+    if !epoch.record.is_restore() {
+        return refused("a backup is loaded only for the restore of a region");
+    }
+    if let Some(kept) = kept
+        && epoch.record.epoch.no <= kept.epoch().no
+    {
+        return refused(format!("epoch {} does not follow {}", epoch.record.epoch, kept.epoch()));
+    }
+    known_at_witness(node, &epoch).await?;
+    Ok(Some(epoch))
 }
 
 async fn ordered(node: &Node, kept: Option<&mut Kept>, order: &Order) -> Result<(), Undone> {

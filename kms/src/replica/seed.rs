@@ -93,7 +93,19 @@ async fn fill<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         engine.set_identity(&stored)
     });
     filled.await?;
-    // The new one goes on open under its new name; the old one goes when its last holder lets go.
+    put_in_place(node, (kept, closing), (held, place), (identity, at), keeps_old).await
+}
+
+/// A store that was filled takes the place of the one that is there, which is kept beside it if `keeps_old`. It goes on open under its new
+/// name; the old one goes when its last holder lets go.
+pub(super) async fn put_in_place(
+    node: &Node,
+    (kept, closing): (&mut Option<Kept>, &mut Closing),
+    (held, place): (Held, usize),
+    (identity, at): (Identity, Position),
+    keeps_old: bool,
+) -> Result<(), Trouble> {
+    let env = &node.env;
     let old = kept.take().map(|old| (old.identity().db_id, old.epoch().no));
     let (disk, data) = (env.disk.clone(), node.config.data_dir.clone());
     let promoted = closing.blocking(env, "seed", move || {

@@ -1,7 +1,7 @@
 //! What is said about epochs: the operator's signed statements, what the witness knows, and the messages
 //! of a fill. Fields are never renumbered: some of this is stored.
 
-use super::message::Position;
+use super::{message::Position, restore::BackupName};
 
 /// Number and random id of an epoch. Two epochs of one number and different ids are two histories.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -193,7 +193,7 @@ pub struct WitnessState {
     pub replacement: Option<Signed>,
 }
 
-/// An order of the operator to a database.
+/// An order of the operator to a database, or to a replica.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Order {
     /// What to do.
@@ -205,6 +205,9 @@ pub struct Order {
     /// `Learn`: the activation.
     #[prost(message, optional, tag = "3")]
     pub activation: Option<Signed>,
+    /// `Load`: which backup.
+    #[prost(message, optional, tag = "4")]
+    pub backup: Option<BackupName>,
 }
 
 /// What an operator orders a database to do: the steps of a rebuild, and what stands beside them.
@@ -227,6 +230,8 @@ pub enum OrderKind {
     ServeAlone = 6,
     /// Head: have the chain commit that another witness is listened to (R17a).
     ReplaceWitness = 7,
+    /// Replica: begin with a backup, as the source of the registered epoch (R17).
+    Load = 8,
 }
 
 /// Target to source: begin a fill.

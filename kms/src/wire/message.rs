@@ -5,7 +5,8 @@
 //! | head and tail | Hello, Welcome, Start, Append, Confirm, Fetch, Entries, Halt, Ping, Pong |
 //! | host and database | Commit, Get, Scan, Resolve, Keyring, Damaged, Ping and their answers |
 //! | replica and database | Follow, Feeding, FillPart, FillEnd, Feed, Took, Unfed, Ping, Pong |
-//! | operator and replica | Status, Reseed |
+//! | operator and replica | Status, Reseed, Order, ReadEpoch, LookAtBackup |
+//! | a database that is filled from a replica | FillBegin, FillHead, FillPart, FillEnd |
 //! | operator and database | Status, Order, ReadEpoch |
 //! | a database that is filled and its source | FillBegin, FillHead, FillPart, FillEnd |
 //! | anybody and the witness | ReadEpoch; the operator also Register, Activate, Install |
@@ -15,6 +16,7 @@
 use super::{
     epoch::{FillBegin, FillEnd, FillHead, FillPart, Order, Signed, WitnessState},
     feed::{Feed, Feeding, Follow},
+    restore::{BackupSeen, BackupWanted},
 };
 
 /// What every message carries around its body.
@@ -41,7 +43,7 @@ pub struct Envelope {
     /// The message.
     #[prost(
         oneof = "Body",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 30, 31, 32, 33, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 60, 61, 62, 63, 64, 70, 71, 72, 73, 74"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 30, 31, 32, 33, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 60, 61, 62, 63, 64, 70, 71, 72, 73, 74, 80, 81"
     )]
     pub body: Option<Body>,
 }
@@ -185,6 +187,12 @@ pub enum Body {
     /// Operator to a witness that is to take another one's place: begin with this (R17a).
     #[prost(message, tag = "74")]
     Install(WitnessState),
+    /// Operator to replica: which backup would be restored?
+    #[prost(message, tag = "80")]
+    LookAtBackup(BackupWanted),
+    /// This one.
+    #[prost(message, tag = "81")]
+    BackupSeen(BackupSeen),
 }
 
 /// Nothing.

@@ -6,5 +6,6 @@ pub mod frame;
 pub mod hyper_io;
 pub mod identity;
 pub mod message;
+pub mod restore;
 pub mod silence;
 pub mod tls;

@@ -157,7 +157,7 @@ impl Region {
         let config = self.operator_config();
         let tls = config.tls(&self.env, ANSWER_WITHIN).expect("tls");
         let address = if zone == Zone::A { &config.head } else { &config.tail };
-        let message = Order { kind: kind as i32, statement: Some(statement), activation: None };
+        let message = Order { kind: kind as i32, statement: Some(statement), activation: None, backup: None };
         order(&self.env, &tls, (zone, address), message, ANSWER_WITHIN).await
     }
 

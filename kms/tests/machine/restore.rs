@@ -52,7 +52,7 @@ async fn both_disks_are_gone_and_the_replica_has_everything() {
     let operator = region.operator();
 
     // A region that serves is not lost.
-    let needless = operator.restore(RestorePlan::default(), &mut Says::new(true)).await;
+    let needless = operator.restore(&RestorePlan::default(), &mut Says::new(true)).await;
     assert!(matches!(needless, Err(RebuildError::Needless(_))), "{needless:?}");
 
     for node in [head, tail] {
@@ -64,7 +64,7 @@ async fn both_disks_are_gone_and_the_replica_has_everything() {
     }
     let (head, tail) = start(region).await;
     let mut silent = Says::new(false);
-    let unsaid = operator.restore(RestorePlan::default(), &mut silent).await;
+    let unsaid = operator.restore(&RestorePlan::default(), &mut silent).await;
     assert!(matches!(unsaid, Err(RebuildError::NotStated(_))), "{unsaid:?}");
     let waiting = third.until("stands still", |status| !status.active).await;
     assert_eq!((waiting.last, waiting.fenced), (had.last, false));
@@ -74,7 +74,7 @@ async fn both_disks_are_gone_and_the_replica_has_everything() {
     third.until("still stands still", |status| status.phase == "replica" && !status.active).await;
 
     let mut says = Says::new(true);
-    let restored = operator.restore(RestorePlan::default(), &mut says).await.expect("restored");
+    let restored = operator.restore(&RestorePlan::default(), &mut says).await.expect("restored");
     assert_eq!(restored.position.seq, had.last);
     assert_eq!(restored.retired, [], "nobody was there to ask");
     assert_eq!(says.asked.iter().map(|(zone, _)| *zone).collect::<Vec<_>>(), [Zone::A, Zone::B]);
@@ -88,7 +88,7 @@ async fn both_disks_are_gone_and_the_replica_has_everything() {
     // The replica follows the new region, and nothing is to be done a second time.
     region.commit("third").await;
     third.until("follows again", |status| status.last == had.last + 1 && status.active).await;
-    let again = operator.restore(RestorePlan::default(), &mut says).await.expect("done before");
+    let again = operator.restore(&RestorePlan::default(), &mut says).await.expect("done before");
     assert_eq!((again.epoch, again.position), (restored.epoch, restored.position));
     for node in [head, tail] {
         node.shutdown().await;
@@ -119,7 +119,7 @@ async fn what_returns_of_the_old_region_is_turned_away() {
     // It may have caught up meanwhile: then nothing is lost.
     let behind = third.until("answers", |_| true).await;
     let mut says = Says::new(false);
-    let restored = region.operator().restore(plan, &mut says).await.expect("restored");
+    let restored = region.operator().restore(&plan, &mut says).await.expect("restored");
     assert_eq!(says.asked, [], "they have retired: nobody has to state anything");
     assert_eq!(restored.retired.len(), 2);
     assert!(restored.position.seq >= behind.last && restored.position.seq >= had.last);
@@ -161,10 +161,10 @@ async fn without_the_witness_a_new_one_begins_with_the_restore() {
     let witness = region.witness().await;
     let (head, tail) = start(region).await;
     let operator = region.operator();
-    let blank = operator.restore(RestorePlan::default(), &mut Says::new(true)).await;
+    let blank = operator.restore(&RestorePlan::default(), &mut Says::new(true)).await;
     assert!(matches!(blank, Err(RebuildError::Refused(_))), "{blank:?}");
     let plan = RestorePlan { witness_lost: true, ..RestorePlan::default() };
-    let restored = operator.restore(plan, &mut Says::new(true)).await.expect("restored");
+    let restored = operator.restore(&plan, &mut Says::new(true)).await.expect("restored");
     assert!(restored.epoch.no > 1_000_000_000, "seconds, above all that was counted: {}", restored.epoch);
     assert_eq!(restored.position.seq, had.last);
     assert!(holds(region, "k").await);

@@ -2,7 +2,10 @@
 //! share one commit and one sync; a crash in between leaves a store that is not filled.
 
 use super::{Engine, EngineError, RECORDS, redb_error};
-use crate::store::{log::Position, row};
+use crate::store::{
+    log::{Entry, Position},
+    row,
+};
 use redb::{Durability, ReadTransaction, ReadableTable, ReadableTableMetadata};
 use ring::digest::{Context, SHA256};
 use std::ops::Bound;
@@ -133,6 +136,19 @@ impl Filler<'_> {
                 row::check(key, stored).map_err(|_| EngineError::Damaged)?;
                 records.insert(key.as_slice(), stored.as_slice()).map_err(redb_error)?;
             }
+        }
+        write.commit().map_err(redb_error)
+    }
+
+    /// Does to the rows what entries do that follow them. Not durable before the next commit that syncs, and not in the log.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn changes(&self, entries: &[Entry]) -> Result<(), EngineError> {
+        let mut write = self.0.database.begin_write().map_err(redb_error)?;
+        write.set_durability(Durability::None).map_err(redb_error)?;
+        for entry in entries {
+            Engine::put_records(&write, entry)?;
         }
         write.commit().map_err(redb_error)
     }

@@ -297,7 +297,7 @@ impl Engine {
         Ok(())
     }
 
-    fn put_records(write: &WriteTransaction, entry: &Entry) -> Result<(), EngineError> {
+    pub(super) fn put_records(write: &WriteTransaction, entry: &Entry) -> Result<(), EngineError> {
         let mut records = write.open_table(RECORDS).map_err(redb_error)?;
         for (key, record) in entry.changes() {
             match record {

@@ -1,0 +1,273 @@
+//! What a replica begins with when the region and its third copy are lost (R17): a backup, read from one store, taken into a store of its
+//! own beside whatever is there, under the id that the registered epoch names as its source.
+
+use super::{
+    Node,
+    kept::{Closing, Kept, Trouble},
+    seed::put_in_place,
+    status::SeedStatus,
+};
+use crate::{
+    backup::{Backup, BackupKey, BackupPlace, Found, KEYRING, Lineage, Name, ReadError},
+    env::ObjectName,
+    store::{
+        engine::{Engine, EngineError, FILLING_DIR, Filler, KEYRING_DIR},
+        epoch::{Identity, Phase, Registered},
+        held::Held,
+        replacement::Replaced,
+        witness::Known,
+    },
+    wire::{
+        message::Body,
+        restore::{BackupName, BackupSeen, BackupWanted},
+    },
+};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Entries that are taken at a time.
+const ENTRIES: usize = 256;
+
+/// The places of backups that the configuration names, or the one of `store`.
+async fn places(node: &Node, store: &str) -> Result<Vec<BackupPlace>, String> {
+    let config = &node.config;
+    let path = config.backup_key.clone().ok_or("no backup_key in node.toml: this replica reads no backups")?;
+    let disk = node.env.disk.clone();
+    let key = node.env.blocking("backup-key", move || BackupKey::load(&*disk, &path)).await;
+    let key = key.map_err(|_| "reading the backup key panicked".to_owned())?;
+    let key = Arc::new(key.map_err(|error| error.to_string())?);
+    let mut places = Vec::new();
+    for one in config.backups.iter().filter(|one| store.is_empty() || one.region == store) {
+        let opened = node.env.stores.open(one).await.map_err(|error| error.to_string())?;
+        places.push(BackupPlace::new(node.env.clone(), opened, key.clone(), &config.region));
+    }
+    if places.is_empty() {
+        return Err(format!("[[backups]] of node.toml names no store {store}"));
+    }
+    Ok(places)
+}
+
+/// Whose backup it is, as a witness would know it; verified.
+fn known(node: &Node, lineage: &Lineage) -> Result<(Known, Option<Replaced>), String> {
+    let (operator, region) = (&node.operator, node.config.region.as_str());
+    let text = |error: crate::store::epoch::BadStatement| format!("the epoch of the backup: {error}");
+    let active = Registered::verify(&lineage.epoch, operator, region).map_err(text)?;
+    let activation = lineage.activation.clone().ok_or("the backup does not say that its epoch was active")?;
+    active.activated_by(&activation, operator, region).map_err(text)?;
+    let replaced = lineage.witness.as_ref();
+    let replaced = replaced.map(|signed| Replaced::verify(signed, operator, region)).transpose();
+    let replaced = replaced.map_err(text)?;
+    let witness = replaced.as_ref().map_or(active.record.witness, |replaced| replaced.record.to);
+    Ok((Known { witness, active, activation, pending: None, replaced: replaced.clone() }, replaced))
+}
+
+/// The newest backup that is wanted and whose manifests can be read, of all stores asked.
+pub(super) async fn look(node: &Node, wanted: &BackupWanted) -> Body {
+    match seen(node, wanted).await {
+        Ok(seen) => Body::BackupSeen(seen),
+        Err(why) => Body::BadRequest(why),
+    }
+}
+
+async fn seen(node: &Node, wanted: &BackupWanted) -> Result<BackupSeen, String> {
+    let mut best: Option<(Backup, String)> = None;
+    let mut troubles = Vec::new();
+    for place in places(node, &wanted.store).await? {
+        let newest = newest_readable(&place, wanted.at_ms, &mut troubles).await;
+        match newest {
+            Ok(backup) => {
+                let position = backup.manifest().position.seq;
+                if best.as_ref().is_none_or(|(best, _)| best.manifest().position.seq < position) {
+                    best = Some((backup, place.place().to_owned()));
+                }
+            }
+            Err(error) => troubles.push(error.to_string()),
+        }
+    }
+    for trouble in &troubles {
+        tracing::warn!(%trouble, "a backup cannot be restored");
+    }
+    let (backup, store) = best.ok_or_else(|| troubles.join("; "))?;
+    let manifest = backup.manifest();
+    let (known, _) = known(node, &manifest.lineage)?;
+    Ok(BackupSeen {
+        backup: Some(BackupName { store, name: Name::Manifest(manifest.found).object().as_str().to_owned() }),
+        made_ms: manifest.found.made_ms,
+        newest_ms: manifest.newest_ms,
+        position: Some(manifest.position.out()),
+        known: Some(known.out(&node.config.region)),
+    })
+}
+
+/// The newest backup, or one before it if that is damaged.
+async fn newest_readable(
+    place: &BackupPlace,
+    at_ms: Option<u64>,
+    troubles: &mut Vec<String>,
+) -> Result<Backup, ReadError> {
+    let found = place.backups().await?;
+    let mut last = ReadError::None(place.place().to_owned());
+    for found in found.into_iter().rev().filter(|found| at_ms.is_none_or(|at_ms| found.made_ms <= at_ms)) {
+        match place.open(found).await {
+            Ok(backup) => return Ok(backup),
+            Err(error) if error.is_of_backup() => {
+                troubles.push(error.to_string());
+                last = error;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
+}
+
+/// Takes a backup whole. What was there is put aside, and kept.
+pub(super) async fn load(
+    node: &Node,
+    (kept, closing): (&mut Option<Kept>, &mut Closing),
+    epoch: &Registered,
+    backup: &BackupName,
+) -> Result<(), Trouble> {
+    tracing::warn!(store = backup.store, name = backup.name, "the replica begins with a backup");
+    node.desk.note(|status| {
+        status.seed = Some(SeedStatus::default());
+        status.trouble = None;
+    });
+    let done = take(node, (kept, closing), epoch, backup).await;
+    node.desk.note(|status| status.seed = None);
+    done
+}
+
+fn of_backup(error: impl std::fmt::Display) -> Trouble {
+    Trouble::Source(format!("the backup: {error}"))
+}
+
+async fn take(
+    node: &Node,
+    (kept, closing): (&mut Option<Kept>, &mut Closing),
+    epoch: &Registered,
+    wanted: &BackupName,
+) -> Result<(), Trouble> {
+    let env = &node.env;
+    let place = places(node, &wanted.store).await.map_err(Trouble::Source)?.remove(0);
+    let name = ObjectName::new(wanted.name.clone()).ok().and_then(|name| Name::read(&name));
+    let Some(Name::Manifest(found)) = name else {
+        return Err(Trouble::Source(format!("{} is no backup", wanted.name)));
+    };
+    let backup = open(&place, found).await?;
+    let manifest = backup.manifest();
+    known(node, &manifest.lineage).map_err(Trouble::Source)?;
+    node.desk.note(|status| {
+        status.seed = Some(SeedStatus { rows_total: backup.snapshot().rows, ..SeedStatus::default() });
+    });
+    let mut identity = Identity {
+        region: node.config.region.clone(),
+        db_id: epoch.record.source,
+        head: false,
+        phase: Phase::Filling,
+        epoch: epoch.clone(),
+        activation: None,
+        fence: None,
+        lineage: manifest.lineage.epochs.clone(),
+        filled: None,
+        alone: Vec::new(),
+        replaced: None,
+    };
+    // A fill that broke off may still be at it.
+    closing.others().await;
+    let (disk, data, keep) =
+        (env.disk.clone(), node.config.data_dir.clone(), node.config.limits.log_keep_entries);
+    let made = identity.clone();
+    let created =
+        closing.blocking(env, "load", move || Engine::create_filling(&*disk, &data, &made, keep)).await;
+    let (held, closed) = Held::new(created?);
+    let at = closing.other(closed);
+    take_rows(node, &backup, &held).await?;
+    take_entries(node, &backup, &held).await?;
+    take_keyring(node, &place).await?;
+    let position = manifest.position;
+    identity.filled = Some(position);
+    identity.phase = Phase::Replica;
+    let stored = identity.clone();
+    let filled = held.run(env, "load", move |engine| {
+        Filler(engine).begin_log(position)?;
+        engine.set_identity(&stored)
+    });
+    filled.await?;
+    put_in_place(node, (kept, closing), (held, at), (identity, position), true).await?;
+    Ok(())
+}
+
+async fn open(place: &BackupPlace, found: Found) -> Result<Backup, Trouble> {
+    place.open(found).await.map_err(of_backup)
+}
+
+async fn take_rows(node: &Node, backup: &Backup, held: &Held) -> Result<(), Trouble> {
+    let mut rows = backup.rows();
+    loop {
+        let page = rows.next().await.map_err(of_backup)?;
+        if page.is_empty() {
+            break;
+        }
+        let (count, bytes) =
+            (page.len() as u64, page.iter().map(|(key, row)| (key.len() + row.len()) as u64).sum::<u64>());
+        held.run(&node.env, "load", move |engine| Filler(engine).rows(&page)).await?;
+        node.desk.note(|status| {
+            if let Some(seed) = &mut status.seed {
+                seed.rows += count;
+                seed.bytes += bytes;
+            }
+        });
+    }
+    let digest = backup.snapshot().digest;
+    let read_back = held.run(&node.env, "load", move |engine| {
+        // Read back before entries change it.
+        if engine.digest()? == digest { Ok(()) } else { Err(EngineError::Damaged) }
+    });
+    Ok(read_back.await?)
+}
+
+async fn take_entries(node: &Node, backup: &Backup, held: &Held) -> Result<(), Trouble> {
+    let (mut entries, mut batch, mut bytes) = (backup.entries(), Vec::new(), 0);
+    loop {
+        let entry = entries.next().await.map_err(of_backup)?;
+        let ended = entry.is_none();
+        if let Some(entry) = entry {
+            entry.check_witness(&node.operator, &node.config.region).map_err(of_backup)?;
+            bytes += entry.bytes.len();
+            batch.push(entry);
+        }
+        if ended || batch.len() >= ENTRIES || bytes >= crate::limits::BATCH_MAX_BYTES {
+            let taken = std::mem::take(&mut batch);
+            bytes = 0;
+            held.run(&node.env, "load", move |engine| Filler(engine).changes(&taken)).await?;
+        }
+        if ended {
+            return Ok(());
+        }
+    }
+}
+
+/// The sealed domain keys lie beside the backups: those that are there now, and not those that were when the backup was made. What was
+/// erased stays erased.
+async fn take_keyring(node: &Node, place: &BackupPlace) -> Result<(), Trouble> {
+    let mut objects = Vec::new();
+    for listed in place.list(KEYRING).await.map_err(of_backup)? {
+        let domain = listed.name.as_str().strip_prefix(KEYRING).and_then(|name| name.parse::<Uuid>().ok());
+        let Some(domain) = domain else { continue };
+        if let Some(sealed) = place.object(&listed.name).await.map_err(of_backup)? {
+            objects.push((domain, sealed));
+        }
+    }
+    let (disk, dir) = (node.env.disk.clone(), node.config.data_dir.join(FILLING_DIR).join(KEYRING_DIR));
+    let kept = node.env.blocking("load", move || {
+        for (domain, sealed) in objects {
+            disk.write_atomic(&dir.join(domain.to_string()), &sealed, true)?;
+        }
+        disk.sync_dir(&dir)
+    });
+    match kept.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Trouble::Disk(format!("own disk: {error}"))),
+        Err(_) => Err(Trouble::Disk("own disk: panicked".to_owned())),
+    }
+}
