@@ -74,6 +74,8 @@ pub trait Actions {
     /// An operator replaces the witness by the blank one in its place; tries until it is done. It stops after `interrupt_us`, and
     /// another operator begins, if that is given.
     fn replace_witness(&self, interrupt_us: Option<Micros>);
+    /// An operator makes the lost region anew, from the replica or from a backup.
+    fn restore(&self, backup: bool, interrupt_us: Option<Micros>);
     /// While the node is down: puts stored record blobs in each other's place, or an older version's blob in
     /// a newer row, repairing unkeyed checksums as an intruder would. `draw` picks which. Returns the record
     /// keys touched (hex), empty if there was nothing to swap.

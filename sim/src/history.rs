@@ -228,6 +228,8 @@ pub enum What {
     DiskRolledBack { node: String },
     /// The operator makes a database anew: how far that is.
     Rebuild { node: String, step: Rebuild },
+    /// The region was made anew, of the replica's copy or of a backup: the new epoch is active.
+    Restored { backup: bool },
     /// The witness in place is the one that both databases listen to, as an operator has seen to.
     WitnessHeard,
     /// Stored blobs of a database were put in each other's place.

@@ -73,7 +73,9 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     let What::Region(options) = options.what;
     let from = match options.from {
         From::Replica if options.store.is_some() || options.at.is_some() => {
-            return Err(Failure::usage("--store and --at are for --from backup: a replica has one state, its newest"));
+            return Err(Failure::usage(
+                "--store and --at are for --from backup: a replica has one state, its newest",
+            ));
         }
         From::Replica => Copy::Replica,
         From::Backup => {

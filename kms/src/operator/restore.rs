@@ -193,7 +193,9 @@ impl Operator {
                 Err(error) => person.told(&Progress::Waiting(error.to_string())),
             }
             if self.env.now().since(moved) > NO_PROGRESS {
-                return Err(refused("the replica has taken nothing of the backup for half an hour: see its log"));
+                return Err(refused(
+                    "the replica has taken nothing of the backup for half an hour: see its log",
+                ));
             }
             self.env.sleep(LOOK).await;
         }
@@ -267,7 +269,8 @@ impl Operator {
             DbId(self.env.random(Purpose::Public)?)
         } else {
             if !matches!(replica.phase.as_str(), "replica" | "diverged") || replica.seed.is_some() {
-                let what = if replica.seed.is_some() { "in the middle of a snapshot" } else { &replica.phase };
+                let what =
+                    if replica.seed.is_some() { "in the middle of a snapshot" } else { &replica.phase };
                 return Err(refused(format!("the replica has nothing to restore from: it is {what}")));
             }
             hex16(&replica.db_id).map(DbId).ok_or_else(|| refused("the replica names no store"))?

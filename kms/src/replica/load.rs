@@ -31,7 +31,8 @@ const ENTRIES: usize = 256;
 /// The places of backups that the configuration names, or the one of `store`.
 async fn places(node: &Node, store: &str) -> Result<Vec<BackupPlace>, String> {
     let config = &node.config;
-    let path = config.backup_key.clone().ok_or("no backup_key in node.toml: this replica reads no backups")?;
+    let path =
+        config.backup_key.clone().ok_or("no backup_key in node.toml: this replica reads no backups")?;
     let disk = node.env.disk.clone();
     let key = node.env.blocking("backup-key", move || BackupKey::load(&*disk, &path)).await;
     let key = key.map_err(|_| "reading the backup key panicked".to_owned())?;

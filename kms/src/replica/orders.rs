@@ -146,7 +146,8 @@ async fn may_load(node: &Node, kept: Option<&Kept>, order: &Order) -> Result<Opt
     let (Some(signed), Some(_)) = (&order.statement, &order.backup) else {
         return refused("an order to load without a statement, or without a backup");
     };
-    let epoch = Registered::verify(signed, &node.operator, &node.config.region).map_err(|error| said(&error))?;
+    let epoch =
+        Registered::verify(signed, &node.operator, &node.config.region).map_err(|error| said(&error))?;
     if kept.is_some_and(|kept| kept.identity().epoch == epoch) {
         return Ok(None);
     }

@@ -16,14 +16,15 @@ use crate::{
 use kms::limits::ms;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Judges.
-pub fn check(input: &CheckInput<'_>, timeline: &Timeline) -> Verdict {
+/// Judges. What a lost region may have taken with it is asked of nobody in `kept`.
+pub fn check(input: &CheckInput<'_>, kept: &CheckInput<'_>, timeline: &Timeline) -> Verdict {
     let mut verdict = Verdict::new("G4", "g4_third_copy");
     if !input.topology.nodes.keys().any(|name| input.topology.is_replica(name)) {
         return verdict;
     }
     let troubled = troubled(input);
     nobody_waits(input, timeline, &mut verdict);
+    let input = kept;
     let writes = Writes::of(input);
     let (mut lags, mut seen) = (Vec::new(), BTreeMap::new());
     for image in &input.history.copies {
@@ -46,7 +47,13 @@ pub fn check(input: &CheckInput<'_>, timeline: &Timeline) -> Verdict {
 /// again, and what there is to make up for.
 fn troubled(input: &CheckInput<'_>) -> Spans {
     let of_feed = |name: &str| input.topology.is_replica(name) || input.topology.is_database(name);
-    troubles(input, of_feed, |_| true).extended(finds_again(input))
+    troubles(input, of_feed, |_| true, Micros::MAX).extended(finds_again(input))
+}
+
+/// The same, as far as it had begun before `at`.
+pub(super) fn troubled_before(input: &CheckInput<'_>, at: Micros) -> Spans {
+    let of_feed = |name: &str| input.topology.is_replica(name) || input.topology.is_database(name);
+    troubles(input, of_feed, |fault| fault.from < at, at).extended(finds_again(input))
 }
 
 /// When a node of these, a link from one of them to a database or the replica, or something that a fault has no event for, is
@@ -55,10 +62,11 @@ fn troubles(
     input: &CheckInput<'_>,
     of_these: impl Fn(&str) -> bool,
     other: impl Fn(&OtherFault) -> bool,
+    before: Micros,
 ) -> Spans {
     let of_feed = |name: &str| input.topology.is_replica(name) || input.topology.is_database(name);
     let (mut nodes, mut links) = (Toggles::default(), Toggles::default());
-    for event in &input.history.events {
+    for event in input.history.events.iter().filter(|event| event.at < before) {
         let at = event.at;
         match &event.what {
             What::Down { node, .. } | What::Exited { node, .. } | What::Paused { node } if of_these(node) => {
@@ -91,7 +99,8 @@ fn finds_again(input: &CheckInput<'_>) -> Micros {
 
 /// Key writes go on as ever while the replica is away or slow: as many, and as fast.
 fn nobody_waits(input: &CheckInput<'_>, timeline: &Timeline, verdict: &mut Verdict) {
-    let alone = troubles(input, |name| input.topology.is_replica(name), |fault| fault.of_the_replica);
+    let alone =
+        troubles(input, |name| input.topology.is_replica(name), |fault| fault.of_the_replica, Micros::MAX);
     let patience = 1000 * input.limits.stall_ms;
     // A region that comes back refuses for a while on its own account.
     let disturbed = timeline.disturbed().extended(input.bounds.recovery_us);
@@ -278,7 +287,7 @@ mod tests {
     fn judge(build: &Build) -> Verdict {
         let topology = Topology::standard(2, true);
         let input = CheckInput { topology: &topology, ..build.input() };
-        check(&input, &Timeline::new(&input))
+        check(&input, &input, &Timeline::new(&input))
     }
 
     /// Two keys, acknowledged at 11 s and 13 s.
@@ -303,7 +312,7 @@ mod tests {
     fn without_a_replica_nothing_is_exercised() {
         let build = two();
         let input = build.input();
-        assert_eq!(check(&input, &Timeline::new(&input)).judgement(), Judgement::NotExercised);
+        assert_eq!(check(&input, &input, &Timeline::new(&input)).judgement(), Judgement::NotExercised);
     }
 
     #[test]

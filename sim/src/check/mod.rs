@@ -13,9 +13,11 @@ pub mod g1_two_zone_durability;
 pub mod g2_write_refusal;
 pub mod g3_existing_keys_available;
 pub mod g4_third_copy;
+pub mod g5_region_loss;
 pub mod g8_sealed_at_rest;
 pub mod linear;
 pub mod process_health;
+pub mod region_loss;
 pub mod spans;
 pub mod swapped;
 #[cfg(test)]
@@ -75,6 +77,8 @@ pub struct Bounds {
     pub activation_us: Micros,
     /// What was acknowledged longer ago than this is at the replica, while its link is well.
     pub lag_us: Micros,
+    /// What was acknowledged longer ago than this is in the newest backup.
+    pub backup_window_us: Micros,
 }
 
 impl Default for Bounds {
@@ -85,6 +89,7 @@ impl Default for Bounds {
             recovery_us: 5_000_000,
             activation_us: 2_000_000,
             lag_us: 2_000_000,
+            backup_window_us: 300_000_000,
         }
     }
 }
@@ -222,13 +227,19 @@ pub struct Searched {
 /// Runs every checker.
 pub fn check_all(input: &CheckInput<'_>) -> Vec<Verdict> {
     let timeline = Timeline::new(input);
-    let analysis = linear::analyse(input.history, input.domains, linear::SEARCH_MAX);
+    // What was written in the last moments of a lost region may be gone: to those who ask what is there, its outcome is unknown.
+    let forgiven = region_loss::forgiven(input);
+    let kept = CheckInput { history: forgiven.as_ref().unwrap_or(input.history), ..*input };
+    let analysis = linear::analyse(kept.history, input.domains, linear::SEARCH_MAX);
+    let [g5, g6] = g5_region_loss::check(input);
     vec![
-        g1_two_zone_durability::check(input, &timeline, &analysis),
-        g1_crash_images::check(input),
+        g1_two_zone_durability::check(&kept, &timeline, &analysis),
+        g1_crash_images::check(&kept),
         g2_write_refusal::check(input, &timeline),
         g3_existing_keys_available::check(input, &timeline),
-        g4_third_copy::check(input, &timeline),
+        g4_third_copy::check(input, &kept, &timeline),
+        g5,
+        g6,
         g8_sealed_at_rest::check(input),
         g10_integrity::check(input),
         g11_one_history::check(&analysis),

@@ -167,6 +167,7 @@ impl Timeline {
                     rebuilt.on(node.clone(), at);
                 }
                 What::DiskRolledBack { .. }
+                | What::Restored { .. }
                 | What::Swapped { .. }
                 | What::Panicked { .. }
                 | What::Probe { .. } => {}

@@ -195,6 +195,7 @@ impl Nemesis<'_> {
             }
             Act::Rebuild { node, abandon, interrupt_us } => world.rebuild(node, *abandon, *interrupt_us),
             Act::ReplaceWitness { interrupt_us } => world.replace_witness(*interrupt_us),
+            Act::Restore { backup, interrupt_us } => world.restore(*backup, *interrupt_us),
         }
     }
 
@@ -242,7 +243,10 @@ impl Nemesis<'_> {
                 }
             }
             // A memory has no end, and what an operator does ends when it is done.
-            Act::RememberDisk { .. } | Act::Rebuild { .. } | Act::ReplaceWitness { .. } => {}
+            Act::RememberDisk { .. }
+            | Act::Rebuild { .. }
+            | Act::ReplaceWitness { .. }
+            | Act::Restore { .. } => {}
         }
     }
 

@@ -125,6 +125,10 @@ impl Actions for Fake {
     fn replace_witness(&self, _: Option<Micros>) {
         self.say("replace-witness".to_owned());
     }
+
+    fn restore(&self, backup: bool, _: Option<Micros>) {
+        self.say(format!("restore {backup}"));
+    }
     fn swap_records(&self, node: &str, draw: u64) -> Vec<String> {
         assert!(!self.is_up(node), "swapped under a running node");
         self.say(format!("swap {node} {draw}"));

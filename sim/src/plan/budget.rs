@@ -3,7 +3,7 @@
 //! copies of a record is tampered with.
 //! Plans beyond it are refused: a promise broken by them would prove nothing.
 
-use super::{Act, Plan};
+use super::{Act, Fault, Plan, draw::only_database};
 use crate::scenario::{REPLICA, WITNESS};
 use std::collections::BTreeSet;
 
@@ -14,6 +14,7 @@ pub struct OverBudget(pub(super) String);
 
 pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
     let (mut swapped, mut lost, mut replaced) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut region = false;
     for fault in &plan.faults {
         match &fault.act {
             Act::SwapRecords { node, .. } => {
@@ -24,15 +25,15 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
             }
             // A replica without its disk makes itself anew.
             Act::LoseDisk { nodes } if of_witness(nodes) || nodes.iter().all(|node| node == REPLICA) => {}
-            Act::LoseDisk { nodes } => {
-                let databases: Vec<&String> = nodes.iter().filter(|node| node.starts_with("db-")).collect();
-                match databases.as_slice() {
-                    [one] => lost.insert(one.as_str()),
-                    _ => return Err(OverBudget("a disk is lost at one database at a time".to_owned())),
-                };
-            }
+            Act::LoseDisk { nodes } => match only_database(nodes) {
+                Some(one) => {
+                    lost.insert(one.as_str());
+                }
+                None if region => return Err(OverBudget("the region is lost once".to_owned())),
+                None => region = true,
+            },
             Act::ReturnDisk { node } if node == WITNESS => {}
-            Act::ReturnDisk { node } if !lost.contains(node.as_str()) => {
+            Act::ReturnDisk { node } if !lost.contains(node.as_str()) && !region => {
                 return Err(OverBudget(format!("{node} has lost no disk that could return")));
             }
             Act::RollBackDisk { node } => {
@@ -67,7 +68,10 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
                     return Err(OverBudget("the entry is outside the promises".to_owned()));
                 }
             }
-            Act::WallOffset { .. } | Act::ReplaceWitness { .. } => {}
+            Act::Restore { .. } if !region => {
+                return Err(OverBudget("a region that is not lost is not restored".to_owned()));
+            }
+            Act::WallOffset { .. } | Act::ReplaceWitness { .. } | Act::Restore { .. } => {}
         }
     }
     made_anew(plan)?;
@@ -119,7 +123,26 @@ fn witness_in_place(plan: &Plan) -> Result<(), OverBudget> {
 
 /// Whoever has an empty disk, or an old one, is made anew later.
 fn made_anew(plan: &Plan) -> Result<(), OverBudget> {
+    let of_replica = |fault: &Fault| matches!(&fault.act, Act::LoseDisk { nodes } if nodes.iter().all(|node| node == REPLICA));
     for (index, fault) in plan.faults.iter().enumerate() {
+        if let Act::LoseDisk { nodes } = &fault.act
+            && nodes.iter().any(|node| node.starts_with("db-"))
+            && only_database(nodes).is_none()
+        {
+            let from = |backup| {
+                plan.faults[index..]
+                    .iter()
+                    .any(|later| matches!(&later.act, Act::Restore { backup: of, .. } if *of == backup))
+            };
+            if !from(true) && (!from(false) || plan.faults.iter().any(of_replica)) {
+                return Err(OverBudget(
+                    "both databases lose their disks, and nobody makes the region anew of a copy that is there: add a \
+                     restore-from-replica, or a restore-from-backup if the replica's disk is lost too"
+                        .to_owned(),
+                ));
+            }
+            continue;
+        }
         let lost = match &fault.act {
             Act::LoseDisk { nodes } => nodes.iter().find(|node| node.starts_with("db-")),
             Act::ReturnDisk { node } if node != WITNESS => Some(node),

@@ -173,7 +173,9 @@ fn at_the_same_database(act: &mut Act, faults: &[Fault]) {
         | Act::RollBackDisk { node }
         | Act::ReplaceMachine { node, .. }
         | Act::Rebuild { node, .. } => Some(node),
-        Act::LoseDisk { nodes } => nodes.iter().find(|node| node.starts_with("db-")),
+        Act::ReturnDisk { node } if node != WITNESS => Some(node),
+        // A lost region has lost both: which of its disks returns is drawn anew.
+        Act::LoseDisk { nodes } => only_database(nodes),
         _ => None,
     });
     let Some(earlier) = earlier else { return };
@@ -188,9 +190,19 @@ fn at_the_same_database(act: &mut Act, faults: &[Fault]) {
     }
 }
 
+/// The database among the nodes, if it is one.
+pub(super) fn only_database(nodes: &[String]) -> Option<&String> {
+    let mut databases = nodes.iter().filter(|node| node.starts_with("db-"));
+    databases.next().filter(|_| databases.next().is_none())
+}
+
 fn interrupted(spec: &FaultSpec, act: &mut Act, dice: &mut Dice) {
-    if let (Act::Rebuild { interrupt_us, .. } | Act::ReplaceWitness { interrupt_us }, Some(spans)) =
-        (&mut *act, spec.interrupt)
+    if let (
+        Act::Rebuild { interrupt_us, .. }
+        | Act::ReplaceWitness { interrupt_us }
+        | Act::Restore { interrupt_us, .. },
+        Some(spans),
+    ) = (&mut *act, spec.interrupt)
     {
         *interrupt_us = Some(spans.draw(dice));
     }
@@ -263,6 +275,9 @@ fn node_act(spec: &FaultSpec, kind: FaultKind, nodes: Vec<String>, dice: &mut Di
         }
         FaultKind::ReturnDisk => Act::ReturnDisk { node: one_database(nodes) },
         FaultKind::ReplaceWitness => Act::ReplaceWitness { interrupt_us: None },
+        FaultKind::RestoreFromReplica | FaultKind::RestoreFromBackup => {
+            Act::Restore { backup: kind == FaultKind::RestoreFromBackup, interrupt_us: None }
+        }
         FaultKind::RollBackDisk => Act::RollBackDisk { node: one_database(nodes) },
         FaultKind::ReplaceMachine => Act::ReplaceMachine { node: one_database(nodes), wakes_us: None },
         FaultKind::Rebuild | FaultKind::Abandon => Act::Rebuild {

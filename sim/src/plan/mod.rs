@@ -211,6 +211,12 @@ pub enum Act {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         interrupt_us: Option<Micros>,
     },
+    /// An operator makes the lost region anew from the replica, or from a backup; stops after `interrupt_us` for another to go on.
+    Restore {
+        backup: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interrupt_us: Option<Micros>,
+    },
     /// An operator replaces the witness; stops after `interrupt_us` for another to go on.
     ReplaceWitness {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -239,12 +245,15 @@ impl Act {
             Act::Rebuild { abandon: false, .. } => FaultKind::Rebuild,
             Act::Rebuild { abandon: true, .. } => FaultKind::Abandon,
             Act::ReplaceWitness { .. } => FaultKind::ReplaceWitness,
+            Act::Restore { backup: false, .. } => FaultKind::RestoreFromReplica,
+            Act::Restore { backup: true, .. } => FaultKind::RestoreFromBackup,
         }
     }
 
     /// Whether it is done to the third copy alone, which nobody waits for: to everybody else nothing is wrong.
     pub fn is_of_the_replica(&self) -> bool {
         match self {
+            Act::Restore { .. } => false,
             Act::CutLink { links, .. } | Act::SlowLink { links, .. } => {
                 links.iter().all(|(from, to)| from == REPLICA || to == REPLICA)
             }
@@ -270,6 +279,7 @@ impl Act {
             | Act::ReplaceMachine { node, .. }
             | Act::Rebuild { node, .. } => vec![node],
             Act::ReplaceWitness { .. } => vec![WITNESS],
+            Act::Restore { .. } => vec![REPLICA],
             Act::CutLink { links, .. } | Act::SlowLink { links, .. } => {
                 links.iter().flat_map(|(from, to)| [from.as_str(), to.as_str()]).collect()
             }

@@ -5,7 +5,7 @@ use super::sim::NODE_DIR;
 use crate::{
     actions::Actions,
     history::{Micros, Rebuild, What},
-    scenario::WITNESS,
+    scenario::{REPLICA, WITNESS},
     world::{OperatorOrder, World},
 };
 use kms::{
@@ -16,6 +16,7 @@ use kms::{
         OperatorConfig,
         ask::{ANSWER_WITHIN, database_status},
         rebuild::Plan,
+        restore::{Copy, RestorePlan},
         session::{Operator, Person, Progress, RebuildError},
         witness::Installed,
     },
@@ -34,6 +35,8 @@ use std::{
 
 /// Name of the operator's machine.
 pub(super) const OPERATOR: &str = "operator";
+/// What a region is made of.
+const DATABASES: [&str; 2] = ["db-a", "db-b"];
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
 /// After so long somebody else has to be asked.
@@ -89,6 +92,7 @@ impl Desk {
                 self.rebuild(&node, abandon, interrupt_us).await;
             }
             OperatorOrder::ReplaceWitness { interrupt_us } => self.replace_witness(interrupt_us).await,
+            OperatorOrder::Restore { backup, interrupt_us } => self.restore(backup, interrupt_us).await,
         }
     }
 
@@ -101,9 +105,20 @@ impl Desk {
         Some(Operator::new(self.env.clone(), self.config.clone(), self.tls.clone(), key))
     }
 
-    fn person<'a>(&'a self, node: &'a str) -> Honest<'a> {
+    /// Who works on these nodes.
+    fn person<'a>(&'a self, nodes: &'a [&'a str]) -> Honest<'a> {
         let Desk { active, world, env, config, tls, number, .. } = self;
-        Honest { active, epoch: String::new(), world, env, config, tls, node, number: *number }
+        Honest {
+            active,
+            epoch: String::new(),
+            world,
+            env,
+            config,
+            tls,
+            nodes,
+            restores: None,
+            number: *number,
+        }
     }
 
     /// `None`: interrupted.
@@ -126,7 +141,8 @@ impl Desk {
         step(Rebuild::Begun);
         while self.env.now() < self.until {
             let Some(operator) = self.operator() else { return step(Rebuild::GivenUp) };
-            let mut person = self.person(node);
+            let nodes = [node];
+            let mut person = self.person(&nodes);
             let work = operator.rebuild(plan, &mut person);
             match self.for_a_while(&mut interrupt, work).await {
                 Some(Ok(epoch)) => return self.note(&format!("done, epoch {epoch}")),
@@ -155,10 +171,48 @@ impl Desk {
         }
     }
 
+    async fn restore(&self, backup: bool, mut interrupt: Option<Micros>) {
+        let from = if backup { Copy::Backup { store: None, at_ms: None } } else { Copy::Replica };
+        let plan = RestorePlan { from, ..RestorePlan::default() };
+        let begun = self.env.now();
+        let step = |step| {
+            for node in DATABASES {
+                self.world.happened(What::Rebuild { node: node.to_owned(), step });
+            }
+        };
+        step(Rebuild::Begun);
+        while self.env.now() < self.until {
+            let Some(operator) = self.operator() else { return step(Rebuild::GivenUp) };
+            let mut person = self.person(&DATABASES);
+            person.restores = Some(backup);
+            let work = operator.restore(&plan, &mut person);
+            match self.for_a_while(&mut interrupt, work).await {
+                Some(Ok(restored)) => {
+                    return self
+                        .note(&format!("restored, epoch {}, {:?}", restored.epoch, restored.position));
+                }
+                Some(Err(RebuildError::Needless(why))) => {
+                    self.note(&why);
+                    return step(Rebuild::GivenUp);
+                }
+                Some(Err(RebuildError::Refused(why))) if self.env.now() > begun + REFUSED => {
+                    self.note(&format!("gives up: {why}"));
+                    return step(Rebuild::GivenUp);
+                }
+                Some(Err(error)) => self.note(&error.to_string()),
+                None => {
+                    self.note("interrupted");
+                    self.world.probe("restore-interrupted", REPLICA);
+                }
+            }
+            self.env.sleep(PAUSE).await;
+        }
+    }
+
     async fn replace_witness(&self, mut interrupt: Option<Micros>) {
         while self.env.now() < self.until {
             let Some(operator) = self.operator() else { return };
-            let mut person = self.person(WITNESS);
+            let mut person = self.person(&[WITNESS]);
             let work = operator.replace_witness(&mut person);
             match self.for_a_while(&mut interrupt, work).await {
                 Some(Ok(installed)) => {
@@ -193,7 +247,9 @@ struct Honest<'a> {
     env: &'a Env,
     config: &'a OperatorConfig,
     tls: &'a Arc<NodeTls>,
-    node: &'a str,
+    nodes: &'a [&'a str],
+    /// The region is made anew, of a backup or not.
+    restores: Option<bool>,
     number: u64,
 }
 
@@ -203,8 +259,12 @@ impl Person for Honest<'_> {
         let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
         let step = match progress {
             // Another operator has finished meanwhile: nothing is adopted any more, whatever this one had ordered.
-            Progress::Adopted | Progress::Filled(_) if active.contains(&self.epoch) => return,
-            Progress::Adopted => Rebuild::Adopted,
+            Progress::Adopted | Progress::ReplicaStands | Progress::Filled(_)
+                if active.contains(&self.epoch) =>
+            {
+                return;
+            }
+            Progress::Adopted | Progress::ReplicaStands => Rebuild::Adopted,
             Progress::Filled(_) => Rebuild::Activating,
             Progress::Registered(epoch, _) => {
                 self.epoch = epoch.to_string();
@@ -212,17 +272,28 @@ impl Person for Honest<'_> {
             }
             Progress::Activated(epoch) => {
                 active.insert(epoch.to_string());
-                self.world.disk_is_good(self.node);
-                self.world.probe("zone-rebuilt", self.node);
+                for node in self.nodes {
+                    self.world.disk_is_good(node);
+                }
+                if let Some(backup) = self.restores {
+                    self.world.happened(What::Restored { backup });
+                    self.world.probe("region-restored", REPLICA);
+                } else {
+                    self.nodes.iter().for_each(|node| self.world.probe("zone-rebuilt", node));
+                }
                 Rebuild::Activated
             }
             Progress::Fenced(_)
             | Progress::Filling(_)
+            | Progress::FillingZone(..)
+            | Progress::Loading(_)
             | Progress::Waiting(_)
             | Progress::Committed(_)
             | Progress::Writable(_) => return,
         };
-        self.world.happened(What::Rebuild { node: self.node.to_owned(), step });
+        for node in self.nodes {
+            self.world.happened(What::Rebuild { node: (*node).to_owned(), step });
+        }
     }
 
     fn states(&mut self, zone: Zone, id: DbId) -> BoxFuture<'_, bool> {

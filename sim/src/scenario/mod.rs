@@ -195,6 +195,10 @@ pub enum FaultKind {
     Abandon,
     /// An operator has another witness listened to, and makes it of the one that is in place.
     ReplaceWitness,
+    /// The region is made anew from the replica.
+    RestoreFromReplica,
+    /// The region is made anew from a backup.
+    RestoreFromBackup,
 }
 
 /// Which ways a link is cut or slowed.
@@ -420,6 +424,11 @@ impl FaultKind {
         )
     }
 
+    /// Whether the region is made anew by it.
+    pub fn restores(self) -> bool {
+        matches!(self, FaultKind::RestoreFromReplica | FaultKind::RestoreFromBackup)
+    }
+
     /// The word of the scenario file.
     pub fn word(self) -> &'static str {
         match self {
@@ -441,6 +450,8 @@ impl FaultKind {
             FaultKind::Rebuild => "rebuild",
             FaultKind::Abandon => "abandon",
             FaultKind::ReplaceWitness => "replace-witness",
+            FaultKind::RestoreFromReplica => "restore-from-replica",
+            FaultKind::RestoreFromBackup => "restore-from-backup",
         }
     }
 }
@@ -458,6 +469,8 @@ impl FaultSpec {
             Ok(())
         };
         use FaultKind::*;
+        const OF_OPERATORS: [FaultKind; 5] =
+            [Rebuild, Abandon, ReplaceWitness, RestoreFromReplica, RestoreFromBackup];
         only("ways", self.ways.is_some(), &[CutLink, SlowLink])?;
         only("mode", self.mode.is_some(), &[CutLink])?;
         only("inside", self.inside.is_some(), &[PowerCut])?;
@@ -466,7 +479,7 @@ impl FaultSpec {
         only("offset", self.offset.is_some(), &[WallOffset])?;
         only("how", self.how.is_some(), &[Restart])?;
         only("gap", self.gap.is_some(), &[Restart])?;
-        only("interrupt", self.interrupt.is_some(), &[Rebuild, Abandon, ReplaceWitness])?;
+        only("interrupt", self.interrupt.is_some(), &OF_OPERATORS)?;
         only("wakes", self.wakes.is_some(), &[ReplaceMachine])?;
         if self.returns.is_some() && self.lasting.is_none() {
             return Err("`returns` needs `for`".to_owned());
@@ -492,7 +505,9 @@ impl Storm {
             use FaultKind::*;
             let of_disks =
                 matches!(kind, SwapRecords | LoseDisk | ReturnDisk | RollBackDisk | ReplaceMachine);
-            of_disks || matches!(kind, Restart | Rebuild | Abandon | ReplaceWitness)
+            let of_operators =
+                matches!(kind, Rebuild | Abandon | ReplaceWitness | RestoreFromReplica | RestoreFromBackup);
+            of_disks || of_operators || matches!(kind, Restart)
         };
         if let Some(kind) = self.kinds.keys().find(alone) {
             return Err(format!("a storm has no {}: write a [[fault]]", kind.word()));

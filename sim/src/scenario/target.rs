@@ -165,6 +165,9 @@ impl Target {
             Target::Nodes(nodes) if kind == FaultKind::ReplaceWitness && !nodes.is_witness() => {
                 Err("replace-witness is done to node:witness".to_owned())
             }
+            Target::Nodes(nodes) if kind.restores() && !nodes.is_replica() => {
+                Err(format!("{} is done to node:replica", kind.word()))
+            }
             Target::Nodes(nodes) if kind == FaultKind::ReturnDisk && nodes.is_witness() => Ok(()),
             Target::Nodes(NodeTarget::Named(name))
                 if name == REPLICA && matches!(kind, FaultKind::SlowDisk | FaultKind::FailSyncs) =>
@@ -214,6 +217,10 @@ impl Target {
 impl NodeTarget {
     fn is_witness(&self) -> bool {
         matches!(self, NodeTarget::Named(name) if name == WITNESS)
+    }
+
+    fn is_replica(&self) -> bool {
+        matches!(self, NodeTarget::Named(name) if name == REPLICA)
     }
 
     fn has_disks(&self) -> bool {

@@ -124,6 +124,10 @@ impl Actions for World {
         self.give(OperatorOrder::ReplaceWitness { interrupt_us });
     }
 
+    fn restore(&self, backup: bool, interrupt_us: Option<Micros>) {
+        self.give(OperatorOrder::Restore { backup, interrupt_us });
+    }
+
     fn swap_records(&self, node: &str, draw: u64) -> Vec<String> {
         let keys = self.swap(node, draw);
         if !keys.is_empty() {

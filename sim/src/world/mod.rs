@@ -69,6 +69,13 @@ pub enum OperatorOrder {
         /// As above.
         interrupt_us: Option<Micros>,
     },
+    /// Make the lost region anew.
+    Restore {
+        /// Of a backup, not of what the replica has.
+        backup: bool,
+        /// As above.
+        interrupt_us: Option<Micros>,
+    },
 }
 
 /// Takes an order and sees to it in a task of its own.

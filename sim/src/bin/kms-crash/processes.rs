@@ -202,6 +202,8 @@ impl Actions for Processes {
     fn replace_machine(&self, _: &str, _: &[String], _: &str, _: Option<Micros>) {}
     fn switch_off_old(&self, _: &str) {}
     fn replace_witness(&self, _: Option<Micros>) {}
+
+    fn restore(&self, _: bool, _: Option<Micros>) {}
     fn remember_disk(&self, _: &str) {}
     fn roll_back_disk(&self, _: &str) {}
     fn swap_records(&self, _: &str, _: u64) -> Vec<String> {
