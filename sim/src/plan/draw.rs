@@ -329,9 +329,7 @@ fn node_act(spec: &FaultSpec, kind: FaultKind, nodes: Vec<String>, dice: &mut Di
         | FaultKind::SlowStore
         | FaultKind::FlakyStore
         | FaultKind::LoseStore
-        | FaultKind::DamageStore => {
-            Act::Shutdown { nodes }
-        }
+        | FaultKind::DamageStore => Act::Shutdown { nodes },
     }
 }
 

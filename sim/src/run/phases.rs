@@ -183,7 +183,11 @@ fn repair(plan: &Plan, world: &dyn Actions) {
             Act::SlowDisk { nodes, .. } => nodes.iter().for_each(|node| world.slow_disk(node, 0)),
             Act::FailSyncs { nodes } => nodes.iter().for_each(|node| world.fail_syncs(node, false)),
             Act::CutStore { .. } | Act::SlowStore { .. } | Act::FlakyStore { .. } => {
-                fault.act.stores().iter().for_each(|store| world.trouble_store(store, StoreTrouble::default()));
+                fault
+                    .act
+                    .stores()
+                    .iter()
+                    .for_each(|store| world.trouble_store(store, StoreTrouble::default()));
             }
             _ => {}
         }

@@ -417,7 +417,9 @@ impl Scenario {
         if self.load.rate_per_h > 3_600 || self.load.rate_per_h > 0 && self.load.rate_per_s > 0 {
             return Err("rate_per_h is at most 3600, and stands instead of rate_per_s".to_owned());
         }
-        if self.load.rate_per_s + self.load.rate_per_h > 0 && self.load.mix.values().all(|weight| *weight == 0) {
+        if self.load.rate_per_s + self.load.rate_per_h > 0
+            && self.load.mix.values().all(|weight| *weight == 0)
+        {
             return Err("the mix has no weight above 0".to_owned());
         }
         self.limits.check().map_err(|error| error.to_string())?;

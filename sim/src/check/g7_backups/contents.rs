@@ -97,7 +97,8 @@ impl Log<'_> {
         }
         let day = Some(backup.found.day);
         self.objects.iter().any(|object| {
-            let of_it = object.day() == day && (object.is_day_key() || object.put >= from && object.put <= backup.put);
+            let of_it = object.day() == day
+                && (object.is_day_key() || object.put >= from && object.put <= backup.put);
             of_it && object.hurt.is_some_and(|at| at <= by)
         })
     }
@@ -112,9 +113,9 @@ impl Log<'_> {
 
     /// Whether it made a full snapshot of its own.
     fn is_run_start(&self, backup: &Made<'_>) -> bool {
-        self.objects.iter().any(|object| {
-            matches!(object.read, Some(Name::FullIndex(_, _, id)) if id == backup.found.id)
-        })
+        self.objects
+            .iter()
+            .any(|object| matches!(object.read, Some(Name::FullIndex(_, _, id)) if id == backup.found.id))
     }
 }
 

@@ -48,7 +48,8 @@ pub fn check(input: &CheckInput<'_>) -> Verdict {
         documented(region).iter().map(|place| (*place, Log::of(input.history, place))).collect();
     right_places(input, documented(region), &mut verdict);
     for (place, log) in &logs {
-        let others = Spans::union(logs.iter().filter(|(name, _)| *name != place).map(|(_, log)| &log.troubled));
+        let others =
+            Spans::union(logs.iter().filter(|(name, _)| *name != place).map(|(_, log)| &log.troubled));
         let judged = Store { input, log, troubled: Spans::union([&maker, &log.troubled]), others };
         judged.young(&mut verdict);
         judged.numbered(&mut verdict);
@@ -148,7 +149,9 @@ impl Store<'_> {
                 continue;
             }
             let before = self.log.manifests.iter().filter(|other| {
-                other.put < backup.put && other.gone.is_none_or(|gone| gone > backup.made) && !std::ptr::eq(*other, backup)
+                other.put < backup.put
+                    && other.gone.is_none_or(|gone| gone > backup.made)
+                    && !std::ptr::eq(*other, backup)
             });
             let highest = before.map(|other| other.found.number).max().unwrap_or(0);
             let late = self.troubled.touches(backup.put.saturating_sub(self.bound()), backup.put);
@@ -163,7 +166,8 @@ impl Store<'_> {
     fn made_by_the_replica(&self, verdict: &mut Verdict) {
         for object in &self.log.objects {
             if object.read.is_none() && !object.beside() {
-                let text = format!("{} was put into {}: it is no part of a backup", object.name, self.log.place);
+                let text =
+                    format!("{} was put into {}: it is no part of a backup", object.name, self.log.place);
                 verdict.broken("unknown-object", &[], text);
             }
             if object.read.is_some() && !self.input.topology.is_replica(object.node) {

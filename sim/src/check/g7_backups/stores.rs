@@ -88,7 +88,16 @@ impl<'a> Log<'a> {
                     }
                     let read = ObjectName::new(name.as_str()).ok().and_then(|name| Name::read(&name));
                     let (gone, deleted, hurt) = (None, false, None);
-                    log.objects.push(Object { name, read, node, put: at, gone, deleted, hurt, bytes: *bytes });
+                    log.objects.push(Object {
+                        name,
+                        read,
+                        node,
+                        put: at,
+                        gone,
+                        deleted,
+                        hurt,
+                        bytes: *bytes,
+                    });
                 }
                 StoreWhat::Deleted { name, .. } => {
                     if let Some(index) = there.remove(name.as_str()) {

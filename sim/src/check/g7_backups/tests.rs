@@ -135,7 +135,11 @@ fn a_store_that_lost_everything_begins_anew() {
 fn numbers_are_taken_once_where_nothing_was_given_up() {
     let mut written = Written::new();
     written.regular();
-    written.put(PLACES[0], 965 * S, &format!("manifest/{DAY}/{:020}-{:020}-{:032x}", 4, NOON_MS + 964_000, 99));
+    written.put(
+        PLACES[0],
+        965 * S,
+        &format!("manifest/{DAY}/{:020}-{:020}-{:032x}", 4, NOON_MS + 964_000, 99),
+    );
     assert_eq!(kinds(&judge(&written.0)), ["number-twice"]);
     written.event(PLACES[0], 999 * S, StoreWhat::Troubled);
     written.0.history.stores.sort_by_key(|event| event.at);
