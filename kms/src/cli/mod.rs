@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 wrong usage or configuration, 2 failed while running. Results go to stdout,
 //! everything else to stderr.
 
+mod backup;
 mod dev;
 mod init;
 mod logs;
@@ -49,6 +50,8 @@ enum Command {
     Witness(witness::Options),
     /// Look after the third copy.
     Replica(replica::Options),
+    /// Look at the backups.
+    Backup(backup::Options),
 }
 
 /// How a command failed.
@@ -105,6 +108,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::ServeAlone(options) => in_runtime(|env| rebuild::serve_alone(env, options)),
         Command::Witness(options) => in_runtime(|env| witness::run(env, options)),
         Command::Replica(options) => in_runtime(|env| replica::run(env, options)),
+        Command::Backup(options) => in_runtime(|env| backup::run(env, options)),
     }
 }
 

@@ -94,6 +94,8 @@ async fn fill<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     });
     filled.await?;
     // The new one goes on open under its new name; the old one goes when its last holder lets go.
+    // Nobody may take the keyring of a directory that moves for the region's.
+    node.desk.unshare();
     let old = kept.take().map(|old| (old.identity().db_id, old.epoch().no));
     let (disk, data) = (env.disk.clone(), node.config.data_dir.clone());
     let promoted = closing.blocking(env, "seed", move || {
