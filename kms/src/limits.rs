@@ -29,7 +29,7 @@ pub const SCAN_MAX_BYTES: usize = 1 << 20;
 pub const PROGRESS_BYTES: usize = 64 << 10;
 /// Requests of one host that a database works on at a time; more wait in the connection.
 pub const HOST_REQUESTS_MAX: usize = 1_024;
-/// Longest silence of a host or operator on a connection to a database.
+/// Longest silence on a connection to a database, the witness or the replica, unless a link may be silent for longer.
 pub const CONNECTION_IDLE_MS: u64 = 10_000;
 /// Largest page of a scan, records.
 pub const SCAN_MAX_RECORDS: usize = 100;
@@ -189,6 +189,11 @@ impl Limits {
 }
 
 impl Limits {
+    /// Longest silence on a connection between nodes before it is closed: never so short that a quiet link would be.
+    pub fn connection_idle(&self) -> Duration {
+        ms(CONNECTION_IDLE_MS.max(self.detection_ms.saturating_mul(4)))
+    }
+
     /// Longest time in which a node finds another that has come back, and the entry hears of it: one attempt
     /// to connect, one pause, one health check, and one more of each small thing.
     pub const fn reunion(&self) -> Duration {

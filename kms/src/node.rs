@@ -3,11 +3,12 @@
 
 use crate::{
     api::rest::{self, RestServer, ServeError},
+    backup::BackupKeyError,
     config::{ConfigError, NodeConfig, Role},
     crypto::OperatorVerifier,
     entry::{self, Entry, EntryError},
     env::Env,
-    replica::{self, ReplicaNode},
+    replica::{self, ReplicaNode, StartError},
     store::{
         client::StoreClient,
         server::{self, DatabaseNode},
@@ -30,6 +31,9 @@ pub enum NodeError {
     /// The root key of a host.
     #[error(transparent)]
     RootKey(#[from] RootKeyError),
+    /// The backup key of a replica.
+    #[error(transparent)]
+    BackupKey(#[from] BackupKeyError),
     /// The node address of a database, witness or replica.
     #[error("cannot listen on {0}: {1}")]
     Listen(String, io::Error),
@@ -45,7 +49,9 @@ impl NodeError {
     /// Whether the configuration must be mended, rather than the machine.
     pub fn is_configuration(&self) -> bool {
         match self {
-            NodeError::Config(_) | NodeError::Tls(_) | NodeError::RootKey(_) => true,
+            NodeError::Config(_) | NodeError::Tls(_) | NodeError::RootKey(_) | NodeError::BackupKey(_) => {
+                true
+            }
             NodeError::Rest(error) => matches!(error, ServeError::NoAddress | ServeError::Tls(_)),
             NodeError::Entry(error) => matches!(error, EntryError::Needs(_)),
             NodeError::Listen(..) => false,
@@ -99,7 +105,10 @@ async fn witness(env: Env, config: NodeConfig, tls: Arc<NodeTls>) -> Result<Witn
 
 async fn replica(env: Env, config: NodeConfig, tls: Arc<NodeTls>) -> Result<ReplicaNode, NodeError> {
     let (listen, operator) = (config.listen.clone().unwrap_or_default(), operator(&env, &config)?);
-    replica::serve(env, config, tls, operator).await.map_err(|error| NodeError::Listen(listen, error))
+    replica::serve(env, config, tls, operator).await.map_err(|error| match error {
+        StartError::Listen(error) => NodeError::Listen(listen, error),
+        StartError::BackupKey(error) => NodeError::BackupKey(error),
+    })
 }
 
 fn operator(env: &Env, config: &NodeConfig) -> Result<OperatorVerifier, NodeError> {

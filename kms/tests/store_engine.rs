@@ -106,7 +106,7 @@ fn same(engine: &Engine, model: &Model) {
 fn replacing(last: Position, epoch: Epoch, from: u8, to: u8) -> Entry {
     let record = Replacement { epoch, from: [from; 16], to: [to; 16] };
     let signed = Statement::Witness(record).sign(&operator(3), "eu-west-rbx", 0);
-    Entry::replacing(last, EPOCH, Replaced { record, signed })
+    Entry::replacing(last, EPOCH, 5, Replaced { record, signed })
 }
 
 /// R17a: the store names another witness from the commit on that applies the entry, and after each opening; a head does
@@ -157,7 +157,7 @@ fn an_entry_with_a_foreign_statement_is_not_believed() {
     assert_eq!(check(&good, 3, "eu-west-gra"), Err(BadStatement::Region));
     let elsewhere = replacing(Position::ORIGIN, Epoch { no: 2, id: [7; 16] }, 9, 10);
     assert_eq!(check(&elsewhere, 3, "eu-west-rbx"), Err(BadStatement::Other));
-    let plain = Entry::new(Position::ORIGIN, EPOCH, Vec::new());
+    let plain = Entry::new(Position::ORIGIN, EPOCH, 5, Vec::new());
     assert_eq!(check(&plain, 4, "eu-west-gra"), Ok(()), "it replaces nothing");
 }
 
@@ -179,7 +179,7 @@ proptest! {
         for (n, step) in steps.iter().enumerate() {
             let id = CommitId([n as u8 + 1; 16]);
             let Some(transaction) = transaction(&model, id, step) else { continue };
-            let entry = Entry::new(last, EPOCH, vec![Attempt { id, transaction: transaction.clone() }]);
+            let entry = Entry::new(last, EPOCH, 5, vec![Attempt { id, transaction: transaction.clone() }]);
             let reread = Entry::decode(last, entry.bytes.clone()).expect("decodes");
             prop_assert_eq!(reread.position, entry.position);
             prop_assert_eq!(&reread.batch, &entry.batch);

@@ -13,6 +13,21 @@ pub enum CutMode {
     Reset,
 }
 
+/// What is wrong with a backup store. Ratios are per thousand operations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreTrouble {
+    /// It does not answer.
+    pub cut: bool,
+    /// More for each operation.
+    pub extra_us: Micros,
+    /// Puts and deletes that fail midway.
+    pub midway: u32,
+    /// Gets that hand out altered bytes.
+    pub altered: u32,
+    /// Gets that find nothing.
+    pub hidden: u32,
+}
+
 /// Faults and their ends. Names are node names; an unknown name is a harness error and panics.
 pub trait Actions {
     /// True simulated time.
@@ -76,6 +91,12 @@ pub trait Actions {
     fn replace_witness(&self, interrupt_us: Option<Micros>);
     /// An operator makes the lost region anew, from the replica or from a backup.
     fn restore(&self, backup: bool, interrupt_us: Option<Micros>);
+    /// Sets all that is wrong with the backup store in a region.
+    fn trouble_store(&self, store: &str, trouble: StoreTrouble);
+    /// Empties the backup store in a region.
+    fn lose_store(&self, store: &str);
+    /// So many objects of the backup store in a region are altered or vanish; `draw` picks which. Returns how many did.
+    fn damage_store(&self, store: &str, objects: u32, draw: u64) -> u32;
     /// While the node is down: puts stored record blobs in each other's place, or an older version's blob in
     /// a newer row, repairing unkeyed checksums as an intruder would. `draw` picks which. Returns the record
     /// keys touched (hex), empty if there was nothing to swap.

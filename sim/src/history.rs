@@ -22,6 +22,15 @@ pub struct History {
     /// What was durable on the replica's disk, now and then.
     #[serde(default)]
     pub copies: Vec<DiskImage>,
+    /// What became of the objects of the backup stores, and of the stores, in order.
+    #[serde(default)]
+    pub stores: Vec<StoreEvent>,
+    /// Backups that were read in full, now and then and at the end.
+    #[serde(default)]
+    pub backups: Vec<BackupRead>,
+    /// True wall time at the start of the run, Unix milliseconds.
+    #[serde(default)]
+    pub wall_from_ms: u64,
     /// When the faults phase began.
     pub faults_from: Micros,
     /// When everything was healed (end of the faults phase).
@@ -43,6 +52,50 @@ pub struct DiskImage {
     pub records: BTreeMap<String, u64>,
     /// Why the store in the image cannot be read, if so.
     pub unreadable: Option<String>,
+}
+
+/// Something happened to a backup store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreEvent {
+    /// When.
+    pub at: Micros,
+    /// The region of the store.
+    pub store: String,
+    /// What.
+    pub what: StoreWhat,
+}
+
+/// What happened to a backup store.
+#[expect(missing_docs, reason = "fields say what they are")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StoreWhat {
+    /// A node made or replaced an object.
+    Put { node: String, name: String, bytes: u64 },
+    /// A node deleted an object that was there.
+    Deleted { node: String, name: String },
+    /// From here on it does not do what it should.
+    Troubled,
+    /// From here on it does.
+    Well,
+    /// It was emptied.
+    Lost,
+    /// An object was altered, or vanished, for good.
+    Hurt { name: String, gone: bool },
+}
+
+/// A backup, read in full from a copy of its store by the service's own reader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupRead {
+    /// When it was read.
+    pub at: Micros,
+    /// The region of the store.
+    pub store: String,
+    /// The name of its manifest.
+    pub name: String,
+    /// Why it cannot be read, if so.
+    pub trouble: Option<String>,
+    /// The version counter of each record that it leads to, by the id at the end of its key.
+    pub records: BTreeMap<String, u64>,
 }
 
 /// One client operation.

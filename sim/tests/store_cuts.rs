@@ -102,7 +102,7 @@ fn open(env: &Env, acknowledged: &Acknowledged) -> Result<(Engine, Position), En
 
 /// The next entry.
 fn step(engine: &Engine, last: Position, acknowledged: &Acknowledged) -> Result<Position, EngineError> {
-    let entry = Entry::new(last, EPOCH, batch(last.seq + 1));
+    let entry = Entry::new(last, EPOCH, 0, batch(last.seq + 1));
     let seq = entry.position.seq;
     if seq.is_multiple_of(3) {
         engine.append_and_apply(&entry)?;

@@ -6,6 +6,9 @@ use super::{
 };
 use crate::env::{ObjectError, ObjectName};
 
+/// Objects in a row that are not deleted before the rest is left for the next time. Keys are tried each time, all of them.
+const FAILURES_MAX: u32 = 3;
+
 /// What became of a retention plan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expired {
@@ -40,10 +43,19 @@ impl BackupPlace {
                 Err(error) => done.keys_left.push((name, error)),
             }
         }
+        let mut failed = 0;
         for name in delete {
-            match self.patiently(|| self.store.delete(&name)).await {
-                Ok(()) => done.deleted += 1,
-                Err(error) => done.left.push((name, error)),
+            let deleted = match done.left.last() {
+                // Thousands that are asked for in vain would keep a store from its next backup for hours.
+                Some((_, error)) if failed >= FAILURES_MAX => Err(error.clone()),
+                _ => self.patiently(|| self.store.delete(&name)).await,
+            };
+            match deleted {
+                Ok(()) => (done.deleted, failed) = (done.deleted + 1, 0),
+                Err(error) => {
+                    done.left.push((name, error));
+                    failed += 1;
+                }
             }
         }
         Ok(done)

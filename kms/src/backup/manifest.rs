@@ -69,7 +69,7 @@ pub struct Manifest {
     pub lineage: Lineage,
     /// The backup holds the log up to here.
     pub position: Position,
-    /// Wall time of the newest entry that it holds, Unix milliseconds; 0 if there is none.
+    /// Wall time of the newest entry that it holds, by the head's clock, Unix milliseconds; 0 if there is none or it is not known.
     pub newest_ms: u64,
     /// Backups since its full snapshot was made, itself not counted: 0 for the one that made it.
     pub run: u64,
@@ -288,7 +288,7 @@ impl Manifest {
             && self.full == before.full
             && self.full_position == before.full_position
             && self.log_from == before.position
-            && self.lineage.epochs.starts_with(&before.lineage.epochs);
+            && self.lineage.epochs == before.lineage.epochs;
         if holds { Ok(()) } else { Err(Malformed("a backup does not go on from the one before it")) }
     }
 }

@@ -6,6 +6,7 @@ mod expire;
 mod frames;
 mod full;
 mod key;
+mod keyring;
 mod manifest;
 mod names;
 mod place;
@@ -19,6 +20,7 @@ mod write;
 pub use expire::Expired;
 pub use full::{FullIndex, PartEntry};
 pub use key::{BackupKey, BackupKeyError};
+pub use keyring::{KeyringKept, KeyringLeft};
 pub use manifest::{Lineage, Manifest, Part, Previous};
 pub use names::{AttemptId, Day, Found, KEYRING, Name, TOMBSTONES, keyring};
 pub use place::{BackupPlace, ReadError};
@@ -33,6 +35,6 @@ pub use write::{Source, SourceError, Standing, WriteError, Written, write_both};
 pub struct Malformed(pub &'static str);
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -111,19 +111,20 @@ impl BackupPlace {
         self.store.place()
     }
 
-    /// Refuses a store that keeps what is deleted: erasing must erase. To be asked at start.
+    /// Whether the store keeps what is deleted, and in what way. It may not: erasing must erase. To be asked at start.
     ///
     /// # Errors
-    /// [`ObjectError::Refused`] if it does; the store's own.
-    pub async fn check_erases(&self) -> Result<(), ObjectError> {
-        let why = match self.patiently(|| self.store.keeping()).await? {
+    /// The store's own.
+    pub async fn keeps(&self) -> Result<Option<&'static str>, ObjectError> {
+        Ok(match self.patiently(|| self.store.keeping()).await? {
             Keeping { versions: true, .. } => {
-                "it keeps old versions of objects: use a bucket on which versioning was never enabled"
+                Some("it keeps old versions of objects: use a bucket on which versioning was never enabled")
             }
-            Keeping { locks: true, .. } => "its objects can be locked: use a bucket without object lock",
-            Keeping { versions: false, locks: false } => return Ok(()),
-        };
-        Err(ObjectError::Refused { place: self.place().to_owned(), why: why.to_owned() })
+            Keeping { locks: true, .. } => {
+                Some("its objects can be locked: use a bucket without object lock")
+            }
+            Keeping { versions: false, locks: false } => None,
+        })
     }
 
     /// Asks again when the store does not answer, a few times, with a pause before each.

@@ -266,7 +266,7 @@ impl Region {
             transaction.delete.push(key);
         }
         let epoch = self.lineage.epochs.last().expect("an epoch").0;
-        let entry = Entry::new(self.position(), epoch, vec![Attempt { id, transaction }]);
+        let entry = Entry::new(self.position(), epoch, wall_ms, vec![Attempt { id, transaction }]);
         apply(&mut self.rows, &entry);
         self.log.push(entry);
         self.newest_ms = wall_ms;

@@ -173,13 +173,15 @@ fn another_history_begins_with_a_snapshot_of_its_own() {
     let mut twin = Region::new();
     twin.write(2, 0);
     assert!(now(fixture.place.write(&mut twin)).expect("written").full);
-    // A new epoch of the same log needs none.
+    // So does a new epoch of the same log: a region that was made anew may have more than its log tells.
     twin.lineage.epochs.push((epoch(2), twin.position()));
     twin.lineage.epoch = statement(epoch(2));
     twin.write(3, 0);
     let written = now(fixture.place.write(&mut twin)).expect("written");
-    assert!(!written.full);
-    assert_eq!(restored(&fixture.place, written.found), Ok(twin.rows));
+    assert!(written.full);
+    assert_eq!(restored(&fixture.place, written.found), Ok(twin.rows.clone()));
+    twin.write(3, 0);
+    assert!(!now(fixture.place.write(&mut twin)).expect("written").full);
 }
 
 #[test]
@@ -287,11 +289,10 @@ fn a_day_without_its_key_is_unreadable_and_another_backup_key_opens_nothing() {
 #[test]
 fn a_store_that_keeps_versions_is_refused() {
     let fixture = Fixture::new();
-    assert_eq!(now(fixture.place.check_erases()), Ok(()));
+    assert_eq!(now(fixture.place.keeps()), Ok(None));
     for keeping in [Keeping { versions: true, locks: false }, Keeping { versions: false, locks: true }] {
         fixture.store.lock().keeping = keeping;
-        let refused = now(fixture.place.check_erases());
-        assert!(matches!(refused, Err(ObjectError::Refused { .. })), "{refused:?}");
+        assert!(matches!(now(fixture.place.keeps()), Ok(Some(_))));
     }
 }
 

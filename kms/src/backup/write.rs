@@ -31,7 +31,7 @@ pub struct Standing {
     pub lineage: Lineage,
     /// The backup holds everything up to here.
     pub position: Position,
-    /// Wall time of the newest entry, Unix milliseconds; 0 if there is none.
+    /// Wall time of the newest entry, by the head's clock, Unix milliseconds; 0 if there is none or it is not known.
     pub newest_ms: u64,
     /// Region of the process that makes the backup.
     pub made_at: String,
@@ -128,7 +128,7 @@ impl BackupPlace {
     /// [`WriteError`] says what to do.
     pub async fn write(&self, source: &mut dyn Source) -> Result<Written, WriteError> {
         let standing = source.standing();
-        let wall_ms = u64::try_from(self.env.clock.wall().as_millis()).unwrap_or(u64::MAX);
+        let wall_ms = self.env.wall_ms();
         let day = Day::of(wall_ms);
         let before = self.before_now().await?;
         let key = self.sealing_key(day).await?;
@@ -213,7 +213,8 @@ fn goes_on(newest: &Manifest, today: Day, standing: &Standing) -> bool {
     newest.found.day == today
         && newest.run < BACKUP_RUN_MAX
         && newest.position.seq <= standing.position.seq
-        && standing.lineage.epochs.starts_with(&newest.lineage.epochs)
+        // A region that was made anew may have a state that its log alone does not lead to.
+        && standing.lineage.epochs == newest.lineage.epochs
 }
 
 impl Attempt<'_> {

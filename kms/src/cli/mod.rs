@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 wrong usage or configuration, 2 failed while running. Results go to stdout,
 //! everything else to stderr.
 
+mod backup;
 mod dev;
 mod init;
 mod logs;
@@ -52,6 +53,8 @@ enum Command {
     Replica(replica::Options),
     /// Make a lost region anew from its third copy.
     Restore(restore::Options),
+    /// Look at the backups.
+    Backup(backup::Options),
 }
 
 /// How a command failed.
@@ -109,6 +112,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Witness(options) => in_runtime(|env| witness::run(env, options)),
         Command::Replica(options) => in_runtime(|env| replica::run(env, options)),
         Command::Restore(options) => in_runtime(|env| restore::run(env, options)),
+        Command::Backup(options) => in_runtime(|env| backup::run(env, options)),
     }
 }
 

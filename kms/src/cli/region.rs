@@ -102,6 +102,13 @@ impl WhichRegion {
         OperatorConfig::load(&*env.disk, &self.file(env)?).map_err(Failure::usage)
     }
 
+    /// The file of --config, if that is a node's configuration and not the operator's: it has a role.
+    pub(super) fn node_file(&self, env: &Env) -> Result<Option<&Path>, Failure> {
+        let Some(path) = &self.config else { return Ok(None) };
+        let has_role = |text: &str| text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("role"));
+        Ok(has_role(&read_text(&*env.disk, path)?).then_some(path))
+    }
+
     fn file(&self, env: &Env) -> Result<PathBuf, Failure> {
         let Some(dir) = &self.dir else {
             return self.config.clone().ok_or_else(|| Failure::usage("give --config or --dir"));

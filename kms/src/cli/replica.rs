@@ -1,6 +1,11 @@
 //! `kms replica reseed`, and what `kms status` says of the replica.
 
-use super::{Failure, output::say, region::WhichRegion};
+use super::{
+    Failure,
+    backup::{size, span},
+    output::say,
+    region::WhichRegion,
+};
 use clap::{Args, Subcommand};
 use kms::{
     env::Env,
@@ -8,7 +13,7 @@ use kms::{
         OperatorConfig,
         ask::{replica_status, reseed},
     },
-    replica::ReplicaStatus,
+    replica::{BackupStatus, ReplicaStatus},
     wire::tls::NodeTls,
 };
 use serde::Serialize;
@@ -18,6 +23,8 @@ use std::time::Duration;
 const HANDSHAKE: Duration = Duration::from_secs(3);
 /// A replica that lags longer than this on a healthy link is worth a look, milliseconds.
 const LAG_MS: u64 = 2_000;
+/// What is promised: the newest backup is never older, milliseconds.
+const OLD_MS: u64 = 300_000;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -97,8 +104,22 @@ impl Replica {
         format!("Replica {} in {}: {what}; {source}", self.address, status.place)
     }
 
-    /// What a person should do about it.
-    pub(super) fn advice(&self) -> Option<String> {
+    /// One line for each store of backups, for people.
+    pub(super) fn backup_lines(&self) -> String {
+        let Some(status) = &self.status else { return String::new() };
+        if status.backups.is_empty() {
+            return "Backups: NONE ARE MADE\n".to_owned();
+        }
+        status.backups.iter().map(|store| backup_line(store) + "\n").collect()
+    }
+
+    /// What a person should do about it, and about its backups.
+    pub(super) fn all_advice(&self) -> Vec<String> {
+        let backups = self.status.as_ref().map(backup_advice).unwrap_or_default();
+        self.advice().into_iter().chain(backups).collect()
+    }
+
+    fn advice(&self) -> Option<String> {
         let Some(status) = &self.status else {
             return Some(format!(
                 "The replica does not answer ({}). Keys are not affected; until it is back, the loss of the region loses what was \
@@ -124,12 +145,94 @@ impl Replica {
     }
 }
 
+fn backup_line(store: &BackupStatus) -> String {
+    let what = match store.age_ms {
+        None => "NONE YET".to_owned(),
+        Some(age) => {
+            let late = if age > OLD_MS { "LATE, " } else { "" };
+            let made = if store.duration_ms > 0 || store.bytes > 0 {
+                let full = if store.full { "a full one of " } else { "" };
+                format!(", {full}{} in {} ms", size(store.bytes), store.duration_ms)
+            } else {
+                String::new()
+            };
+            format!("{late}number {}, {} ago, up to {}{made}", store.number, span(age), store.position)
+        }
+    };
+    let wrong = store.alarm.as_ref().map(|why| format!("; ALARM: {why}")).unwrap_or_default();
+    let trouble = store.trouble.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
+    format!("Backups in {}: {what}{wrong}{trouble}", store.store)
+}
+
+fn backup_advice(status: &ReplicaStatus) -> Vec<String> {
+    if status.backups.is_empty() {
+        return vec![
+            "No backups are made: the loss of the region and the replica together would lose everything. Name two stores in the \
+             replica's node.toml (docs/backups.md) and start it anew."
+                .to_owned(),
+        ];
+    }
+    let mut advice = Vec::new();
+    for store in &status.backups {
+        let place = &store.store;
+        if let Some(why) = &store.alarm {
+            advice.push(format!("Backups in {place}, ALARM: {why}. See `What to do` in docs/backups.md."));
+        }
+        if store.age_ms.is_none_or(|age| age > OLD_MS) {
+            let age = store.age_ms.map_or("There is no backup".to_owned(), |age| {
+                format!("The newest backup is {} old, more than 5 minutes,", span(age))
+            });
+            let why = store.trouble.as_deref().unwrap_or("no reason is known: see the replica's log");
+            advice.push(format!(
+                "{age} in {place} ({why}). Keys are not affected, and it is tried again by itself; until it succeeds the loss of \
+                 the region and the replica could lose more than 5 minutes of writes, unless the other store is newer."
+            ));
+        } else if let Some(why) = &store.trouble {
+            advice.push(format!("Backups in {place} have trouble: {why}. It is tried again by itself."));
+        }
+    }
+    advice
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn replica(status: ReplicaStatus) -> Replica {
         Replica { address: "10.9.0.2:8444".to_owned(), status: Some(status), error: None }
+    }
+
+    #[test]
+    fn people_are_told_of_backups() {
+        let well = BackupStatus {
+            store: "eu-west-gra".to_owned(),
+            number: 7,
+            age_ms: Some(90_000),
+            position: 12,
+            bytes: 726,
+            duration_ms: 14,
+            ..BackupStatus::default()
+        };
+        let status = |store: BackupStatus| ReplicaStatus { backups: vec![store], ..ReplicaStatus::default() };
+        assert_eq!(backup_advice(&status(well.clone())), [""; 0]);
+        assert_eq!(
+            backup_line(&well),
+            "Backups in eu-west-gra: number 7, 90 s ago, up to 12, 726 bytes in 14 ms"
+        );
+        let trouble = || Some("it does not answer".to_owned());
+        for (ill, word) in [
+            (
+                BackupStatus { age_ms: Some(300_001), trouble: trouble(), ..well.clone() },
+                "more than 5 minutes",
+            ),
+            (BackupStatus { age_ms: None, number: 0, ..well.clone() }, "There is no backup"),
+            (BackupStatus { trouble: trouble(), ..well.clone() }, "have trouble: it does not answer"),
+            (BackupStatus { alarm: trouble(), ..well }, "ALARM"),
+        ] {
+            let advice = backup_advice(&status(ill));
+            assert!(advice.iter().any(|line| line.contains(word)), "{advice:?}");
+        }
+        assert!(backup_advice(&ReplicaStatus::default())[0].contains("No backups are made"));
     }
 
     #[test]

@@ -112,7 +112,7 @@ async fn ask_all(env: &Env, operator: &OperatorConfig, tls: &Arc<NodeTls>, perso
     let entry = hosts.remove(hosts.len() - 1);
     let head = databases.first().and_then(|database| database.status.as_ref());
     let mut advice = advice(&databases, &witness);
-    advice.extend(replica.as_ref().and_then(Replica::advice));
+    advice.extend(replica.as_ref().map(Replica::all_advice).unwrap_or_default());
     Report {
         region: operator.region.clone(),
         writable: head.is_some_and(|head| head.writable) && hosts.iter().any(|host| host.can_write),
@@ -349,7 +349,11 @@ fn text(report: &Report) -> String {
     };
     let unheard = another_witness(&report.databases, &report.witness).map_or("", |_| ", NOT LISTENED TO");
     let id = report.witness.id.as_ref().map(|id| format!(" ({}{unheard})", short(id))).unwrap_or_default();
-    let replica = report.replica.as_ref().map(|replica| format!("{}\n", replica.line())).unwrap_or_default();
+    let replica = report
+        .replica
+        .as_ref()
+        .map(|replica| format!("{}\n{}", replica.line(), replica.backup_lines()))
+        .unwrap_or_default();
     let advice: String = report.advice.iter().map(|line| format!("\n-> {line}\n")).collect();
     format!(
         "Region {}: existing keys {}, key writes {}\n\n{}\nWitness {}{id}: {epoch}\n{replica}\n{}{advice}",

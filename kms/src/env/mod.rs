@@ -53,6 +53,11 @@ impl Env {
         self.clock.now()
     }
 
+    /// Wall time of this node, Unix milliseconds.
+    pub fn wall_ms(&self) -> u64 {
+        u64::try_from(self.clock.wall().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Sleeps for `span` of monotonic time.
     pub async fn sleep(&self, span: Duration) {
         self.clock.sleep_until(self.now() + span).await;

@@ -5,7 +5,7 @@ use crate::{
     crypto::OperatorVerifier,
     env::Env,
     limits::ms,
-    replica::ReplicaStatus,
+    replica::{Asked, ReplicaStatus, StoreBackups, Verification},
     store::{
         exchange::{NoAnswer, exchange},
         server::DatabaseStatus,
@@ -13,7 +13,7 @@ use crate::{
     },
     wire::{
         epoch::Order,
-        message::{Body, Empty},
+        message::{Body, Empty, VerifyBackup},
         restore::{BackupSeen, BackupWanted},
         tls::{Expected, NodeTls, PeerRole},
     },
@@ -40,7 +40,17 @@ async fn status<T: DeserializeOwned>(
     address: &str,
     expected: &Expected,
 ) -> Result<T, NoAnswer> {
-    match exchange(env, tls, address, expected, Body::Status(Empty {}), ANSWER_WITHIN).await? {
+    answer(env, tls, (address, expected), Body::Status(Empty {}), ANSWER_WITHIN).await
+}
+
+async fn answer<T: DeserializeOwned>(
+    env: &Env,
+    tls: &NodeTls,
+    (address, expected): (&str, &Expected),
+    body: Body,
+    limit: Duration,
+) -> Result<T, NoAnswer> {
+    match exchange(env, tls, address, expected, body, limit).await? {
         Body::StatusAnswer(json) => serde_json::from_str(&json)
             .map_err(|error| NoAnswer::Refused(format!("an answer that does not parse: {error}"))),
         _ => Err(NoAnswer::Closed),
@@ -53,6 +63,35 @@ async fn status<T: DeserializeOwned>(
 /// [`NoAnswer`].
 pub async fn replica_status(env: &Env, tls: &NodeTls, address: &str) -> Result<ReplicaStatus, NoAnswer> {
     status(env, tls, address, &REPLICA).await
+}
+
+/// Longest wait for a listing of two backup stores.
+const LISTED_WITHIN: Duration = ms(60_000);
+
+/// Asks the replica at `address` which backups there are, in each store.
+///
+/// # Errors
+/// [`NoAnswer`]; `Refused` if it makes no backups.
+pub async fn backups(env: &Env, tls: &NodeTls, address: &str) -> Result<Vec<StoreBackups>, NoAnswer> {
+    answer(env, tls, (address, &REPLICA), Body::Backups(Empty {}), LISTED_WITHIN).await
+}
+
+/// Has the replica at `address` begin to verify a backup, or, with a `ticket` that was given to it before, asks how far it is.
+///
+/// # Errors
+/// [`NoAnswer`]; `Refused` if it will not.
+pub async fn verify_backup(
+    env: &Env,
+    tls: &NodeTls,
+    address: &str,
+    (ticket, asked): ([u8; 16], &Asked),
+) -> Result<Verification, NoAnswer> {
+    let body = Body::VerifyBackup(VerifyBackup {
+        ticket: ticket.to_vec(),
+        number: asked.number.unwrap_or_default(),
+        store: asked.store.clone().unwrap_or_default(),
+    });
+    answer(env, tls, (address, &REPLICA), body, ANSWER_WITHIN).await
 }
 
 /// Tells the replica at `address` to put what it has aside and to begin with a snapshot, as soon as a database feeds it. It has

@@ -93,6 +93,7 @@ pub(super) async fn keep(node: Arc<Node>, mut stopping: watch::Receiver<bool>) {
                 }
             }
         };
+        node.desk.unshare();
         // Not before the last holder has let go may the store be opened again.
         node.opened.closes();
         closing.all().await;
@@ -200,6 +201,7 @@ async fn life(node: &Arc<Node>, closing: &mut Closing, want: &mut Want) -> Over 
             continue;
         }
         if *want == Want::Person {
+            node.desk.unshare();
             node.desk.note(|status| "diverged".clone_into(&mut status.phase));
             tokio::select! {
                 biased;
@@ -208,6 +210,8 @@ async fn life(node: &Arc<Node>, closing: &mut Closing, want: &mut Want) -> Over 
             }
         }
         if node.reseed.stands() {
+            // A person does not trust what is here.
+            node.desk.unshare();
             *want = Want::Ordered;
         }
         let before = node.env.now();
@@ -484,6 +488,7 @@ async fn follow<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         let heard = tokio::select! {
             biased;
             () = node.reseed.heard() => return Err(End::Ordered),
+            () = node.broken.notified() => return Err(End::Store("own disk: a backup could not read the store".to_owned())),
             () = node.newer.notified() => return Err(End::Link("the witness knows a newer epoch".to_owned())),
             heard = source.reader.next() => heard,
             () = env.clock.sleep_until(next.min(silent)) => {

@@ -108,6 +108,11 @@ impl Kept {
         Kept { held, identity, last }
     }
 
+    /// A share in the store.
+    pub(super) fn share(&self) -> Held {
+        self.held.clone()
+    }
+
     pub(super) fn identity(&self) -> &Identity {
         &self.identity
     }

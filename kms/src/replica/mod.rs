@@ -2,6 +2,7 @@
 //! Nobody waits for it. It serves no host; it is what a lost region is made anew from. A new or damaged one begins with a
 //! snapshot, while the region goes on.
 
+mod backup;
 mod follow;
 mod give;
 mod kept;
@@ -10,9 +11,11 @@ mod orders;
 mod seed;
 mod status;
 
+pub use backup::{Asked, BackupStatus, Backups, ListedBackup, StoreBackups, Verification, VerifiedBackup};
 pub use status::{ReplicaStatus, SeedStatus};
 
 use crate::{
+    backup::BackupKeyError,
     config::NodeConfig,
     crypto::OperatorVerifier,
     env::{Env, Listener, Task},
@@ -81,18 +84,34 @@ struct Node {
     commands: orders::Commands,
     /// The store while it is open.
     opened: give::Opened,
+    /// Rung when the store could not be read: it is to be opened again.
+    broken: Notify,
+    /// None: it makes no backups.
+    backups: Option<Backups>,
+}
+
+/// Why a replica did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its address cannot be bound.
+    #[error(transparent)]
+    Listen(#[from] io::Error),
+    /// It is to make backups, and there is no key for them.
+    #[error(transparent)]
+    BackupKey(#[from] BackupKeyError),
 }
 
 /// Starts the replica of `config`. Returns once it listens.
 ///
 /// # Errors
-/// When the address cannot be bound.
+/// When the address cannot be bound, or the backup key not be read.
 pub async fn serve(
     env: Env,
     config: NodeConfig,
     tls: Arc<NodeTls>,
     operator: OperatorVerifier,
-) -> io::Result<ReplicaNode> {
+) -> Result<ReplicaNode, StartError> {
+    let backups = Backups::configured(&env, &config)?;
     let listener = env.net.bind(config.listen.as_deref().unwrap_or_default()).await?;
     let address = listener.local_address();
     let desk = status::Desk::new(&env);
@@ -106,6 +125,8 @@ pub async fn serve(
         newer: Notify::new(),
         commands: orders::Commands::default(),
         opened: give::Opened::default(),
+        broken: Notify::new(),
+        backups,
     });
     let (stop, stopping) = watch::channel(false);
     let task = env.spawn("replica", run(node, listener, stopping));
@@ -114,6 +135,7 @@ pub async fn serve(
 
 async fn run(node: Arc<Node>, listener: Box<dyn Listener>, stopping: watch::Receiver<bool>) {
     let watching = node.env.spawn("replica-witness", follow::watch_the_witness(node.clone())).abort_on_drop();
+    let backing = node.env.spawn("replica-backups", backup::keep(node.clone())).abort_on_drop();
     let mut following = node.env.spawn("replica-follow", follow::keep(node.clone(), stopping.clone()));
     tokio::select! {
         biased;
@@ -121,7 +143,7 @@ async fn run(node: Arc<Node>, listener: Box<dyn Listener>, stopping: watch::Rece
         // It ends by itself only when it was asked to: else it panicked, and a replica that follows nothing is none.
         _ = &mut following => return,
     }
-    drop(watching);
+    drop((watching, backing));
     // It ends by itself, and closes the store.
     let _ = following.await;
 }
@@ -226,6 +248,12 @@ impl desk::Desk for Node {
             (PeerRole::Operator, Some(Body::Order(order))) => self.order(order).await,
             (PeerRole::Operator, Some(Body::ReadEpoch(_))) => self.begins_with(),
             (PeerRole::Operator, Some(Body::LookAtBackup(wanted))) => load::look(self, &wanted).await,
+            (PeerRole::Operator, Some(Body::Backups(_))) => {
+                backup::answer(self.backups.as_ref(), &self.env, None).await
+            }
+            (PeerRole::Operator, Some(Body::VerifyBackup(asked))) => {
+                backup::answer(self.backups.as_ref(), &self.env, Some(asked)).await
+            }
             _ => Body::BadRequest(format!("a {} may not ask this of a replica", role.word())),
         }
     }

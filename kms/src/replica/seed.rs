@@ -106,6 +106,8 @@ pub(super) async fn put_in_place(
     keeps_old: bool,
 ) -> Result<(), Trouble> {
     let env = &node.env;
+    // Nobody may take the keyring of a directory that moves for the region's.
+    node.desk.unshare();
     let old = kept.take().map(|old| (old.identity().db_id, old.epoch().no));
     let (disk, data) = (env.disk.clone(), node.config.data_dir.clone());
     let promoted = closing.blocking(env, "seed", move || {

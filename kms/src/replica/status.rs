@@ -1,12 +1,13 @@
 //! What a replica says of itself, and how old what it has may be at most.
 
-use super::{Node, kept::Kept};
+use super::{BackupStatus, Backups, Node, kept::Kept};
 use crate::{
     env::{Env, Mono},
-    store::log::Position,
+    store::{epoch::DbId, held::Held, log::Position},
 };
 use serde::{Deserialize, Serialize};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 
 /// What `kms status` shows of a replica.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +45,8 @@ pub struct ReplicaStatus {
     pub seed: Option<SeedStatus>,
     /// Why it does not follow at the moment.
     pub trouble: Option<String>,
+    /// The stores that it puts backups in; none: it makes no backups.
+    pub backups: Vec<BackupStatus>,
 }
 
 /// How far a snapshot is.
@@ -68,16 +71,21 @@ struct State {
     newest: u64,
 }
 
-/// Where the follower leaves what people may ask.
+/// The store that backups may be made from, with a number that rises with each change.
+type Shared = (u64, Option<(DbId, Held)>);
+
+/// Where the follower leaves what people may ask, and backups are made from.
 pub(super) struct Desk {
     env: Env,
     state: Mutex<State>,
+    shared: watch::Sender<Shared>,
 }
 
 impl Desk {
     pub(super) fn new(env: &Env) -> Desk {
         let status = ReplicaStatus { phase: "blank".to_owned(), ..ReplicaStatus::default() };
-        Desk { env: env.clone(), state: Mutex::new(State { status, caught_up: None, newest: 0 }) }
+        let state = Mutex::new(State { status, caught_up: None, newest: 0 });
+        Desk { env: env.clone(), state, shared: watch::Sender::new((0, None)) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -92,6 +100,13 @@ impl Desk {
     /// Shows where the store stands.
     pub(super) fn stands(&self, kept: &Kept) {
         let (identity, last) = (kept.identity(), kept.last());
+        self.shared.send_if_modified(|(number, shared)| {
+            if shared.as_ref().is_some_and(|(id, _)| *id == identity.db_id) {
+                return false;
+            }
+            (*number, *shared) = (*number + 1, Some((identity.db_id, kept.share())));
+            true
+        });
         self.note(|status| {
             identity.phase.word().clone_into(&mut status.phase);
             status.epoch = identity.epoch().to_string();
@@ -101,6 +116,26 @@ impl Desk {
             status.db_id = identity.db_id.to_string();
             (status.last, status.hash) = (last.seq, hex::encode(last.hash));
         });
+    }
+
+    /// Nothing may be backed up any more, and who does lets go of the store: it is to be closed, put aside, or not trusted.
+    pub(super) fn unshare(&self) {
+        self.shared.send_if_modified(|(number, shared)| {
+            *number += u64::from(shared.is_some());
+            shared.take().is_some()
+        });
+    }
+
+    /// The store that may be backed up, with a number that names it.
+    pub(super) fn shared(&self) -> (u64, Option<Held>) {
+        let shared = self.shared.borrow();
+        (shared.0, shared.1.as_ref().map(|(_, held)| held.clone()))
+    }
+
+    /// Done when the store of that number is not to be backed up any more.
+    pub(super) async fn replaced(&self, number: u64) {
+        // The sender is here: it cannot be gone.
+        let _ = self.shared.subscribe().wait_for(|(now, _)| *now != number).await;
     }
 
     /// Number of the epoch that is followed; none without a store.
@@ -138,6 +173,7 @@ impl Node {
         let lag = state.caught_up.map(|at| self.desk.env.now().since(at).as_millis());
         drop(state);
         status.lag_ms = lag.map(|lag| u64::try_from(lag).unwrap_or(u64::MAX));
+        status.backups = self.backups.as_ref().map(Backups::status).unwrap_or_default();
         status.node.clone_from(&self.config.node_id);
         status.place = self.config.place.clone().unwrap_or_default();
         status

@@ -3,7 +3,7 @@
 
 use crate::{
     env::{Env, Listener, Stream, Task},
-    limits::{CONNECTION_IDLE_MS, Limits, ms},
+    limits::{Limits, ms},
     wire::{
         frame::{self, FrameReader},
         message::{Body, ENVELOPE_VERSION, Envelope},
@@ -74,7 +74,7 @@ async fn connection<D: Desk>(desk: Arc<D>, tls: Arc<NodeTls>, stream: Stream) {
     };
     let (read, mut write) = tokio::io::split(stream);
     let mut reader = FrameReader::new(read);
-    let mut silence = Silence::new(desk.env().clone(), ms(CONNECTION_IDLE_MS));
+    let mut silence = Silence::new(desk.env().clone(), desk.limits().connection_idle());
     loop {
         silence.restart();
         let asked = tokio::select! {

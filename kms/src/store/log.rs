@@ -72,6 +72,9 @@ pub struct Entry {
     pub previous: Position,
     /// The epoch it was written in.
     pub epoch: Epoch,
+    /// When the head made it, by its wall clock, Unix milliseconds; 0 if an earlier build did. For people and backups: nothing of
+    /// the store is decided by it.
+    pub at_ms: u64,
     /// The batch.
     pub batch: Vec<Attempt>,
     /// The statement that another witness is listened to from here on (R17a).
@@ -81,17 +84,22 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Makes the entry that follows `previous`.
-    pub fn new(previous: Position, epoch: Epoch, batch: Vec<Attempt>) -> Entry {
-        Entry::made(previous, epoch, batch, None)
+    /// Makes the entry that follows `previous`, at wall time `at_ms`.
+    pub fn new(previous: Position, epoch: Epoch, at_ms: u64, batch: Vec<Attempt>) -> Entry {
+        Entry::made(previous, (epoch, at_ms), batch, None)
     }
 
     /// Makes the entry that follows `previous` and replaces the witness; it changes no record (R17a).
-    pub fn replacing(previous: Position, epoch: Epoch, witness: Replaced) -> Entry {
-        Entry::made(previous, epoch, Vec::new(), Some(witness))
+    pub fn replacing(previous: Position, epoch: Epoch, at_ms: u64, witness: Replaced) -> Entry {
+        Entry::made(previous, (epoch, at_ms), Vec::new(), Some(witness))
     }
 
-    fn made(previous: Position, epoch: Epoch, batch: Vec<Attempt>, witness: Option<Replaced>) -> Entry {
+    fn made(
+        previous: Position,
+        (epoch, at_ms): (Epoch, u64),
+        batch: Vec<Attempt>,
+        witness: Option<Replaced>,
+    ) -> Entry {
         let message = wire::LogEntry {
             seq: previous.seq + 1,
             epoch_no: epoch.no,
@@ -104,9 +112,10 @@ impl Entry {
                 })
                 .collect(),
             witness: witness.as_ref().map(|witness| witness.signed.clone()),
+            at_ms,
         };
         let bytes = message.encode_to_vec();
-        Entry { position: previous.after(&bytes), previous, epoch, batch, witness, bytes }
+        Entry { position: previous.after(&bytes), previous, epoch, at_ms, batch, witness, bytes }
     }
 
     /// Reads the entry that follows `previous`.
@@ -128,8 +137,9 @@ impl Entry {
         };
         let batch = message.batch.iter().map(attempt).collect::<Result<Vec<_>, Malformed>>()?;
         let epoch = Epoch { no: message.epoch_no, id: codec::id16(&message.epoch_id)? };
+        let at_ms = message.at_ms;
         let witness = message.witness.map(Replaced::read).transpose()?;
-        Ok(Entry { position: previous.after(&bytes), previous, epoch, batch, witness, bytes })
+        Ok(Entry { position: previous.after(&bytes), previous, epoch, at_ms, batch, witness, bytes })
     }
 
     /// The ids of the attempts in a stored entry.
@@ -153,5 +163,21 @@ impl Entry {
             }
         }
         changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_an_entry_is_read_back_and_may_be_absent() {
+        let epoch = Epoch { no: 1, id: [1; 16] };
+        let entry = Entry::new(Position::ORIGIN, epoch, 1_795_694_400_000, Vec::new());
+        let read = Entry::decode(Position::ORIGIN, entry.bytes.clone()).expect("decodes");
+        assert_eq!((read.at_ms, read.position), (1_795_694_400_000, entry.position));
+        let old = Entry::new(Position::ORIGIN, epoch, 0, Vec::new());
+        assert!(old.bytes.len() < entry.bytes.len(), "as an earlier build wrote it");
+        assert_eq!(Entry::decode(Position::ORIGIN, old.bytes).map(|entry| entry.at_ms), Ok(0));
     }
 }

@@ -5,7 +5,7 @@
 //! | head and tail | Hello, Welcome, Start, Append, Confirm, Fetch, Entries, Halt, Ping, Pong |
 //! | host and database | Commit, Get, Scan, Resolve, Keyring, Damaged, Ping and their answers |
 //! | replica and database | Follow, Feeding, FillPart, FillEnd, Feed, Took, Unfed, Ping, Pong |
-//! | operator and replica | Status, Reseed, Order, ReadEpoch, LookAtBackup |
+//! | operator and replica | Status, Reseed, Backups, VerifyBackup, Order, ReadEpoch, LookAtBackup |
 //! | a database that is filled from a replica | FillBegin, FillHead, FillPart, FillEnd |
 //! | operator and database | Status, Order, ReadEpoch |
 //! | a database that is filled and its source | FillBegin, FillHead, FillPart, FillEnd |
@@ -43,7 +43,7 @@ pub struct Envelope {
     /// The message.
     #[prost(
         oneof = "Body",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 30, 31, 32, 33, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 60, 61, 62, 63, 64, 70, 71, 72, 73, 74, 80, 81"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 30, 31, 32, 33, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 60, 61, 62, 63, 64, 65, 66, 70, 71, 72, 73, 74, 80, 81"
     )]
     pub body: Option<Body>,
 }
@@ -171,6 +171,13 @@ pub enum Body {
     /// Operator to a replica: put what you have aside, and begin with a snapshot.
     #[prost(message, tag = "64")]
     Reseed(Empty),
+    /// Operator to a replica: which backups are there? Answered by StatusAnswer, JSON of a list of `StoreBackups`.
+    #[prost(message, tag = "65")]
+    Backups(Empty),
+    /// Operator to a replica: verify a backup, or say how far you are with it. Answered by StatusAnswer, JSON of
+    /// `Verification`.
+    #[prost(message, tag = "66")]
+    VerifyBackup(VerifyBackup),
     /// Anybody to the witness: which epoch is current? The operator to a database: with what does the witness begin that
     /// it listens to?
     #[prost(message, tag = "70")]
@@ -388,6 +395,23 @@ pub struct LogEntry {
     /// The operator's statement that another witness is listened to from here on (R17a).
     #[prost(message, optional, tag = "5")]
     pub witness: Option<Signed>,
+    /// When the head made it, by its wall clock, Unix milliseconds; 0 in those of earlier builds. Nothing is decided by it.
+    #[prost(uint64, tag = "6")]
+    pub at_ms: u64,
+}
+
+/// Which backup to verify. Verifying may take minutes: the first message begins, and each later one with the same ticket asks.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct VerifyBackup {
+    /// Drawn by who asks, 16 bytes: names this verification.
+    #[prost(bytes = "vec", tag = "1")]
+    pub ticket: Vec<u8>,
+    /// Number of the backup; 0 = the newest.
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+    /// Region of the store; empty = both.
+    #[prost(string, tag = "3")]
+    pub store: String,
 }
 
 /// A page is asked for.

@@ -212,8 +212,8 @@ async fn a_replica_is_told_where_backups_go() {
     assert!(refused(&text.replace("backup_key = \"backup.key\"\n", "")).contains("backup_key"));
     let s3 = "at.s3 = { endpoint = \"https://s3.gra.io.cloud.ovh.net\", bucket = \"b\", region = \"gra\", \
               key_id = \"k\", secret_file = \"s3.secret\", ca = \"ca.pem\" }";
-    let (head, stores) = text.split_at(text.find("[[backups]]").expect("stores"));
-    let limits = &stores[stores.find("[limits]").expect("limits")..];
+    let (head, told) = text.split_at(text.find("[[backups]]").expect("stores"));
+    let limits = &told[told.find("[limits]").expect("limits")..];
     let bucket = format!(
         "{head}[[backups]]\nregion = \"eu-west-sbg\"\nat.directory = \"d\"\n[[backups]]\nregion = \"eu-west-gra\"\n{s3}\n{limits}"
     );

@@ -4,9 +4,9 @@ use crate::common::{Scratch, bundle, spec};
 use kms::{
     config::{NodeConfig, Zone},
     crypto::OperatorVerifier,
-    env::{BoxFuture, Env, Purpose},
+    env::{BoxFuture, Env, Purpose, StoreConfig},
     init::{self, Addresses, Bundle, RegionSpec},
-    limits::ms,
+    limits::{Limits, ms},
     operator::{
         OperatorConfig,
         ask::{ANSWER_WITHIN, database_status, order},
@@ -53,6 +53,13 @@ impl Region {
     /// A region with a third copy in another one.
     pub fn with_replica(name: &str, place: &str) -> Region {
         Region::of(name, RegionSpec { replica: Some(place.to_owned()), ..spec() }, |_| {})
+    }
+
+    /// A region whose replica makes a backup every second.
+    pub fn with_backups(name: &str, place: &str, stores: [StoreConfig; 2]) -> Region {
+        let limits = Limits { backup_interval_ms: 1_000, ..spec().limits };
+        let spec = RegionSpec { replica: Some(place.to_owned()), backups: Some(stores), limits, ..spec() };
+        Region::of(name, spec, |_| {})
     }
 
     fn of(name: &str, spec: RegionSpec, alter: impl FnOnce(&mut Bundle)) -> Region {

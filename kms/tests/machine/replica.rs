@@ -2,13 +2,16 @@
 
 use crate::region::Region;
 use kms::{
+    backup::{BackupKey, BackupPlace},
+    env::{StoreAt, StoreConfig},
     init,
     limits::ms,
-    operator::ask::{replica_status, reseed},
-    replica::{self, ReplicaNode, ReplicaStatus},
+    operator::ask::{backups, replica_status, reseed, verify_backup},
+    replica::{self, Asked, BackupStatus, Backups, ReplicaNode, ReplicaStatus},
+    store::{engine::Engine, row},
     wire::tls::NodeTls,
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 const PLACE: &str = "eu-west-sbg";
 
@@ -20,7 +23,10 @@ pub struct Third {
 
 impl Third {
     pub fn new(name: &str) -> Third {
-        let region = Region::with_replica(name, PLACE);
+        Third::of(Region::with_replica(name, PLACE))
+    }
+
+    pub fn of(region: Region) -> Third {
         let operator = region.operator_config();
         let tls = operator.tls(&region.env, ms(3_000)).expect("tls");
         let address = operator.replica.expect("a replica");
@@ -117,4 +123,97 @@ async fn a_replica_does_not_follow_another_history() {
     let database = one.region.status("db-b").await.expect("a status");
     one.until("begins anew", |status| status.phase == "replica" && status.hash == database.hash).await;
     node.shutdown().await;
+}
+
+/// What the replica's store holds, read while nobody has it open.
+async fn rows_of(third: &Third) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let (config, _, _) = third.region.parts("replica");
+    let opened = Engine::open(&*third.region.env.disk, &config.data_dir, config.limits.log_keep_entries);
+    let (engine, _) = opened.expect("opens").expect("a store");
+    engine.rows_after(None, usize::MAX).expect("reads").into_iter().collect()
+}
+
+#[tokio::test]
+async fn a_replica_makes_backups_that_hold_what_it_holds() {
+    let name = "replica-backups";
+    let store = |place: &str| StoreConfig {
+        region: place.to_owned(),
+        at: StoreAt::Directory(format!("../backups/{place}").into()),
+    };
+    let (sbg, gra) = ("eu-west-sbg", "eu-west-gra");
+    let third = Third::of(Region::with_backups(name, PLACE, [store(sbg), store(gra)]));
+    let env = &third.region.env;
+    let (_witness, _head, _tail) = third.region.begin_work().await;
+    let node = third.start().await;
+    let first = |status: &ReplicaStatus| status.backups.iter().all(|store| store.number >= 1);
+    let status = third.until("makes a first backup", first).await;
+    assert!(status.backups.iter().all(|store| store.full && store.position >= 1 && store.bytes > 0));
+    third.region.commit("more").await;
+    let second = |status: &ReplicaStatus| {
+        let newest = |store: &BackupStatus| store.number >= 2 && store.position == status.last && !store.full;
+        status.last >= 2 && status.backups.iter().all(newest)
+    };
+    let status = third.until("makes another one with what was written", second).await;
+    assert!(
+        status.backups.iter().all(|store| store.trouble.is_none() && store.alarm.is_none()),
+        "{status:?}"
+    );
+    assert!(status.backups.iter().all(|store| store.age_ms.is_some_and(|age| age < 60_000)), "{status:?}");
+
+    // What people ask, of the running replica.
+    let listed = backups(env, &third.tls, &third.address).await.expect("lists");
+    assert_eq!(listed.iter().map(|store| store.store.as_str()).collect::<Vec<_>>(), [sbg, gra]);
+    assert!(listed.iter().all(|store| store.error.is_none() && store.backups.len() >= 2), "{listed:?}");
+    let verify = |number: Option<u64>, store: Option<&str>| Asked { number, store: store.map(str::to_owned) };
+    let asked = verify(Some(2), None);
+    let whole = loop {
+        let state = verify_backup(env, &third.tls, &third.address, ([1; 16], &asked)).await.expect("asked");
+        if !state.running {
+            break state.done;
+        }
+        env.sleep(ms(20)).await;
+    };
+    assert!(whole.len() == 2 && whole.iter().all(|one| one.error.is_none() && one.number == 2), "{whole:?}");
+    let nowhere = verify(None, Some("eu-west-rbx"));
+    assert!(verify_backup(env, &third.tls, &third.address, ([2; 16], &nowhere)).await.is_err());
+
+    // Without it, from the stores alone: either has all that the replica has.
+    node.shutdown().await;
+    let (config, _, _) = third.region.parts("replica");
+    let offline = Backups::configured(env, &config).expect("a key").expect("stores");
+    let whole = offline.verify(&verify(None, None)).await.expect("stores");
+    assert!(whole.iter().all(|one| one.error.is_none() && one.position == status.last), "{whole:?}");
+    let missing = offline.verify(&verify(Some(9_999), Some(gra))).await.expect("a store");
+    assert!(missing[0].error.as_ref().is_some_and(|why| why.contains("no such backup")), "{missing:?}");
+    let rows = rows_of(&third).await;
+    assert!(rows.len() >= 2);
+    let key = Arc::new(BackupKey::load(&*env.disk, &config.backup_key.expect("named")).expect("a key"));
+    for store in &config.backups {
+        let objects = env.stores.open(store).await.expect("opens");
+        let place = BackupPlace::new(env.clone(), objects, key.clone(), &config.region);
+        let backup = place.open(place.newest(None).await.expect("one")).await.expect("reads");
+        let mut restored = BTreeMap::new();
+        let mut reader = backup.rows();
+        loop {
+            let page = reader.next().await.expect("rows");
+            if page.is_empty() {
+                break;
+            }
+            restored.extend(page);
+        }
+        let (mut entries, mut newest_ms) = (backup.entries(), 0);
+        while let Some(entry) = entries.next().await.expect("entries") {
+            newest_ms = entry.at_ms;
+            for (key, record) in entry.changes() {
+                match record {
+                    Some(record) => drop(restored.insert(key.0.clone(), row::encode(&key, &record))),
+                    None => drop(restored.remove(&key.0)),
+                }
+            }
+        }
+        assert_eq!(restored, rows, "{}", store.region);
+        assert!(newest_ms > 0 && backup.manifest().newest_ms == newest_ms);
+        let keyring = place.list("keyring/").await.expect("lists");
+        assert_eq!(keyring.len(), 1, "the domain's key is beside them");
+    }
 }

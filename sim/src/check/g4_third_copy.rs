@@ -8,7 +8,7 @@
 //! Does not check: what the records hold (they are sealed), activations and deactivations (they may change nothing, and then
 //! write nothing; where they do, or a write of unknown outcome does, a later write of the same key that is missing is not seen), who else is told what by the replica, lag while the link or a database is not well.
 
-use super::{CheckInput, OtherFault, spans::Spans, subject, timeline::Timeline, toggles::Toggles};
+use super::{CheckInput, FaultOf, OtherFault, spans::Spans, subject, timeline::Timeline, toggles::Toggles};
 use crate::{
     history::{Call, DiskImage, Micros, Op, Outcome, What},
     report::Verdict,
@@ -22,7 +22,7 @@ pub fn check(input: &CheckInput<'_>, kept: &CheckInput<'_>, timeline: &Timeline)
     if !input.topology.nodes.keys().any(|name| input.topology.is_replica(name)) {
         return verdict;
     }
-    let troubled = troubled(input);
+    let troubled = feed_troubled(input);
     nobody_waits(input, timeline, &mut verdict);
     let input = kept;
     let writes = Writes::of(input);
@@ -45,22 +45,24 @@ pub fn check(input: &CheckInput<'_>, kept: &CheckInput<'_>, timeline: &Timeline)
 
 /// When the replica, one of the databases, or a link between them is not well, with the time that it takes to find each other
 /// again, and what there is to make up for.
-fn troubled(input: &CheckInput<'_>) -> Spans {
+pub(super) fn feed_troubled(input: &CheckInput<'_>) -> Spans {
     let of_feed = |name: &str| input.topology.is_replica(name) || input.topology.is_database(name);
-    troubles(input, of_feed, |_| true, Micros::MAX).extended(finds_again(input))
+    troubles(input, of_feed, |_, _| true, |fault| fault.of != FaultOf::Stores, Micros::MAX)
+        .extended(finds_again(input))
 }
 
 /// The same, as far as it had begun before `at`.
 pub(super) fn troubled_before(input: &CheckInput<'_>, at: Micros) -> Spans {
     let of_feed = |name: &str| input.topology.is_replica(name) || input.topology.is_database(name);
-    troubles(input, of_feed, |fault| fault.from < at, at).extended(finds_again(input))
+    let before = |fault: &OtherFault| fault.of != FaultOf::Stores && fault.from < at;
+    troubles(input, of_feed, |_, _| true, before, at).extended(finds_again(input))
 }
 
-/// When a node of these, a link from one of them to a database or the replica, or something that a fault has no event for, is
-/// not well.
-fn troubles(
+/// When a node of these, such a link between databases and the replica, or something that a fault has no event for, is not well.
+pub(super) fn troubles(
     input: &CheckInput<'_>,
     of_these: impl Fn(&str) -> bool,
+    of_links: impl Fn(&str, &str) -> bool,
     other: impl Fn(&OtherFault) -> bool,
     before: Micros,
 ) -> Spans {
@@ -73,7 +75,7 @@ fn troubles(
                 nodes.on(node.clone(), at);
             }
             What::Up { node } | What::Resumed { node } if of_these(node) => nodes.off(node, at, true),
-            What::Cut { from, to } if of_feed(from) && of_feed(to) && (of_these(from) || of_these(to)) => {
+            What::Cut { from, to } if of_feed(from) && of_feed(to) && of_links(from, to) => {
                 links.on((from.clone(), to.clone()), at)
             }
             What::Joined { from, to } => links.off(&(from.clone(), to.clone()), at, false),
@@ -99,8 +101,9 @@ fn finds_again(input: &CheckInput<'_>) -> Micros {
 
 /// Key writes go on as ever while the replica is away or slow: as many, and as fast.
 fn nobody_waits(input: &CheckInput<'_>, timeline: &Timeline, verdict: &mut Verdict) {
-    let alone =
-        troubles(input, |name| input.topology.is_replica(name), |fault| fault.of_the_replica, Micros::MAX);
+    let of_it = |name: &str| input.topology.is_replica(name);
+    let links = |from: &str, to: &str| of_it(from) || of_it(to);
+    let alone = troubles(input, of_it, links, |fault| fault.of.of_the_third_copy(), Micros::MAX);
     let patience = 1000 * input.limits.stall_ms;
     // A region that comes back refuses for a while on its own account.
     let disturbed = timeline.disturbed().extended(input.bounds.recovery_us);
@@ -139,10 +142,10 @@ fn kind(outcome: &Outcome) -> &'static str {
 }
 
 /// Acknowledged writes, by key, in the order of their acknowledgement.
-struct Writes<'a>(BTreeMap<&'a str, Vec<&'a Op>>);
+pub(super) struct Writes<'a>(BTreeMap<&'a str, Vec<&'a Op>>);
 
 impl<'a> Writes<'a> {
-    fn of(input: &CheckInput<'a>) -> Writes<'a> {
+    pub(super) fn of(input: &CheckInput<'a>) -> Writes<'a> {
         let mut writes: BTreeMap<&str, Vec<&Op>> = BTreeMap::new();
         for op in &input.history.ops {
             let counts = matches!(
@@ -160,7 +163,7 @@ impl<'a> Writes<'a> {
     }
 
     /// The first write of each key that was acknowledged by `at` and that the image lacks.
-    fn missing(&self, image: &DiskImage, at: Micros) -> impl Iterator<Item = &'a Op> {
+    pub(super) fn missing(&self, image: &DiskImage, at: Micros) -> impl Iterator<Item = &'a Op> {
         self.0.iter().filter_map(move |(key, ops)| {
             // Each write makes one version: the n-th acknowledged needs at least n.
             let stored = usize::try_from(stored(image, key)).unwrap_or(usize::MAX);
@@ -217,7 +220,7 @@ fn lag(
 }
 
 /// What is missing is a suffix of the commit order: nothing is there that began after something missing was acknowledged.
-fn in_order(writes: &Writes<'_>, image: &DiskImage, verdict: &mut Verdict) {
+pub(super) fn in_order(writes: &Writes<'_>, image: &DiskImage, verdict: &mut Verdict) {
     let Some(hole) = writes.missing(image, image.acknowledged_before).min_by_key(|op| op.done) else {
         return;
     };
@@ -232,7 +235,8 @@ fn in_order(writes: &Writes<'_>, image: &DiskImage, verdict: &mut Verdict) {
             && first.invoked > acknowledged
         {
             let text = format!(
-                "the replica at {} ms has op {}, which began after op {} was acknowledged, and lacks that",
+                "{} at {} ms has op {}, which began after op {} was acknowledged, and lacks that",
+                image.node,
                 image.acknowledged_before / 1000,
                 first.id,
                 hole.id
@@ -244,7 +248,7 @@ fn in_order(writes: &Writes<'_>, image: &DiskImage, verdict: &mut Verdict) {
 }
 
 /// Nothing is there that was refused, or that the region does not have afterwards.
-fn nothing_else(input: &CheckInput<'_>, image: &DiskImage, verdict: &mut Verdict) {
+pub(super) fn nothing_else(input: &CheckInput<'_>, image: &DiskImage, verdict: &mut Verdict) {
     let mut accepted = BTreeSet::new();
     let mut refused = Vec::new();
     for op in &input.history.ops {
@@ -258,7 +262,7 @@ fn nothing_else(input: &CheckInput<'_>, image: &DiskImage, verdict: &mut Verdict
                 if op.invoked > image.acknowledged_before
                     && call.key().is_some_and(|key| image.records.contains_key(key)) =>
             {
-                let text = format!("op {} finds nothing of a key that the replica had before", op.id);
+                let text = format!("op {} finds nothing of a key that {} had before", op.id, image.node);
                 verdict.broken("never-committed", &[op.id], text);
             }
             _ => {}
@@ -266,7 +270,7 @@ fn nothing_else(input: &CheckInput<'_>, image: &DiskImage, verdict: &mut Verdict
     }
     for (key, op) in refused {
         if image.records.contains_key(key) && !accepted.contains(key) {
-            let text = format!("op {} was refused, and its key is at the replica", op.id);
+            let text = format!("op {} was refused, and its key is in {}", op.id, image.node);
             verdict.broken("refused-and-there", &[op.id], text);
         }
     }

@@ -1,4 +1,4 @@
-//! G8: no registered secret was found on a disk, in a crash image, on the wire outside TLS, or in a log.
+//! G8: no registered secret was found on a disk, in a backup store, in a crash image, on the wire outside TLS, or in a log.
 //!
 //! Does not check: secrets that were not registered, encodings that the search does not know (it knows raw,
 //! hex and base64), memory of processes. Finds what the world's search reports; searches nothing itself.
@@ -13,6 +13,7 @@ pub fn check(input: &CheckInput<'_>) -> Verdict {
     for (place, bytes) in &input.searched.bytes {
         verdict.measures.insert(format!("searched_{}_bytes", place.replace('-', "_")), *bytes as f64);
     }
+    verdict.measures.insert("searched_in_stores_bytes".to_owned(), input.searched.in_stores as f64);
     if input.searched.needles > 0 {
         verdict.exercised = input.searched.bytes.values().sum();
     }

@@ -14,6 +14,7 @@ pub mod g2_write_refusal;
 pub mod g3_existing_keys_available;
 pub mod g4_third_copy;
 pub mod g5_region_loss;
+pub mod g7_backups;
 pub mod g8_sealed_at_rest;
 pub mod linear;
 pub mod process_health;
@@ -50,7 +51,8 @@ pub struct CheckInput<'a> {
     pub topology: &'a Topology,
     /// The domain of each client; clients without an entry share one.
     pub domains: &'a BTreeMap<u32, String>,
-    /// The scenario has no fault but such as are done to the replica: nothing may be refused, and nothing may stay without an answer.
+    /// The scenario has no fault but such as are done to the third copy: nothing may be refused, and nothing may stay without an
+    /// answer.
     pub calm: bool,
     /// No fault of the plan makes a disk lie: every loud event is then a broken promise.
     pub honest_disks: bool,
@@ -79,6 +81,10 @@ pub struct Bounds {
     pub lag_us: Micros,
     /// What was acknowledged longer ago than this is in the newest backup.
     pub backup_window_us: Micros,
+    /// The newest backup of a store is at most this much older than the interval of backups: 5 minutes with the default of 240 s.
+    pub backup_slack_us: Micros,
+    /// What has expired is gone from a store after this.
+    pub expiry_us: Micros,
 }
 
 impl Default for Bounds {
@@ -90,6 +96,8 @@ impl Default for Bounds {
             activation_us: 2_000_000,
             lag_us: 2_000_000,
             backup_window_us: 300_000_000,
+            backup_slack_us: 60_000_000,
+            expiry_us: 7_200_000_000,
         }
     }
 }
@@ -126,6 +134,9 @@ pub struct NodeFacts {
 pub struct Topology {
     /// By node name.
     pub nodes: BTreeMap<String, NodeFacts>,
+    /// The region, if its replica makes backups.
+    #[serde(default)]
+    pub backups_of: Option<String>,
 }
 
 impl Topology {
@@ -144,7 +155,7 @@ impl Topology {
                 add(format!("host-{zone}{number}"), NodeKind::Host, Some(zone));
             }
         }
-        Topology { nodes }
+        Topology { nodes, backups_of: None }
     }
 
     /// Names of the nodes of one kind.
@@ -190,8 +201,28 @@ impl Topology {
     }
 }
 
-/// A fault that the history has no event for: a slow link or disk, failing syncs. While one lasts, nothing
-/// that depends on time is judged.
+/// What a fault is done to. The replica and the backups are the third copy, which nobody waits for: to everybody else nothing is
+/// wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultOf {
+    /// The region itself.
+    Region,
+    /// The replica or its links alone.
+    Replica,
+    /// Backup stores alone.
+    Stores,
+}
+
+impl FaultOf {
+    /// Whether it is nothing to the region.
+    pub fn of_the_third_copy(self) -> bool {
+        self != FaultOf::Region
+    }
+}
+
+/// A fault that the history has no event for: a slow link, disk or store, failing syncs. While one lasts, nothing
+/// that depends on time is judged of what it is done to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OtherFault {
     /// Begin.
@@ -200,8 +231,8 @@ pub struct OtherFault {
     pub until: Option<Micros>,
     /// What it was, for reports.
     pub what: String,
-    /// It is done to the third copy alone.
-    pub of_the_replica: bool,
+    /// What it is done to.
+    pub of: FaultOf,
 }
 
 /// A secret found where none may be.
@@ -209,7 +240,7 @@ pub struct OtherFault {
 pub struct Leak {
     /// Which secret, by the label it was registered with; never the secret.
     pub label: String,
-    /// Which kind of place: `disk`, `crash-image`, `wire` or `log`.
+    /// Which kind of place: `disk`, `store`, `crash-image`, `wire` or `log`.
     pub place: String,
     /// Where in the place (node, file, offset, encoding); never the bytes around it.
     pub context: String,
@@ -222,6 +253,9 @@ pub struct Searched {
     pub needles: u64,
     /// Bytes searched, by place.
     pub bytes: BTreeMap<String, u64>,
+    /// Bytes of all of them that were put into backup stores.
+    #[serde(default)]
+    pub in_stores: u64,
 }
 
 /// Runs every checker.
@@ -240,6 +274,7 @@ pub fn check_all(input: &CheckInput<'_>) -> Vec<Verdict> {
         g4_third_copy::check(input, &kept, &timeline),
         g5,
         g6,
+        g7_backups::check(input),
         g8_sealed_at_rest::check(input),
         g10_integrity::check(input),
         g11_one_history::check(&analysis),

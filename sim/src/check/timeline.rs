@@ -86,7 +86,7 @@ impl Timeline {
     /// Reads the events of a run.
     pub fn new(input: &CheckInput<'_>) -> Timeline {
         let mut timeline = Timeline::read(input.history, input.topology);
-        let others = input.other_faults.iter().filter(|fault| !fault.of_the_replica);
+        let others = input.other_faults.iter().filter(|fault| !fault.of.of_the_third_copy());
         timeline.other = Spans::of(others.map(|fault| (fault.from, fault.until.unwrap_or(FOREVER))));
         let learns = 2 * 1000 * input.limits.entry_check_ms;
         timeline.derive(input.topology, input.bounds.recovery_us, learns);

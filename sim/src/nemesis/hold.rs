@@ -2,7 +2,7 @@
 //! holds it has ended. Refuses to boot a node that another fault keeps down.
 
 use crate::{
-    actions::{Actions, CutMode},
+    actions::{Actions, CutMode, StoreTrouble},
     history::Micros,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,7 @@ pub(super) struct Held {
     slow_disk: BTreeMap<String, BTreeMap<usize, Micros>>,
     wall: BTreeMap<String, BTreeMap<usize, i64>>,
     failing: BTreeMap<String, BTreeSet<usize>>,
+    stores: BTreeMap<String, BTreeMap<usize, StoreTrouble>>,
     /// Wall clock errors without any fault.
     clocks: BTreeMap<String, i64>,
 }
@@ -92,6 +93,26 @@ impl Held {
         set(holders, by, offset);
         let fault = holders.last_key_value().map_or(0, |(_, offset)| *offset);
         world.set_wall_offset(node, self.clocks.get(node).copied().unwrap_or(0) + fault);
+    }
+
+    /// Troubles of a store add up; of each figure the worst counts.
+    pub(super) fn store(
+        &mut self,
+        world: &dyn Actions,
+        store: &str,
+        by: usize,
+        trouble: Option<StoreTrouble>,
+    ) {
+        let holders = self.stores.entry(store.to_owned()).or_default();
+        set(holders, by, trouble);
+        let worse = |one: StoreTrouble, other: &StoreTrouble| StoreTrouble {
+            cut: one.cut || other.cut,
+            extra_us: one.extra_us.max(other.extra_us),
+            midway: one.midway.max(other.midway),
+            altered: one.altered.max(other.altered),
+            hidden: one.hidden.max(other.hidden),
+        };
+        world.trouble_store(store, holders.values().fold(StoreTrouble::default(), worse));
     }
 
     pub(super) fn fail_syncs(&mut self, world: &dyn Actions, node: &str, by: usize, failing: bool) {

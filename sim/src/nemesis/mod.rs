@@ -4,7 +4,7 @@
 mod hold;
 
 use crate::{
-    actions::{Actions, CutMode},
+    actions::{Actions, CutMode, StoreTrouble},
     history::Micros,
     plan::{Act, Fault, Heal, Plan},
     scenario::{Places, REPLICA, WITNESS},
@@ -196,6 +196,18 @@ impl Nemesis<'_> {
             Act::Rebuild { node, abandon, interrupt_us } => world.rebuild(node, *abandon, *interrupt_us),
             Act::ReplaceWitness { interrupt_us } => world.replace_witness(*interrupt_us),
             Act::Restore { backup, interrupt_us } => world.restore(*backup, *interrupt_us),
+            Act::CutStore { .. } | Act::SlowStore { .. } | Act::FlakyStore { .. } => {
+                let trouble = trouble(&fault.act);
+                for store in fault.act.stores() {
+                    self.held.store(world, store, index, Some(trouble));
+                }
+            }
+            Act::LoseStore { store } => world.lose_store(store),
+            Act::DamageStore { store, objects, draw } => {
+                for _ in 0..world.damage_store(store, *objects, *draw) {
+                    self.count("objects-damaged");
+                }
+            }
         }
     }
 
@@ -242,11 +254,16 @@ impl Nemesis<'_> {
                     self.held.join(world, &link, index);
                 }
             }
-            // A memory has no end, and what an operator does ends when it is done.
+            act @ (Act::CutStore { .. } | Act::SlowStore { .. } | Act::FlakyStore { .. }) => {
+                act.stores().iter().for_each(|store| self.held.store(world, store, index, None));
+            }
+            // A memory has no end, what is gone for good is, and what an operator does ends when it is done.
             Act::RememberDisk { .. }
             | Act::Rebuild { .. }
             | Act::ReplaceWitness { .. }
-            | Act::Restore { .. } => {}
+            | Act::Restore { .. }
+            | Act::LoseStore { .. }
+            | Act::DamageStore { .. } => {}
         }
     }
 
@@ -287,6 +304,17 @@ pub fn heal_all(world: &dyn Actions, nodes: &[String]) {
         if !world.is_up(node) {
             world.boot(node);
         }
+    }
+}
+
+fn trouble(act: &Act) -> StoreTrouble {
+    let well = StoreTrouble::default();
+    match act {
+        Act::SlowStore { extra_us, .. } => StoreTrouble { extra_us: *extra_us, ..well },
+        Act::FlakyStore { midway, altered, hidden, .. } => {
+            StoreTrouble { midway: *midway, altered: *altered, hidden: *hidden, ..well }
+        }
+        _ => StoreTrouble { cut: true, ..well },
     }
 }
 

@@ -113,6 +113,17 @@ impl Actions for Fake {
         assert!(!self.is_up(node), "rolled back under a running node");
         self.say(format!("roll-back {node}"));
     }
+    fn trouble_store(&self, store: &str, trouble: StoreTrouble) {
+        let StoreTrouble { cut, extra_us, midway, altered, hidden } = trouble;
+        self.say(format!("store {store} {cut} {extra_us} {midway} {altered} {hidden}"));
+    }
+    fn lose_store(&self, store: &str) {
+        self.say(format!("lose-store {store}"));
+    }
+    fn damage_store(&self, store: &str, objects: u32, draw: u64) -> u32 {
+        self.say(format!("damage-store {store} {objects} {draw}"));
+        objects
+    }
     fn replace_machine(&self, node: &str, near: &[String], peer: &str, _: Option<Micros>) {
         self.say(format!("replace {node} near {} peer {peer}", near.join(" ")));
     }

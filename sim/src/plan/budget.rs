@@ -1,6 +1,6 @@
 //! The fault budget: what the promises are given for. Any number of power cuts, kills, pauses and link cuts,
 //! of both zones at once too; disks are lost, or go back in time, in one zone only, and at most one of the two
-//! copies of a record is tampered with.
+//! copies of a record is tampered with. Of the two backup stores one keeps everything.
 //! Plans beyond it are refused: a promise broken by them would prove nothing.
 
 use super::{Act, Fault, Plan, draw::only_database};
@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 pub struct OverBudget(pub(super) String);
 
 pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
+    let mut hurt = BTreeSet::new();
     let (mut swapped, mut lost, mut replaced) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut region = false;
     for fault in &plan.faults {
@@ -71,8 +72,19 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
             Act::Restore { .. } if !region => {
                 return Err(OverBudget("a region that is not lost is not restored".to_owned()));
             }
-            Act::WallOffset { .. } | Act::ReplaceWitness { .. } | Act::Restore { .. } => {}
+            Act::LoseStore { store } | Act::DamageStore { store, .. } => {
+                hurt.insert(store.as_str());
+            }
+            Act::WallOffset { .. }
+            | Act::Restore { .. }
+            | Act::ReplaceWitness { .. }
+            | Act::CutStore { .. }
+            | Act::SlowStore { .. }
+            | Act::FlakyStore { .. } => {}
         }
+    }
+    if hurt.len() > 1 {
+        return Err(OverBudget("both backup stores lost something for good: one must keep all".to_owned()));
     }
     made_anew(plan)?;
     witness_in_place(plan)?;

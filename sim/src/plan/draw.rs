@@ -8,7 +8,7 @@ use crate::{
     history::Micros,
     scenario::{
         Choice, Counts, FaultKind, FaultSpec, HealSpec, HealWord, How, Inside, NodeTarget, Places, REPLICA,
-        Scenario, Spans, Storm, Target, WITNESS, Ways, span,
+        Scenario, Spans, StoreTarget, Storm, Target, WITNESS, Ways, span,
     },
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +17,9 @@ const DEFAULT_OPERATIONS: Counts = Counts { low: 1, high: 60 };
 const DEFAULT_EXTRA: Spans = Spans { low: 20_000, high: 200_000 };
 const DEFAULT_OFFSET: Spans = Spans { low: 1_000_000, high: 300_000_000 };
 const DOWN_TO_ROLL_BACK: Spans = Spans { low: 50_000, high: 2_000_000 };
+const DEFAULT_MIDWAY: Counts = Counts { low: 200, high: 200 };
+const DEFAULT_MISREAD: Counts = Counts { low: 50, high: 50 };
+const DEFAULT_OBJECTS: Counts = Counts { low: 1, high: 5 };
 const DEFAULT_GAP: Spans = Spans { low: 3_000_000, high: 3_000_000 };
 
 impl Plan {
@@ -27,12 +30,13 @@ impl Plan {
     pub fn draw(scenario: &Scenario, seed: u64) -> Result<Plan, BadPlan> {
         let topology = draw_topology(scenario, seed);
         let places = Places { hosts_per_zone: topology.hosts_per_zone, replica: topology.replica };
+        let stores = topology.stores();
         let phases = draw_phases(scenario)?;
         let mut faults = Vec::new();
         for (index, spec) in scenario.fault.iter().enumerate() {
             // One stream per fault: taking one away leaves the others as they were.
             let mut dice = Dice::named(seed, &format!("fault-{index}"));
-            draw_fault(spec, places, &mut dice, &mut faults)?;
+            draw_fault(spec, places, &stores, &mut dice, &mut faults)?;
         }
         if let Some(storm) = &scenario.storm {
             draw_storm(storm, seed, places, &mut faults)?;
@@ -68,6 +72,7 @@ fn draw_topology(scenario: &Scenario, seed: u64) -> TopologyPlan {
         clients: small(scenario.topology.clients.draw(&mut dice)),
         domains: small(scenario.topology.domains.draw(&mut dice)),
         replica: scenario.topology.replica,
+        backups: scenario.topology.backups,
     }
 }
 
@@ -93,21 +98,22 @@ fn either_way(offset: Spans, dice: &mut Dice) -> i64 {
 
 fn draw_load(scenario: &Scenario, seed: u64, clients: u32) -> LoadPlan {
     let load = &scenario.load;
-    let interval_us = 1_000_000 * u64::from(clients) / u64::from(load.rate_per_s.max(1));
     let mut dice = Dice::named(seed, "arrivals");
-    LoadPlan {
+    let client = |stream, first_us| ClientPlan { stream, first_us };
+    let mut plan = LoadPlan {
         rate_per_s: load.rate_per_s,
+        rate_per_h: load.rate_per_h,
         hot_records: load.hot_records,
         hot_percent: load.hot_percent,
         retries: load.retries,
         mix: load.mix.clone(),
         client: (0..clients)
-            .map(|client| ClientPlan {
-                stream: stream_seed(seed, &format!("client-{client}")),
-                first_us: dice.below(interval_us),
-            })
+            .map(|number| client(stream_seed(seed, &format!("client-{number}")), 0))
             .collect(),
-    }
+    };
+    let interval_us = plan.interval_us().unwrap_or(1_000_000 * u64::from(clients));
+    plan.client.iter_mut().for_each(|client| client.first_us = dice.below(interval_us));
+    plan
 }
 
 fn draw_phases(scenario: &Scenario) -> Result<PhasesPlan, BadPlan> {
@@ -128,6 +134,7 @@ fn draw_phases(scenario: &Scenario) -> Result<PhasesPlan, BadPlan> {
 fn draw_fault(
     spec: &FaultSpec,
     places: Places,
+    stores: &[String],
     dice: &mut Dice,
     faults: &mut Vec<Fault>,
 ) -> Result<(), BadPlan> {
@@ -142,6 +149,14 @@ fn draw_fault(
         return Ok(());
     }
     match target {
+        Target::Stores(target) => {
+            let drawn = target.draw(stores, dice);
+            let mut act = store_act(spec, kind, drawn, dice);
+            if target == StoreTarget::Any {
+                at_the_same_store(&mut act, faults);
+            }
+            faults.push(Fault { at_us, until_us: lasting.map(|span| at_us + span), act });
+        }
         Target::Links(links) => {
             let pairs = links.draw(places, dice);
             let act = link_act(spec, kind, pairs, dice);
@@ -194,6 +209,41 @@ fn at_the_same_database(act: &mut Act, faults: &[Fault]) {
 pub(super) fn only_database(nodes: &[String]) -> Option<&String> {
     let mut databases = nodes.iter().filter(|node| node.starts_with("db-"));
     databases.next().filter(|_| databases.next().is_none())
+}
+
+/// What hurts a store for good at `store:any` hurts one store: the other one keeps everything.
+fn at_the_same_store(act: &mut Act, faults: &[Fault]) {
+    let earlier = faults.iter().find_map(|fault| match &fault.act {
+        Act::LoseStore { store } | Act::DamageStore { store, .. } => Some(store),
+        _ => None,
+    });
+    if let (Some(earlier), Act::LoseStore { store } | Act::DamageStore { store, .. }) = (earlier, act) {
+        store.clone_from(earlier);
+    }
+}
+
+fn store_act(spec: &FaultSpec, kind: FaultKind, stores: Vec<String>, dice: &mut Dice) -> Act {
+    let mut odds = |given: Option<Counts>, default: Counts| small(given.unwrap_or(default).draw(dice));
+    let one = |stores: Vec<String>| stores.into_iter().next().unwrap_or_default();
+    match kind {
+        FaultKind::SlowStore => {
+            Act::SlowStore { stores, extra_us: spec.extra.unwrap_or(DEFAULT_EXTRA).draw(dice) }
+        }
+        FaultKind::FlakyStore => Act::FlakyStore {
+            stores,
+            midway: odds(spec.midway, DEFAULT_MIDWAY),
+            altered: odds(spec.altered, DEFAULT_MISREAD),
+            hidden: odds(spec.hidden, DEFAULT_MISREAD),
+        },
+        FaultKind::LoseStore => Act::LoseStore { store: one(stores) },
+        FaultKind::DamageStore => Act::DamageStore {
+            store: one(stores),
+            objects: odds(spec.objects, DEFAULT_OBJECTS),
+            draw: dice.bits(),
+        },
+        // No other kind is done to stores.
+        _ => Act::CutStore { stores },
+    }
 }
 
 fn interrupted(spec: &FaultSpec, act: &mut Act, dice: &mut Dice) {
@@ -285,10 +335,16 @@ fn node_act(spec: &FaultSpec, kind: FaultKind, nodes: Vec<String>, dice: &mut Di
             abandon: kind == FaultKind::Abandon,
             interrupt_us: None,
         },
-        // Links never come here: their targets are links.
-        FaultKind::Shutdown | FaultKind::Restart | FaultKind::CutLink | FaultKind::SlowLink => {
-            Act::Shutdown { nodes }
-        }
+        // Links and stores never come here.
+        FaultKind::Shutdown
+        | FaultKind::Restart
+        | FaultKind::CutLink
+        | FaultKind::SlowLink
+        | FaultKind::CutStore
+        | FaultKind::SlowStore
+        | FaultKind::FlakyStore
+        | FaultKind::LoseStore
+        | FaultKind::DamageStore => Act::Shutdown { nodes },
     }
 }
 
@@ -358,8 +414,12 @@ fn draw_storm(storm: &Storm, seed: u64, places: Places, faults: &mut Vec<Fault>)
             gap: None,
             interrupt: None,
             wakes: None,
+            midway: None,
+            altered: None,
+            hidden: None,
+            objects: None,
         };
-        draw_fault(&spec, places, &mut dice, faults)?;
+        draw_fault(&spec, places, &[], &mut dice, faults)?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ pub use budget::OverBudget;
 
 use crate::{
     actions::CutMode,
+    check::FaultOf,
     history::Micros,
     scenario::{FaultKind, OpKind, Places, REPLICA, WITNESS},
 };
@@ -57,6 +58,16 @@ pub struct TopologyPlan {
     pub domains: u32,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replica: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backups: bool,
+}
+
+impl TopologyPlan {
+    /// The backup stores, by the regions they lie in, the first one first; none without backups.
+    pub fn stores(&self) -> Vec<String> {
+        let regions = kms::init::backup_regions(&self.region).filter(|_| self.backups);
+        regions.into_iter().flatten().map(str::to_owned).collect()
+    }
 }
 
 /// One-way latencies, microseconds.
@@ -75,6 +86,9 @@ pub struct NetworkPlan {
 pub struct LoadPlan {
     /// Operations per second of all clients together.
     pub rate_per_s: u32,
+    /// Operations per hour instead.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rate_per_h: u32,
     /// Records written by several clients at a time.
     pub hot_records: u32,
     /// Share of operations that go to them, percent.
@@ -85,6 +99,23 @@ pub struct LoadPlan {
     pub mix: BTreeMap<OpKind, u32>,
     /// One stream per client.
     pub client: Vec<ClientPlan>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+impl LoadPlan {
+    /// Between two operations of one client; `None` without load.
+    pub fn interval_us(&self) -> Option<Micros> {
+        let (rate, of_us) = match self {
+            LoadPlan { rate_per_s: 0, rate_per_h: 0, .. } => return None,
+            LoadPlan { rate_per_s: 0, rate_per_h, .. } => (*rate_per_h, 3_600_000_000),
+            LoadPlan { rate_per_s, .. } => (*rate_per_s, 1_000_000),
+        };
+        Some((of_us * self.client.len() as u64 / u64::from(rate)).max(1))
+    }
 }
 
 /// One client's chances.
@@ -222,6 +253,32 @@ pub enum Act {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         interrupt_us: Option<Micros>,
     },
+    /// The stores do not answer.
+    CutStore {
+        stores: Vec<String>,
+    },
+    SlowStore {
+        stores: Vec<String>,
+        extra_us: Micros,
+    },
+    /// Of a thousand puts and deletes so many fail midway; of a thousand gets so many hand out altered bytes, or find nothing.
+    FlakyStore {
+        stores: Vec<String>,
+        midway: u32,
+        altered: u32,
+        hidden: u32,
+    },
+    /// The store is emptied.
+    LoseStore {
+        store: String,
+    },
+    /// So many of the objects that are there are altered or vanish, as `draw` says.
+    DamageStore {
+        store: String,
+        objects: u32,
+        #[serde(with = "seed_text")]
+        draw: u64,
+    },
 }
 
 impl Act {
@@ -247,17 +304,35 @@ impl Act {
             Act::ReplaceWitness { .. } => FaultKind::ReplaceWitness,
             Act::Restore { backup: false, .. } => FaultKind::RestoreFromReplica,
             Act::Restore { backup: true, .. } => FaultKind::RestoreFromBackup,
+            Act::CutStore { .. } => FaultKind::CutStore,
+            Act::SlowStore { .. } => FaultKind::SlowStore,
+            Act::FlakyStore { .. } => FaultKind::FlakyStore,
+            Act::LoseStore { .. } => FaultKind::LoseStore,
+            Act::DamageStore { .. } => FaultKind::DamageStore,
         }
     }
 
-    /// Whether it is done to the third copy alone, which nobody waits for: to everybody else nothing is wrong.
-    pub fn is_of_the_replica(&self) -> bool {
-        match self {
+    /// What it is done to.
+    pub fn of(&self) -> FaultOf {
+        let of_replica = match self {
+            _ if !self.stores().is_empty() => return FaultOf::Stores,
             Act::Restore { .. } => false,
             Act::CutLink { links, .. } | Act::SlowLink { links, .. } => {
                 links.iter().all(|(from, to)| from == REPLICA || to == REPLICA)
             }
             _ => self.nodes().iter().all(|node| *node == REPLICA),
+        };
+        if of_replica { FaultOf::Replica } else { FaultOf::Region }
+    }
+
+    /// Every backup store named.
+    pub fn stores(&self) -> Vec<&str> {
+        match self {
+            Act::CutStore { stores } | Act::SlowStore { stores, .. } | Act::FlakyStore { stores, .. } => {
+                stores.iter().map(String::as_str).collect()
+            }
+            Act::LoseStore { store } | Act::DamageStore { store, .. } => vec![store],
+            _ => Vec::new(),
         }
     }
 
@@ -280,6 +355,11 @@ impl Act {
             | Act::Rebuild { node, .. } => vec![node],
             Act::ReplaceWitness { .. } => vec![WITNESS],
             Act::Restore { .. } => vec![REPLICA],
+            Act::CutStore { .. }
+            | Act::SlowStore { .. }
+            | Act::FlakyStore { .. }
+            | Act::LoseStore { .. }
+            | Act::DamageStore { .. } => Vec::new(),
             Act::CutLink { links, .. } | Act::SlowLink { links, .. } => {
                 links.iter().flat_map(|(from, to)| [from.as_str(), to.as_str()]).collect()
             }
@@ -296,6 +376,9 @@ pub enum BadPlan {
     /// A node that the topology does not have.
     #[error("plan: there is no node `{0}`")]
     NoSuchNode(String),
+    /// A backup store that the topology does not have.
+    #[error("plan: there is no backup store in `{0}`")]
+    NoSuchStore(String),
     /// Something else that makes no sense.
     #[error("plan: {0}")]
     Senseless(String),
@@ -340,6 +423,15 @@ impl Plan {
         for name in named {
             if !nodes.contains(name) {
                 return Err(BadPlan::NoSuchNode(name.to_owned()));
+            }
+        }
+        let stores = self.topology.stores();
+        if self.topology.backups && (stores.is_empty() || !self.topology.replica) {
+            return senseless("backups need a replica, and a region whose backup regions are named");
+        }
+        for name in self.faults.iter().flat_map(|fault| fault.act.stores()) {
+            if !stores.iter().any(|store| store == name) {
+                return Err(BadPlan::NoSuchStore(name.to_owned()));
             }
         }
         if self.faults.iter().any(|fault| fault.until_us.is_some_and(|until| until < fault.at_us)) {

@@ -5,6 +5,7 @@
 use crate::{
     actions::Actions,
     history::{DiskImage, Micros},
+    plan::Plan,
     scenario::REPLICA,
     world::World,
 };
@@ -40,18 +41,21 @@ pub(super) async fn watch(world: World, images: Images) {
     }
 }
 
-/// How often the replica's disk is looked at.
+/// How often the replica's disk is looked at; in runs of days so many times.
 const SAMPLE: Duration = Duration::from_millis(500);
+const SAMPLES_MAX: u64 = 2_000;
 
 /// Takes an image of the replica's disk now and then, until it is dropped: what a loss of the region at that moment would
 /// leave.
-pub(super) async fn sample_replica(there: bool, world: World, images: Images) {
-    if !there {
+pub(super) async fn sample_replica(plan: Plan, world: World, images: Images) {
+    if !plan.topology.replica {
         return;
     }
     let env = world.env("harness");
+    let lasts = plan.phases.warm_us + plan.phases.faults_us + plan.phases.settle_us;
+    let pause = SAMPLE.max(Duration::from_micros(lasts / SAMPLES_MAX));
     loop {
-        env.sleep(SAMPLE).await;
+        env.sleep(pause).await;
         let at = world.now();
         // Without a store it has nothing, and that is what counts.
         let nothing = || DiskImage {

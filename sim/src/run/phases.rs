@@ -3,21 +3,24 @@
 //! processes. Judges nothing but whether the region came back at all.
 
 use crate::{
-    actions::Actions,
+    actions::{Actions, StoreTrouble},
     dice::Dice,
     history::{Call, Micros, Op, Outcome, Phase},
     nemesis::{self, Done},
     plan::{Act, Heal, Plan},
     workload::{Board, Client, Recorder, Stop, read, run_client},
 };
-use kms::env::{Env, Task};
+use kms::{
+    env::{Env, Task},
+    limits::ms,
+};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Longest wait for a fresh region to accept writes.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 /// Longest wait for a repaired region to accept writes, before and between the end checks.
 const REPAIR_LIMIT: Duration = Duration::from_secs(30);
-/// After one database was turned off, until everybody knows.
+/// After one database was turned off, until everybody knows: not shorter than this.
 const ALONE_PAUSE: Duration = Duration::from_secs(2);
 /// Between attempts at a key write while recovery is measured.
 const PROBE_PAUSE: Duration = Duration::from_millis(100);
@@ -69,10 +72,11 @@ fn us(span: Micros) -> Duration {
 /// The region was never ready, or a client's task died: a harness error.
 pub async fn play(cast: Cast<'_>) -> Result<Played, String> {
     let Cast { plan, world, env, recorder, clients, mut prober } = cast;
-    if !writable(&mut prober, READY_LIMIT).await {
+    let links = ms(plan.limits.detection_ms * 4);
+    if !writable(&mut prober, READY_LIMIT + links).await {
         return Err(format!(
             "the region accepted no writes within {} s of its first start",
-            READY_LIMIT.as_secs()
+            (READY_LIMIT + links).as_secs()
         ));
     }
     let domains =
@@ -99,7 +103,7 @@ pub async fn play(cast: Cast<'_>) -> Result<Played, String> {
     if plan.phases.heal != Heal::All {
         repair(plan, world);
     }
-    if !writable(&mut prober, REPAIR_LIMIT).await {
+    if !writable(&mut prober, REPAIR_LIMIT + links).await {
         played.stuck = Some("the region accepts no writes before the end checks".to_owned());
         return Ok(played);
     }
@@ -178,6 +182,13 @@ fn repair(plan: &Plan, world: &dyn Actions) {
             Act::SlowLink { links, .. } => links.iter().for_each(|(from, to)| world.slow(from, to, 0)),
             Act::SlowDisk { nodes, .. } => nodes.iter().for_each(|node| world.slow_disk(node, 0)),
             Act::FailSyncs { nodes } => nodes.iter().for_each(|node| world.fail_syncs(node, false)),
+            Act::CutStore { .. } | Act::SlowStore { .. } | Act::FlakyStore { .. } => {
+                fault
+                    .act
+                    .stores()
+                    .iter()
+                    .for_each(|store| world.trouble_store(store, StoreTrouble::default()));
+            }
             _ => {}
         }
     }
@@ -204,12 +215,13 @@ impl EndChecks<'_> {
         let keys = shares.iter().map(|share| share.len() as u64).sum();
         for (off, phase) in [("db-b", Phase::HeadAlone), ("db-a", Phase::TailAlone)] {
             self.world.power_cut(off);
-            self.env.sleep(ALONE_PAUSE).await;
+            self.env.sleep(ALONE_PAUSE.max(ms(self.plan.limits.detection_ms * 2))).await;
             self.recorder.set_phase(phase);
             shares = self.read(shares, phase).await?;
             self.recorder.set_phase(Phase::Settle);
             self.world.boot(off);
-            if !writable(&mut self.prober, REPAIR_LIMIT).await {
+            let limit = REPAIR_LIMIT + ms(self.plan.limits.detection_ms * 4);
+            if !writable(&mut self.prober, limit).await {
                 return Err(EndError::Stuck(format!("no writes after {off} was off for an end check")));
             }
         }

@@ -147,9 +147,9 @@ pub fn judge(plan: &Plan, played: &Result<Played, String>, history: &History, le
                 history,
                 limits: &plan.limits,
                 bounds: Bounds::default(),
-                topology: &Topology::standard(plan.topology.hosts_per_zone, plan.topology.replica),
+                topology: &topology(plan),
                 domains: &played.domains,
-                calm: plan.faults.iter().all(|fault| fault.act.is_of_the_replica()),
+                calm: plan.faults.iter().all(|fault| fault.act.of().of_the_third_copy()),
                 honest_disks: honest_disks(plan),
                 other_faults: &other_faults(plan, played),
                 leaks: &left.leaks,
@@ -186,6 +186,11 @@ fn decide(report: &mut RunReport, played: &Played) {
     };
 }
 
+fn topology(plan: &Plan) -> Topology {
+    let standard = Topology::standard(plan.topology.hosts_per_zone, plan.topology.replica);
+    Topology { backups_of: plan.topology.backups.then(|| plan.topology.region.clone()), ..standard }
+}
+
 /// Swapped records and forgotten syncs are disks that lie.
 fn honest_disks(plan: &Plan) -> bool {
     let lies = |act: &Act| matches!(act, Act::SwapRecords { .. } | Act::RollBackDisk { .. });
@@ -194,8 +199,10 @@ fn honest_disks(plan: &Plan) -> bool {
 
 /// Faults that leave no event in the history, with their times in the run.
 fn other_faults(plan: &Plan, played: &Played) -> Vec<OtherFault> {
-    let silent =
-        |act: &Act| matches!(act, Act::SlowLink { .. } | Act::SlowDisk { .. } | Act::FailSyncs { .. });
+    let silent = |act: &Act| {
+        let of_store = matches!(act, Act::CutStore { .. } | Act::SlowStore { .. } | Act::FlakyStore { .. });
+        of_store || matches!(act, Act::SlowLink { .. } | Act::SlowDisk { .. } | Act::FailSyncs { .. })
+    };
     let healed = |act: &Act| match &plan.phases.heal {
         crate::plan::Heal::All => true,
         crate::plan::Heal::None => false,
@@ -210,8 +217,7 @@ fn other_faults(plan: &Plan, played: &Played) -> Vec<OtherFault> {
                 None => healed(&fault.act).then_some(played.healed_at),
             };
             let what = fault.act.kind().word().to_owned();
-            let of_the_replica = fault.act.is_of_the_replica();
-            OtherFault { from: played.faults_from + fault.at_us, until, what, of_the_replica }
+            OtherFault { from: played.faults_from + fault.at_us, until, what, of: fault.act.of() }
         })
         .collect()
 }

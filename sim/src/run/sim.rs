@@ -2,6 +2,7 @@
 //! plays the plan. Wires no service of its own.
 
 use super::{
+    backups::Reader,
     images::{self, Images},
     operator,
     phases::{self, Cast, Played},
@@ -11,7 +12,7 @@ use super::{
 use crate::{
     actions::Actions,
     check::{Leak, Searched},
-    history::{History, Micros},
+    history::{History, Micros, StoreEvent, StoreWhat},
     plan::{Act, Plan},
     scenario::{REPLICA, WITNESS},
     workload::{Client, Endpoint, Recorder},
@@ -19,7 +20,7 @@ use crate::{
 };
 use kms::{
     config::Role,
-    env::{BoxFuture, Env},
+    env::{BoxFuture, Env, StoreAt, StoreConfig},
     init::{self, Addresses, Bundle, ClientIdentity, NodeBundle, RegionSpec},
 };
 use std::{
@@ -61,13 +62,18 @@ pub fn run(plan: &Plan, trace: Option<Box<dyn io::Write + Send>>) -> Outcome {
             let watching = images::watch(world.clone(), images.clone());
             let watching = harness.spawn("images", watching).abort_on_drop();
             let copies = Images::default();
-            let copying = images::sample_replica(plan.topology.replica, world.clone(), copies.clone());
+            let copying = images::sample_replica(plan.clone(), world.clone(), copies.clone());
             let copying = harness.spawn("copies", copying).abort_on_drop();
-            let played = simulate(&plan, &world, recorder.clone()).await;
+            let mut reader = None;
+            let played = simulate(&plan, &world, recorder.clone(), &mut reader).await;
             drop((watching, copying));
             let mut history = history(&world, &recorder, &played);
             history.images = images::taken(&images);
             history.copies = images::taken(&copies);
+            (history.stores, history.wall_from_ms) = (world.store_events(), world.wall_from_ms());
+            if let Some(reader) = reader {
+                history.backups = reader.taken();
+            }
             let left = left(&world, &recorder);
             (played, history, left)
         }
@@ -99,7 +105,13 @@ fn recorder(world: &World) -> Recorder {
     )
 }
 
-async fn simulate(plan: &Plan, world: &World, recorder: Recorder) -> Result<Played, String> {
+async fn simulate(
+    plan: &Plan,
+    world: &World,
+    recorder: Recorder,
+    reader: &mut Option<Reader>,
+) -> Result<Played, String> {
+    plan.topology.stores().iter().for_each(|store| world.add_store(store));
     let addresses = add_nodes(plan, world);
     let harness = world.env("harness");
     let per_domain = plan.topology.clients.div_ceil(plan.topology.domains) + 1;
@@ -108,7 +120,7 @@ async fn simulate(plan: &Plan, world: &World, recorder: Recorder) -> Result<Play
         &RegionSpec {
             region: plan.topology.region.clone(),
             replica: plan.topology.replica.then(|| replica_region(&plan.topology.region)),
-            backups: None,
+            backups: backup_stores(plan),
             hosts_per_zone: plan.topology.hosts_per_zone,
             domains: plan.topology.domains,
             clients: per_domain,
@@ -151,7 +163,20 @@ async fn simulate(plan: &Plan, world: &World, recorder: Recorder) -> Result<Play
         world.boot(&node);
     }
     let (clients, prober) = clients(plan, world, &bundle, per_domain, &recorder)?;
-    phases::play(Cast { plan, world, env: harness, recorder, clients, prober }).await
+    *reader = Reader::new(plan, world, &bundle)?;
+    let reading = reader.clone().map(|reader| harness.spawn("backups", reader.sample()).abort_on_drop());
+    let played = phases::play(Cast { plan, world, env: harness, recorder, clients, prober }).await;
+    drop(reading);
+    if let Some(reader) = reader {
+        reader.read_all().await;
+    }
+    played
+}
+
+/// The simulated stores are found by their region; the directory is a name.
+fn backup_stores(plan: &Plan) -> Option<[StoreConfig; 2]> {
+    let at = |region: String| StoreConfig { region, at: StoreAt::Directory("simulated".into()) };
+    <[String; 2]>::try_from(plan.topology.stores()).ok().map(|stores| stores.map(at))
 }
 
 fn is_replaced(plan: &Plan, database: &str) -> bool {
@@ -287,12 +312,18 @@ fn history(world: &World, recorder: &Recorder, played: &Result<Played, String>) 
 fn left(world: &World, recorder: &Recorder) -> Left {
     world.search_disks();
     let (needles, bytes) = world.searched();
+    let put = |event: &StoreEvent| match event.what {
+        StoreWhat::Put { bytes, .. } => bytes,
+        _ => 0,
+    };
+    let in_stores = world.store_events().iter().map(put).sum();
     let mut probes = world.probes();
     probes.extend(recorder.probes());
     let leak = |leak: world::Leak| {
         let place = match leak.place.split(' ').next() {
             Some("disk") => "disk",
             Some("log") => "log",
+            Some("object" | "stored") => "store",
             Some("crash") => "crash-image",
             _ => "wire",
         };
@@ -304,7 +335,7 @@ fn left(world: &World, recorder: &Recorder) -> Left {
     };
     Left {
         leaks: world.leaks().into_iter().map(leak).collect(),
-        searched: Searched { needles, bytes: [("all".to_owned(), bytes)].into() },
+        searched: Searched { needles, bytes: [("all".to_owned(), bytes)].into(), in_stores },
         probes,
         trace_hash: world.trace_hash(),
         trace_checkpoints: world.trace_checkpoints(),

@@ -2,9 +2,11 @@
 //! weights; a seed makes a [`crate::plan::Plan`] of it. `docs/scenario.md` is the vocabulary in full.
 //! Refuses every key, word and combination that is not in it.
 
+mod store;
 mod target;
 mod value;
 
+pub use store::StoreTarget;
 pub use target::{LinkTarget, NodeTarget, Places, REPLICA, Target, WITNESS};
 pub use value::{Choice, Counts, Odds, Spans, span};
 
@@ -67,6 +69,9 @@ pub struct Topology {
     /// Whether there is a replica, in another region.
     #[serde(default)]
     pub replica: bool,
+    /// Whether the replica makes backups, into a store in each of the two regions that the documentation names.
+    #[serde(default)]
+    pub backups: bool,
 }
 
 /// One-way latencies. Each is drawn once per seed.
@@ -124,6 +129,8 @@ pub enum OpKind {
 pub struct Load {
     /// Operations per second of all clients together; 0 = no load.
     pub rate_per_s: u32,
+    /// Operations per hour instead, for runs of days.
+    pub rate_per_h: u32,
     /// Weights of the operations.
     pub mix: BTreeMap<OpKind, u32>,
     /// Records that several clients write at the same time.
@@ -151,7 +158,7 @@ impl Default for Load {
             (DatakeyDecrypt, 1),
             (Random, 1),
         ];
-        Load { rate_per_s: 50, mix: mix.into(), hot_records: 8, hot_percent: 25, retries: 0 }
+        Load { rate_per_s: 50, rate_per_h: 0, mix: mix.into(), hot_records: 8, hot_percent: 25, retries: 0 }
     }
 }
 
@@ -199,6 +206,16 @@ pub enum FaultKind {
     RestoreFromReplica,
     /// The region is made anew from a backup.
     RestoreFromBackup,
+    /// A backup store does not answer.
+    CutStore,
+    /// A backup store takes longer.
+    SlowStore,
+    /// A backup store fails in the middle of puts and deletes, and hands out what is not so.
+    FlakyStore,
+    /// A backup store is emptied for good; it goes on.
+    LoseStore,
+    /// Some objects of a backup store are altered or vanish for good.
+    DamageStore,
 }
 
 /// Which ways a link is cut or slowed.
@@ -261,7 +278,7 @@ pub struct FaultSpec {
     pub inside: Option<Choice<Inside>>,
     /// Power cuts inside a disk operation: which one (default 1..60).
     pub operations: Option<Counts>,
-    /// Slow links and disks: how much longer (default 20ms..200ms).
+    /// Slow links, disks and stores: how much longer (default 20ms..200ms).
     pub extra: Option<Spans>,
     /// Wall offsets: how far, either way (default 1s..300s).
     pub offset: Option<Spans>,
@@ -273,6 +290,14 @@ pub struct FaultSpec {
     pub interrupt: Option<Spans>,
     /// Replaced machines: after how long the old one, if it is off, starts by itself.
     pub wakes: Option<Spans>,
+    /// Flaky stores: puts and deletes of a thousand that fail midway (default 200).
+    pub midway: Option<Counts>,
+    /// Flaky stores: gets of a thousand that hand out altered bytes (default 50).
+    pub altered: Option<Counts>,
+    /// Flaky stores: gets of a thousand that find nothing (default 50).
+    pub hidden: Option<Counts>,
+    /// Damaged stores: how many objects (default 1..5).
+    pub objects: Option<Counts>,
 }
 
 /// A random mixture: each seed leaves some kinds out and draws the rest.
@@ -376,6 +401,14 @@ impl Scenario {
         within("hosts_per_zone", self.topology.hosts_per_zone, 1, 8)?;
         within("clients", self.topology.clients, 1, 32)?;
         within("domains", self.topology.domains, 1, 8)?;
+        if self.topology.backups {
+            if !self.topology.replica {
+                return Err("backups are made by the replica: say `replica = true` too".to_owned());
+            }
+            if kms::init::backup_regions(&self.topology.region).is_none() {
+                return Err(format!("nobody names backup regions for {}", self.topology.region));
+            }
+        }
         if let Some(promise) = self.promises.iter().find(|promise| !is_promise(promise)) {
             return Err(format!("`{promise}` is not a promise: G1 to G14"));
         }
@@ -385,7 +418,12 @@ impl Scenario {
         if self.load.hot_percent > 100 || (self.load.hot_percent > 0 && self.load.hot_records == 0) {
             return Err("hot_percent is 0 to 100, and needs hot_records".to_owned());
         }
-        if self.load.rate_per_s > 0 && self.load.mix.values().all(|weight| *weight == 0) {
+        if self.load.rate_per_h > 3_600 || self.load.rate_per_h > 0 && self.load.rate_per_s > 0 {
+            return Err("rate_per_h is at most 3600, and stands instead of rate_per_s".to_owned());
+        }
+        if self.load.rate_per_s + self.load.rate_per_h > 0
+            && self.load.mix.values().all(|weight| *weight == 0)
+        {
             return Err("the mix has no weight above 0".to_owned());
         }
         self.limits.check().map_err(|error| error.to_string())?;
@@ -394,6 +432,11 @@ impl Scenario {
         }
         for fault in &self.fault {
             fault.check()?;
+            if fault.target.values().iter().any(|target| matches!(target, Target::Stores(_)))
+                && !self.topology.backups
+            {
+                return Err("there are no stores: say `backups = true` in [topology]".to_owned());
+            }
         }
         self.storm.as_ref().map_or(Ok(()), Storm::check)
     }
@@ -429,6 +472,17 @@ impl FaultKind {
         matches!(self, FaultKind::RestoreFromReplica | FaultKind::RestoreFromBackup)
     }
 
+    /// Whether it is done to backup stores.
+    pub fn of_stores(self) -> bool {
+        use FaultKind::*;
+        matches!(self, CutStore | SlowStore | FlakyStore | LoseStore | DamageStore)
+    }
+
+    /// Whether something is gone from a store for good.
+    pub fn hurts_a_store(self) -> bool {
+        matches!(self, FaultKind::LoseStore | FaultKind::DamageStore)
+    }
+
     /// The word of the scenario file.
     pub fn word(self) -> &'static str {
         match self {
@@ -452,6 +506,11 @@ impl FaultKind {
             FaultKind::ReplaceWitness => "replace-witness",
             FaultKind::RestoreFromReplica => "restore-from-replica",
             FaultKind::RestoreFromBackup => "restore-from-backup",
+            FaultKind::CutStore => "cut-store",
+            FaultKind::SlowStore => "slow-store",
+            FaultKind::FlakyStore => "flaky-store",
+            FaultKind::LoseStore => "lose-store",
+            FaultKind::DamageStore => "damage-store",
         }
     }
 }
@@ -475,12 +534,19 @@ impl FaultSpec {
         only("mode", self.mode.is_some(), &[CutLink])?;
         only("inside", self.inside.is_some(), &[PowerCut])?;
         only("operations", self.operations.is_some(), &[PowerCut])?;
-        only("extra", self.extra.is_some(), &[SlowLink, SlowDisk])?;
+        only("extra", self.extra.is_some(), &[SlowLink, SlowDisk, SlowStore])?;
         only("offset", self.offset.is_some(), &[WallOffset])?;
         only("how", self.how.is_some(), &[Restart])?;
         only("gap", self.gap.is_some(), &[Restart])?;
         only("interrupt", self.interrupt.is_some(), &OF_OPERATORS)?;
         only("wakes", self.wakes.is_some(), &[ReplaceMachine])?;
+        for (field, odds) in [("midway", self.midway), ("altered", self.altered), ("hidden", self.hidden)] {
+            only(field, odds.is_some(), &[FlakyStore])?;
+            if odds.is_some_and(|odds| odds.high > 1_000) {
+                return Err(format!("`{field}` is so many of a thousand"));
+            }
+        }
+        only("objects", self.objects.is_some(), &[DamageStore])?;
         if self.returns.is_some() && self.lasting.is_none() {
             return Err("`returns` needs `for`".to_owned());
         }
@@ -507,7 +573,7 @@ impl Storm {
                 matches!(kind, SwapRecords | LoseDisk | ReturnDisk | RollBackDisk | ReplaceMachine);
             let of_operators =
                 matches!(kind, Rebuild | Abandon | ReplaceWitness | RestoreFromReplica | RestoreFromBackup);
-            of_disks || of_operators || matches!(kind, Restart)
+            of_disks || kind.of_stores() || of_operators || matches!(kind, Restart)
         };
         if let Some(kind) = self.kinds.keys().find(alone) {
             return Err(format!("a storm has no {}: write a [[fault]]", kind.word()));

@@ -1,7 +1,7 @@
 //! Targets of faults: `node:db-a`, `zone:any`, `link:zones`, ... Refuses words outside the vocabulary. A zone
 //! is its database and its hosts, never the entry or clients.
 
-use super::FaultKind;
+use super::{FaultKind, StoreTarget};
 use crate::dice::Dice;
 use kms::config::Zone;
 use serde::{Deserialize, Deserializer, de::Error};
@@ -13,6 +13,8 @@ pub enum Target {
     Nodes(NodeTarget),
     /// Links.
     Links(LinkTarget),
+    /// Backup stores.
+    Stores(StoreTarget),
 }
 
 /// Nodes.
@@ -156,6 +158,8 @@ impl Target {
     /// Says why not.
     pub fn fits(&self, kind: FaultKind) -> Result<(), String> {
         match self {
+            Target::Stores(stores) => stores.fits(kind),
+            _ if kind.of_stores() => Err(format!("{} is done to stores", kind.word())),
             Target::Links(_) if !kind.of_links() => {
                 Err(format!("{} is done to nodes, not to links", kind.word()))
             }
@@ -208,6 +212,7 @@ impl Target {
             ("link", "host-far") => Target::Links(LinkTarget::HostFar),
             ("link", "host-near") => Target::Links(LinkTarget::HostNear),
             ("link", "witness") => Target::Links(LinkTarget::Witness),
+            ("store", which) => Target::Stores(StoreTarget::parse(which)?),
             ("link", "replica") => Target::Links(LinkTarget::Replica),
             _ => return None,
         })

@@ -41,6 +41,33 @@ fn faults_read() {
 }
 
 #[test]
+fn faults_of_stores_need_stores() {
+    let backups = SMALL.replace("[phases]", "replica = true\nbackups = true\n[phases]");
+    let with = |fault: &str| Scenario::parse(&format!("{backups}\n[[fault]]\n{fault}"));
+    for good in [
+        "do = \"cut-store\"\ntarget = \"store:both\"\nat = \"1s\"\nfor = \"2s\"",
+        "do = { slow-store = 1, cut-store = 2 }\ntarget = \"store:first\"\nat = \"1s\"\nfor = \"2s\"\nextra = \"1s..5s\"",
+        "do = \"flaky-store\"\ntarget = \"store:any\"\nat = \"1s\"\nmidway = \"100..500\"\naltered = 0\nhidden = 1",
+        "do = \"lose-store\"\ntarget = \"store:second\"\nat = \"1s\"",
+        "do = \"damage-store\"\ntarget = \"store:any\"\nat = \"1s\"\nobjects = \"1..9\"",
+    ] {
+        with(good).unwrap_or_else(|error| panic!("{good}: {error}"));
+    }
+    for bad in [
+        "do = \"cut-store\"\ntarget = \"store:third\"\nat = \"1s\"",
+        "do = \"cut-store\"\ntarget = \"node:replica\"\nat = \"1s\"",
+        "do = \"kill\"\ntarget = \"store:any\"\nat = \"1s\"",
+        "do = \"lose-store\"\ntarget = \"store:both\"\nat = \"1s\"",
+        "do = \"flaky-store\"\ntarget = \"store:any\"\nat = \"1s\"\nmidway = 1001",
+        "do = \"cut-store\"\ntarget = \"store:any\"\nat = \"1s\"\nobjects = 2",
+    ] {
+        assert!(with(bad).is_err(), "{bad}");
+    }
+    assert!(Scenario::parse(&backups.replace("replica = true", "")).is_err());
+    assert!(Scenario::parse(&backups.replace("eu-west-rbx", "eu-west-other")).is_err());
+}
+
+#[test]
 fn what_is_not_in_the_vocabulary_is_refused() {
     for bad in [
         "do = \"meteor\"\ntarget = \"zone:any\"\nat = \"1s\"",
@@ -57,6 +84,7 @@ fn what_is_not_in_the_vocabulary_is_refused() {
         "do = \"restart\"\ntarget = \"nodes:all\"\nat = \"1s\"",
         "do = \"replace-witness\"\ntarget = \"database:a\"\nat = \"1s\"",
         "do = \"roll-back-disk\"\ntarget = \"node:witness\"\nat = \"1s\"",
+        "do = \"cut-store\"\ntarget = \"store:any\"\nat = \"1s\"",
         "do = { kill = 0 }\ntarget = \"zone:a\"\nat = \"1s\"",
     ] {
         assert!(with(bad).is_err(), "{bad}");

@@ -1,4 +1,4 @@
-//! The small values of a scenario file: spans (`20s`, `500ms`), ranges (`20s..40s`, `1..3`), odds (`1/3`)
+//! The small values of a scenario file: spans (`20s`, `500ms`, `31d`), ranges (`20s..40s`, `1..3`), odds (`1/3`)
 //! and choices by integer weight. Refuses floats, negative spans and ranges that run backwards.
 
 use crate::{dice::Dice, history::Micros};
@@ -30,7 +30,10 @@ impl Spans {
     }
 }
 
-/// Reads `250us`, `500ms`, `20s` or `2m` as microseconds.
+/// Longest span, microseconds: longer than anything is kept, and every later sum stays within range.
+const LONGEST: Micros = 60 * 86_400_000_000;
+
+/// Reads `250us`, `500ms`, `20s`, `2m`, `12h` or `31d` as microseconds.
 pub fn span(text: &str) -> Result<Micros, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -39,14 +42,15 @@ pub fn span(text: &str) -> Result<Micros, String> {
         "ms" => 1_000,
         "s" => 1_000_000,
         "m" => 60_000_000,
-        _ => return Err(format!("`{text}` is not a span: write 250us, 500ms, 20s or 2m")),
+        "h" => 3_600_000_000,
+        "d" => 86_400_000_000,
+        _ => return Err(format!("`{text}` is not a span: write 250us, 500ms, 20s, 2m, 12h or 31d")),
     };
     let number: u64 = number.parse().map_err(|_| format!("`{text}` is not a span"))?;
-    // An hour is far beyond any scenario, and keeps every later sum within range.
     number
         .checked_mul(factor)
-        .filter(|us| *us <= 3_600_000_000)
-        .ok_or_else(|| format!("`{text}` is longer than an hour"))
+        .filter(|us| *us <= LONGEST)
+        .ok_or_else(|| format!("`{text}` is longer than 60 days"))
 }
 
 impl<'de> Deserialize<'de> for Spans {
@@ -173,7 +177,8 @@ mod tests {
     fn spans_read() {
         assert_eq!(span("250us"), Ok(250));
         assert_eq!(span("20s"), Ok(20_000_000));
-        for bad in ["", "s", "-1s", "1.5s", "1h", "99999999999999999999s", "61m"] {
+        assert_eq!(span("31d"), span("744h"));
+        for bad in ["", "s", "-1s", "1.5s", "1w", "99999999999999999999s", "61d"] {
             assert!(span(bad).is_err(), "{bad}");
         }
     }

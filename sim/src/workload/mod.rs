@@ -127,11 +127,7 @@ pub async fn run_client(
     board: Board,
     stop: Stop,
 ) -> Client {
-    if load.rate_per_s == 0 {
-        return client;
-    }
-    let interval = Duration::from_micros(1_000_000 * load.client.len() as u64 / u64::from(load.rate_per_s))
-        .max(Duration::from_micros(1));
+    let Some(interval) = load.interval_us().map(Duration::from_micros) else { return client };
     let mut generator = Generator::new(client.number, &load, plan.stream, board);
     let mut due = client.env.now() + Duration::from_micros(plan.first_us);
     loop {

@@ -2,7 +2,7 @@
 
 use super::{OperatorOrder, World, executor::HARNESS, locked};
 use crate::{
-    actions::{Actions, CutMode},
+    actions::{Actions, CutMode, StoreTrouble},
     history::{Micros, Stop, What},
 };
 
@@ -126,6 +126,24 @@ impl Actions for World {
 
     fn restore(&self, backup: bool, interrupt_us: Option<Micros>) {
         self.give(OperatorOrder::Restore { backup, interrupt_us });
+    }
+
+    fn trouble_store(&self, store: &str, trouble: StoreTrouble) {
+        self.set_store_faults(store, |faults| {
+            faults.unavailable = trouble.cut;
+            faults.extra_us = trouble.extra_us;
+            faults.midway_per_mille = trouble.midway.into();
+            faults.damaged_per_mille = trouble.altered.into();
+            faults.missing_per_mille = trouble.hidden.into();
+        });
+    }
+
+    fn lose_store(&self, store: &str) {
+        World::lose_store(self, store);
+    }
+
+    fn damage_store(&self, store: &str, objects: u32, draw: u64) -> u32 {
+        self.hurt_objects(store, objects, draw)
     }
 
     fn swap_records(&self, node: &str, draw: u64) -> Vec<String> {

@@ -18,6 +18,7 @@ mod objects;
 mod replaced;
 mod run;
 mod secrecy;
+mod stores;
 pub mod swap;
 mod tally;
 mod tasks;
@@ -288,6 +289,11 @@ impl World {
     /// The seed.
     pub fn seed(&self) -> u64 {
         self.0.seed
+    }
+
+    /// True wall time at the start of the run, Unix milliseconds.
+    pub fn wall_from_ms(&self) -> u64 {
+        self.0.settings.epoch_s * 1_000
     }
 
     /// A named stream of the seed (for the workload, the faults, ...).

@@ -1,14 +1,17 @@
 //! Simulated object stores, by the region they lie in: whole objects, durable once they are there. Operations take drawn time
 //! and may fail; one that was given up goes on by itself, as a request on the wire does. What is put is
-//! searched for secrets. A store outlives every node; only [`World::lose_store`] empties it.
+//! searched for secrets. A store outlives every node; only [`super::World::lose_store`] empties it. What becomes of each object is
+//! written down, with the node that did it.
 
-use super::{Inner, Span, Stream, World, locked, node::Life, tasks::Until, timer::Due};
+use super::{Inner, Span, Stream, locked, node::Life, tasks::Until, timer::Due};
+use crate::history::{StoreEvent, StoreWhat};
 use kms::env::{
     BoxFuture, Keeping, Listed, OBJECT_LIST_MAX, OBJECT_MAX_BYTES, ObjectError, ObjectName, Objects,
     StoreConfig, Stores,
 };
 use std::{
     collections::BTreeMap,
+    ops::Bound,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +19,7 @@ use std::{
 };
 
 /// Faults of a store. Ratios are per thousand operations.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreFaults {
     /// More for each operation, microseconds.
     pub extra_us: u64,
@@ -34,16 +37,21 @@ pub struct StoreFaults {
 
 /// All stores, with chance of their own.
 pub(super) struct StoreState {
-    stores: BTreeMap<String, Store>,
+    pub(super) stores: BTreeMap<String, Store>,
     latency: Stream,
     faults: Stream,
+    /// What became of every object, and of the stores, in order.
+    pub(super) events: Vec<StoreEvent>,
 }
 
+/// Objects by name.
+pub(super) type Contents = BTreeMap<ObjectName, Arc<Vec<u8>>>;
+
 #[derive(Default)]
-struct Store {
-    objects: BTreeMap<ObjectName, Arc<Vec<u8>>>,
-    faults: StoreFaults,
-    puts: u64,
+pub(super) struct Store {
+    pub(super) objects: Contents,
+    pub(super) faults: StoreFaults,
+    pub(super) puts: u64,
 }
 
 impl StoreState {
@@ -52,6 +60,7 @@ impl StoreState {
             stores: BTreeMap::new(),
             latency: Stream::new(seed, "objects"),
             faults: Stream::new(seed, "object-faults"),
+            events: Vec::new(),
         }
     }
 }
@@ -95,7 +104,8 @@ enum Fate {
 /// How much later, microseconds.
 const LATER: Span = Span::new(1_000_000, 20_000_000);
 
-type Change = Box<dyn FnOnce(&mut Store) + Send>;
+/// A change, for the node that is named; `None` if there was nothing to change.
+type Change = Box<dyn FnOnce(&mut Store, String) -> Option<StoreWhat> + Send>;
 
 impl Access {
     fn trace(&self, kind: &'static str, number: u64, bytes: &[u8], text: &str) {
@@ -188,7 +198,9 @@ impl Access {
                 if fate == Fate::Done && store.faults.unavailable {
                     return;
                 }
-                change(store);
+                if let Some(what) = change(store, inner.node(node).name()) {
+                    state.events.push(StoreEvent { at: inner.now_us(), store: place, what });
+                }
                 reached.store(true, Ordering::Relaxed);
                 drop(state);
                 inner.trace_text(kind, node, 0, &text);
@@ -237,9 +249,11 @@ impl Objects for NodeObjects {
             let place = || format!("object store {}:{name}", access.place);
             locked(&access.inner.secrecy).scan(access.inner.now_us(), &contents, place);
             let (bytes, owned) = (contents.len(), name.clone());
-            let change: Change = Box::new(move |store| {
+            let change: Change = Box::new(move |store, node| {
                 store.puts += 1;
+                let put = StoreWhat::Put { node, name: owned.to_string(), bytes: contents.len() as u64 };
                 store.objects.insert(owned, Arc::new(contents));
+                Some(put)
             });
             access.change("object-there", bytes, name, change).await
         })
@@ -281,11 +295,9 @@ impl Objects for NodeObjects {
             access.trace("object-list", 0, &[], prefix);
             let listed = access
                 .asked(0, |store| {
-                    let later = store.objects.iter().filter(|(name, _)| {
-                        name.as_str().starts_with(prefix) && after.is_none_or(|after| *name > after)
-                    });
-                    let listed =
-                        later.map(|(name, object)| Listed { name: name.clone(), bytes: object.len() as u64 });
+                    let listed = below(&store.objects, prefix, after);
+                    let listed = listed
+                        .map(|(name, object)| Listed { name: name.clone(), bytes: object.len() as u64 });
                     listed.take(OBJECT_LIST_MAX).collect::<Vec<_>>()
                 })
                 .await?;
@@ -299,7 +311,10 @@ impl Objects for NodeObjects {
         Box::pin(async move {
             access.trace("object-delete", 0, &[], name.as_str());
             let owned = name.clone();
-            let change: Change = Box::new(move |store| drop(store.objects.remove(&owned)));
+            let change: Change = Box::new(move |store, node| {
+                store.objects.remove(&owned)?;
+                Some(StoreWhat::Deleted { node, name: owned.to_string() })
+            });
             access.change("object-gone", 0, name, change).await
         })
     }
@@ -313,85 +328,28 @@ impl Objects for NodeObjects {
     }
 }
 
-fn turn_bit(bytes: &mut [u8], draw: u64) {
+/// The objects whose names begin with `prefix` and come after `after`, in order.
+pub(super) fn below<'a>(
+    objects: &'a Contents,
+    prefix: &'a str,
+    after: Option<&'a ObjectName>,
+) -> impl Iterator<Item = (&'a ObjectName, &'a Arc<Vec<u8>>)> {
+    // A prefix ends with `/`, so it is no name; without the `/` it is one that nothing below it comes before.
+    let start = ObjectName::new(prefix.trim_end_matches('/')).ok();
+    let start = match (after, &start) {
+        (Some(after), start) if start.as_ref().is_none_or(|start| after >= start) => Bound::Excluded(after),
+        (_, Some(start)) => Bound::Included(start),
+        (_, None) => Bound::Unbounded,
+    };
+    // `a-` and `a.` come before `a/`.
+    let range = objects.range::<ObjectName, _>((start, Bound::Unbounded));
+    let not_yet = move |(name, _): &(&ObjectName, &Arc<Vec<u8>>)| name.as_str() < prefix;
+    range.skip_while(not_yet).take_while(move |(name, _)| name.as_str().starts_with(prefix))
+}
+
+pub(super) fn turn_bit(bytes: &mut [u8], draw: u64) {
     let bits = bytes.len() as u64 * 8;
     if let Some(byte) = bits.checked_sub(1).and_then(|_| bytes.get_mut((draw % bits / 8) as usize)) {
         *byte ^= 1 << (draw % 8);
-    }
-}
-
-impl World {
-    /// Adds an empty object store. Places are unique.
-    pub fn add_store(&self, place: &str) {
-        let before = locked(&self.0.stores).stores.insert(place.to_owned(), Store::default());
-        assert!(before.is_none(), "store {place} exists");
-    }
-
-    /// Changes the faults of a store.
-    pub fn set_store_faults(&self, place: &str, change: impl FnOnce(&mut StoreFaults)) {
-        let faults = self.with_store(place, |store| {
-            change(&mut store.faults);
-            format!("{place} {:?}", store.faults)
-        });
-        self.note("store-faults", &faults);
-    }
-
-    /// Everything in a store is gone; the store itself stays, as a new bucket would.
-    pub fn lose_store(&self, place: &str) {
-        let objects = self.with_store(place, |store| std::mem::take(&mut store.objects).len());
-        self.note("store-lost", &format!("{place} {objects}"));
-    }
-
-    /// Names and sizes of all objects of a store, in order.
-    pub fn store_listing(&self, place: &str) -> Vec<(String, u64)> {
-        let listed = |store: &mut Store| {
-            let each = store.objects.iter();
-            each.map(|(name, object)| (name.to_string(), object.len() as u64)).collect()
-        };
-        self.with_store(place, listed)
-    }
-
-    /// Turns one bit of a stored object over, for good; false if there is no such object.
-    pub fn damage_object(&self, place: &str, name: &str, draw: u64) -> bool {
-        let done = self.with_store(place, |store| {
-            let found = store.objects.iter_mut().find(|(have, _)| have.as_str() == name);
-            found.map(|(_, object)| turn_bit(Arc::make_mut(object).as_mut_slice(), draw)).is_some()
-        });
-        self.note("object-damaged", &format!("{place} {name} {draw} {done}"));
-        done
-    }
-
-    /// Takes a stored object away; false if there is none.
-    pub fn lose_object(&self, place: &str, name: &str) -> bool {
-        let done = self.with_store(place, |store| {
-            let before = store.objects.len();
-            store.objects.retain(|have, _| have.as_str() != name);
-            store.objects.len() < before
-        });
-        self.note("object-lost", &format!("{place} {name} {done}"));
-        done
-    }
-
-    /// Objects put into a store so far, replaced ones among them.
-    pub fn store_puts(&self, place: &str) -> u64 {
-        self.with_store(place, |store| store.puts)
-    }
-
-    fn with_store<T>(&self, place: &str, work: impl FnOnce(&mut Store) -> T) -> T {
-        match locked(&self.0.stores).stores.get_mut(place) {
-            Some(store) => work(store),
-            None => panic!("no object store is in {place}"),
-        }
-    }
-
-    /// Searches every stored object for every needle known by now.
-    pub(super) fn search_stores(&self) {
-        let state = locked(&self.0.stores);
-        let mut secrecy = locked(&self.0.secrecy);
-        for (place, store) in &state.stores {
-            for (name, object) in &store.objects {
-                secrecy.scan(self.0.now_us(), object, || format!("stored object {place}:{name}"));
-            }
-        }
     }
 }

@@ -13,7 +13,7 @@ struct Layer {
 }
 
 /// Paths of `kms` that the simulator may name, and why.
-const DOORS: [(&str, &str); 12] = [
+const DOORS: [(&str, &str); 13] = [
     ("node", "what `kms serve` calls"),
     ("init", "what `kms init` calls"),
     ("operator", "what `kms rebuild` calls"),
@@ -22,6 +22,7 @@ const DOORS: [(&str, &str); 12] = [
     ("record", "types on the wire"),
     ("config", "types of node.toml"),
     ("wire", "types on the wire"),
+    ("backup", "the service's own reader of backups, and the names of their objects"),
     ("store::engine", "where a row's blob lies, for the step that swaps records at rest"),
     ("store::api", "types on the wire"),
     ("store::epoch", "the id of a database, which the operator's statements are about"),

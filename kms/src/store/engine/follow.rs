@@ -153,6 +153,14 @@ impl Engine {
         Ok(self.entries_after(previous, 0)?.into_iter().next())
     }
 
+    /// When the entry at `at` was made, by its head's wall clock, Unix milliseconds; 0 if the log does not hold it.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn made_ms(&self, at: Position) -> Result<u64, EngineError> {
+        Ok(self.entry(at.seq)?.map_or(0, |entry| entry.at_ms))
+    }
+
     /// Where the log ends.
     pub(super) fn end(&self) -> Result<Position, EngineError> {
         let base = self.base()?;

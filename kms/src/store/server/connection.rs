@@ -16,7 +16,7 @@ use crate::{
     config::NodeConfig,
     crypto::OperatorVerifier,
     env::Env,
-    limits::{CONNECTION_IDLE_MS, HOST_REQUESTS_MAX, ms},
+    limits::{HOST_REQUESTS_MAX, ms},
     record::CommitId,
     store::{
         codec,
@@ -95,7 +95,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let (read, mut write) = tokio::io::split(stream);
     let mut reader = FrameReader::new(read);
     let mut answers = FuturesUnordered::new();
-    let mut silence = Silence::new(behind.node.env.clone(), ms(CONNECTION_IDLE_MS));
+    let mut silence = Silence::new(behind.node.env.clone(), behind.node.config.limits.connection_idle());
     loop {
         silence.restart();
         let outgoing = tokio::select! {

@@ -4,7 +4,7 @@
 
 use super::view::Shared;
 use crate::{
-    limits::{CONNECTION_IDLE_MS, FEED_AHEAD_BYTES, FEED_PART_BYTES, ms},
+    limits::{FEED_AHEAD_BYTES, FEED_PART_BYTES, ms},
     store::{
         codec,
         engine::{Engine, EngineError},
@@ -95,7 +95,7 @@ fn storage(error: EngineError) -> End {
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
     async fn say(&mut self, body: Body) -> Result<(), End> {
         let envelope = self.shared.envelope(0, body);
-        let patience = ms(CONNECTION_IDLE_MS);
+        let patience = self.shared.config.limits.connection_idle();
         let written = frame::write_patiently(&self.shared.env, self.write, &envelope, patience).await;
         written.map_err(|error| End::Broken(error.to_string()))
     }
@@ -178,7 +178,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
         let (env, limits) = (self.shared.env.clone(), &self.shared.config.limits);
         let mut changes = self.shared.link.subscribe();
         let mut confirmed = self.shared.confirmed.subscribe();
-        let mut silence = Silence::new(env.clone(), ms(CONNECTION_IDLE_MS));
+        let mut silence = Silence::new(env.clone(), limits.connection_idle());
         // What was sent and not yet taken: where each part ended, and its bytes.
         let mut sent: VecDeque<(u64, usize)> = VecDeque::new();
         self.shared.view().replica = Some(at.seq);

@@ -424,9 +424,10 @@ impl Head {
             let view = self.shared.view();
             (view.last, view.identity.epoch())
         };
+        let at_ms = self.env().wall_ms();
         // From here on a batch is unknown, never refused (F20): dropping its waiters says so.
-        let formed =
-            self.shared.engine("commit", move |engine| form_and_append(engine, queue, last, epoch)).await?;
+        let form = move |engine: &Engine| form_and_append(engine, queue, last, (epoch, at_ms));
+        let formed = self.shared.engine("commit", form).await?;
         self.queue = formed.later;
         for answer in formed.conflicts {
             let _ = answer.send(Body::Conflict(Empty {}));
@@ -479,7 +480,7 @@ fn form_and_append(
     engine: &Engine,
     queue: VecDeque<Waiting>,
     last: Position,
-    epoch: Epoch,
+    (epoch, at_ms): (Epoch, u64),
 ) -> Result<Formed, EngineError> {
     let mut formed = Formed::default();
     let mut touched: BTreeSet<RecordKey> = BTreeSet::new();
@@ -515,7 +516,7 @@ fn form_and_append(
         }
     }
     if !batch.is_empty() {
-        let entry = Entry::new(last, epoch, batch);
+        let entry = Entry::new(last, epoch, at_ms, batch);
         engine.append(&entry)?;
         formed.entry = Some(entry);
     }

@@ -7,7 +7,7 @@ use kms::{
     init,
 };
 use kms_sim::{
-    actions::{Actions, CutMode},
+    actions::{Actions, CutMode, StoreTrouble},
     history::{Micros, Rebuild, Stop, What, WorldEvent},
 };
 use std::{
@@ -206,6 +206,11 @@ impl Actions for Processes {
     fn restore(&self, _: bool, _: Option<Micros>) {}
     fn remember_disk(&self, _: &str) {}
     fn roll_back_disk(&self, _: &str) {}
+    fn trouble_store(&self, _: &str, _: StoreTrouble) {}
+    fn lose_store(&self, _: &str) {}
+    fn damage_store(&self, _: &str, _: u32, _: u64) -> u32 {
+        0
+    }
     fn swap_records(&self, _: &str, _: u64) -> Vec<String> {
         Vec::new()
     }

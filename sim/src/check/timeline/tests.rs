@@ -128,7 +128,7 @@ fn other_faults_disturb() {
         from: S,
         until: None,
         what: "slow disk".into(),
-        of_the_replica: false,
+        of: crate::check::FaultOf::Region,
     });
     assert_eq!(timeline(&build).worst_loss(2 * S, 2 * S), Loss::Beyond);
     assert!(timeline(&build).disturbed().contains(2 * S));

@@ -58,7 +58,7 @@ impl Head {
             } else if !identity.fits(witness.record) {
                 let _ = answer.send(Body::Conflict(Empty {}));
             } else {
-                let entry = Entry::replacing(last, identity.epoch(), witness);
+                let entry = Entry::replacing(last, identity.epoch(), self.env().wall_ms(), witness);
                 // From here on it is unknown, never refused: dropping who waits says so.
                 let work = move |engine: &Engine| engine.append(&entry).map(|()| entry);
                 let entry = self.shared.engine("commit", work).await?;

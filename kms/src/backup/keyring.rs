@@ -1,0 +1,131 @@
+//! The sealed domain keys beside the backups of a store: what a region's copy has is put, what it has no more is deleted. Nothing of
+//! them is opened here.
+
+use super::{
+    names::{KEYRING, keyring},
+    place::BackupPlace,
+};
+use crate::{
+    crypto::sha256,
+    env::{ObjectError, ObjectName},
+};
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+/// What a store is known to have, so that nothing is put twice. Forgets nothing by itself: whoever wants a fresh look takes a new one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyringKept {
+    /// Hashes of the objects that were put.
+    put: BTreeMap<Uuid, [u8; 32]>,
+    /// Everything else in the store was looked for, and is deleted.
+    listed: bool,
+}
+
+/// Domains whose keys ought to be gone and may still be there.
+pub type KeyringLeft = Vec<(Uuid, ObjectError)>;
+
+impl KeyringKept {
+    /// Has the store's objects looked at again the next time: a put that was given up may have arrived since.
+    pub fn look_again(&mut self) {
+        self.listed = false;
+    }
+}
+
+/// The domain whose key an object is; `None` if it is something else.
+fn domain_of(name: &ObjectName) -> Option<Uuid> {
+    let domain = name.as_str().strip_prefix(KEYRING)?.parse().ok()?;
+    (keyring(domain) == *name).then_some(domain)
+}
+
+impl BackupPlace {
+    /// Puts the sealed key of each domain that is new or changed, then deletes those of domains that are not in `have`. Answers
+    /// what could not be deleted; it is tried again the next time.
+    ///
+    /// # Errors
+    /// The store's own, when an object could not be put: a backup that is made now may hold records that nothing could open.
+    pub async fn keep_keyring(
+        &self,
+        known: &mut KeyringKept,
+        have: &BTreeMap<Uuid, Vec<u8>>,
+    ) -> Result<KeyringLeft, ObjectError> {
+        for (domain, sealed) in have {
+            let hash = sha256(sealed);
+            if known.put.get(domain) != Some(&hash) {
+                let name = keyring(*domain);
+                self.patiently(|| self.store.put(&name, sealed.clone())).await?;
+                known.put.insert(*domain, hash);
+            }
+        }
+        let mut gone: BTreeSet<Uuid> = known.put.keys().copied().collect();
+        if !known.listed {
+            let listed = self.list(KEYRING).await?;
+            gone.extend(listed.iter().filter_map(|object| domain_of(&object.name)));
+            known.listed = true;
+        }
+        let mut left = Vec::new();
+        for domain in gone.into_iter().filter(|domain| !have.contains_key(domain)) {
+            known.put.remove(&domain);
+            let name = keyring(domain);
+            if let Err(error) = self.patiently(|| self.store.delete(&name)).await {
+                known.listed = false;
+                left.push((domain, error));
+            }
+        }
+        Ok(left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::testing::{Fixture, now};
+
+    #[test]
+    fn a_store_has_the_keys_that_the_region_has_and_no_others() {
+        let fixture = Fixture::new();
+        let names = || fixture.store.names();
+        let [one, two, three] = [1, 2, 3].map(Uuid::from_u128);
+        let mut have = BTreeMap::from([(one, vec![1]), (two, vec![2])]);
+        let stranger = ObjectName::new("keyring/readme").expect("a name");
+        {
+            let objects = &mut fixture.store.lock().objects;
+            objects.insert(keyring(three), vec![3]);
+            objects.insert(stranger.clone(), Vec::new());
+        }
+        let mut known = KeyringKept::default();
+        assert_eq!(now(fixture.place.keep_keyring(&mut known, &have)), Ok(vec![]));
+        assert_eq!(
+            names(),
+            [keyring(one), keyring(two), stranger.clone()],
+            "only what is a domain's is touched"
+        );
+        let puts = fixture.store.lock().puts;
+        assert_eq!(now(fixture.place.keep_keyring(&mut known, &have)), Ok(vec![]));
+        assert_eq!(fixture.store.lock().puts, puts, "what is there is not put again");
+
+        // Changed, and gone: it stays as long as the store does not delete it, and is told.
+        have.insert(two, vec![22]);
+        have.remove(&one);
+        fixture.store.lock().refuses_deletes = true;
+        let left = now(fixture.place.keep_keyring(&mut known, &have)).expect("put");
+        assert_eq!(left.iter().map(|(domain, _)| *domain).collect::<Vec<_>>(), [one]);
+        assert_eq!(fixture.store.lock().objects[&keyring(two)], [22]);
+        fixture.store.lock().refuses_deletes = false;
+        assert_eq!(now(fixture.place.keep_keyring(&mut known, &have)), Ok(vec![]));
+        assert_eq!(names(), [keyring(two), stranger]);
+
+        // A put that arrives late is found by the next look.
+        fixture.store.lock().objects.insert(keyring(one), vec![1]);
+        known.look_again();
+        assert_eq!(now(fixture.place.keep_keyring(&mut known, &have)), Ok(vec![]));
+        assert!(!names().contains(&keyring(one)));
+
+        // What cannot be put is an error, and put the next time.
+        have.insert(three, vec![3]);
+        fixture.store.lock().puts_left = Some(0);
+        assert!(now(fixture.place.keep_keyring(&mut known, &have)).is_err());
+        fixture.store.lock().puts_left = None;
+        assert_eq!(now(fixture.place.keep_keyring(&mut known, &have)), Ok(vec![]));
+        assert!(names().contains(&keyring(three)));
+    }
+}
