@@ -268,6 +268,7 @@ fn node_act(spec: &FaultSpec, kind: FaultKind, nodes: Vec<String>, dice: &mut Di
         FaultKind::Rebuild | FaultKind::Abandon => Act::Rebuild {
             node: one_database(nodes),
             abandon: kind == FaultKind::Abandon,
+            instead: kind == FaultKind::Rebuild && spec.instead,
             interrupt_us: None,
         },
         // Links never come here: their targets are links.
@@ -342,6 +343,7 @@ fn draw_storm(storm: &Storm, seed: u64, places: Places, faults: &mut Vec<Fault>)
             how: None,
             gap: None,
             interrupt: None,
+            instead: false,
             wakes: None,
         };
         draw_fault(&spec, places, &mut dice, faults)?;

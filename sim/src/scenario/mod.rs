@@ -267,6 +267,9 @@ pub struct FaultSpec {
     pub gap: Option<Spans>,
     /// Rebuilds and replacements: after how long the operator stops in the middle, for another to go on.
     pub interrupt: Option<Spans>,
+    /// Rebuilds: in place of a registered rebuild of the other database, whose source is lost.
+    #[serde(default)]
+    pub instead: bool,
     /// Replaced machines: after how long the old one, if it is off, starts by itself.
     pub wakes: Option<Spans>,
 }
@@ -467,6 +470,7 @@ impl FaultSpec {
         only("how", self.how.is_some(), &[Restart])?;
         only("gap", self.gap.is_some(), &[Restart])?;
         only("interrupt", self.interrupt.is_some(), &[Rebuild, Abandon, ReplaceWitness])?;
+        only("instead", self.instead, &[Rebuild])?;
         only("wakes", self.wakes.is_some(), &[ReplaceMachine])?;
         if self.returns.is_some() && self.lasting.is_none() {
             return Err("`returns` needs `for`".to_owned());
