@@ -83,9 +83,10 @@ pub trait Actions {
     fn replace_machine(&self, node: &str, near: &[String], peer: &str, wakes_us: Option<Micros>);
     /// Switches the machine off that was replaced as `node`.
     fn switch_off_old(&self, node: &str);
-    /// An operator makes the database of `node` anew, or abandons that; tries until it is done. It stops after
-    /// `interrupt_us`, and another operator begins, if that is given.
-    fn rebuild(&self, node: &str, abandon: bool, interrupt_us: Option<Micros>);
+    /// An operator makes the database of `node` anew, or abandons that; tries until it is done. `instead`: in place of a
+    /// registered rebuild of the other one, whose source is lost. It stops after `interrupt_us`, and another operator
+    /// begins, if that is given.
+    fn rebuild(&self, node: &str, abandon: bool, instead: bool, interrupt_us: Option<Micros>);
     /// An operator replaces the witness by the blank one in its place; tries until it is done. It stops after `interrupt_us`, and
     /// another operator begins, if that is given.
     fn replace_witness(&self, interrupt_us: Option<Micros>);

@@ -153,9 +153,13 @@ impl Timeline {
                         adopted.insert(node.clone());
                         unwritable.on(node.clone(), at);
                     }
-                    Rebuild::Activating => unwritable.off(node, at, false),
+                    Rebuild::Activating => {
+                        unwritable.off(node, at, false);
+                        // What was registered before, for the other database, can become active no more.
+                        adopted.iter().for_each(|given_up| unwritable.off(given_up, at, false));
+                    }
                     Rebuild::Activated => {
-                        adopted.remove(node);
+                        std::mem::take(&mut adopted).iter().for_each(|over| rebuilt.off(over, at, false));
                         rebuilt.off(node, at, false);
                         unwritable.off(node, at, false);
                     }

@@ -193,7 +193,9 @@ impl Nemesis<'_> {
                 self.strike(index, std::slice::from_ref(node));
                 world.roll_back_disk(node);
             }
-            Act::Rebuild { node, abandon, interrupt_us } => world.rebuild(node, *abandon, *interrupt_us),
+            Act::Rebuild { node, abandon, instead, interrupt_us } => {
+                world.rebuild(node, *abandon, *instead, *interrupt_us);
+            }
             Act::ReplaceWitness { interrupt_us } => world.replace_witness(*interrupt_us),
             Act::Restore { backup, interrupt_us } => world.restore(*backup, *interrupt_us),
             Act::CutStore { .. } | Act::SlowStore { .. } | Act::FlakyStore { .. } => {

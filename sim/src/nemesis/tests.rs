@@ -130,8 +130,8 @@ impl Actions for Fake {
     fn switch_off_old(&self, node: &str) {
         self.say(format!("switch-off-old {node}"));
     }
-    fn rebuild(&self, node: &str, abandon: bool, _: Option<Micros>) {
-        self.say(format!("rebuild {node} {abandon}"));
+    fn rebuild(&self, node: &str, abandon: bool, instead: bool, _: Option<Micros>) {
+        self.say(format!("rebuild {node} {abandon} {instead}"));
     }
     fn replace_witness(&self, _: Option<Micros>) {
         self.say("replace-witness".to_owned());
@@ -195,7 +195,8 @@ fn overlapping_faults_keep_a_node_down_until_the_last_ends() {
 #[test]
 fn a_replaced_machine_stays_with_its_hosts_until_it_is_switched_off() {
     let replaced = Act::ReplaceMachine { node: "db-b".to_owned(), wakes_us: None };
-    let rebuilt = Act::Rebuild { node: "db-b".to_owned(), abandon: false, interrupt_us: None };
+    let rebuilt =
+        Act::Rebuild { node: "db-b".to_owned(), abandon: false, instead: false, interrupt_us: None };
     let plan = plan(Heal::All, vec![fault(1000, Some(3000), replaced), fault(2000, None, rebuilt)]);
     let (log, done) = run(&plan, &Fake::default());
     assert_eq!(
@@ -204,7 +205,7 @@ fn a_replaced_machine_stays_with_its_hosts_until_it_is_switched_off() {
             "1000 cut host-b1 db-a Hold",
             "1000 cut db-a host-b1 Hold",
             "1000 replace db-b near host-b1 peer db-a",
-            "2000 rebuild db-b false",
+            "2000 rebuild db-b false false",
             "3000 switch-off-old db-b",
             "3000 join host-b1 db-a",
             "3000 join db-a host-b1",

@@ -46,6 +46,9 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
                 }
                 lost.insert(node.as_str());
             }
+            Act::Rebuild { node, instead: true, .. } if !lost.contains(node.as_str()) => {
+                return Err(OverBudget(format!("{node} is not lost: nothing is made anew in its place")));
+            }
             Act::ReturnDisk { node } | Act::RememberDisk { node } | Act::Rebuild { node, .. } => {
                 if !node.starts_with("db-") {
                     return Err(OverBudget(format!("{node} is no database")));

@@ -333,6 +333,7 @@ fn node_act(spec: &FaultSpec, kind: FaultKind, nodes: Vec<String>, dice: &mut Di
         FaultKind::Rebuild | FaultKind::Abandon => Act::Rebuild {
             node: one_database(nodes),
             abandon: kind == FaultKind::Abandon,
+            instead: kind == FaultKind::Rebuild && spec.instead,
             interrupt_us: None,
         },
         // Links and stores never come here.
@@ -413,6 +414,7 @@ fn draw_storm(storm: &Storm, seed: u64, places: Places, faults: &mut Vec<Fault>)
             how: None,
             gap: None,
             interrupt: None,
+            instead: false,
             wakes: None,
             midway: None,
             altered: None,

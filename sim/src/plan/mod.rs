@@ -239,6 +239,9 @@ pub enum Act {
     Rebuild {
         node: String,
         abandon: bool,
+        /// In place of a registered rebuild of the other database: its source, which is this one, is lost.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        instead: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         interrupt_us: Option<Micros>,
     },

@@ -113,13 +113,23 @@ fn plans_beyond_the_budget_are_refused() {
     assert!(matches!(plan.check(), Err(BadPlan::OverBudget(_))));
     let replaced = |node: &str| Act::ReplaceMachine { node: node.to_owned(), wakes_us: None };
     let at_once = |act| Fault { at_us: 0, until_us: None, act };
-    let rebuilt = |node: &str| Act::Rebuild { node: node.to_owned(), abandon: false, interrupt_us: None };
+    let rebuilt = |node: &str| Act::Rebuild {
+        node: node.to_owned(),
+        abandon: false,
+        instead: false,
+        interrupt_us: None,
+    };
     plan.faults = vec![at_once(replaced("db-a")), at_once(rebuilt("db-a"))];
     assert_eq!(plan.check(), Ok(()));
     plan.faults = vec![at_once(replaced("db-a"))];
     assert!(matches!(plan.check(), Err(BadPlan::OverBudget(_))), "nobody makes it anew");
     plan.faults = vec![at_once(replaced("db-a")), at_once(replaced("db-a")), at_once(rebuilt("db-a"))];
     assert!(matches!(plan.check(), Err(BadPlan::OverBudget(_))), "there is one spare machine");
+    let instead = Act::Rebuild { node: "db-a".to_owned(), abandon: false, instead: true, interrupt_us: None };
+    plan.faults = vec![at_once(replaced("db-a")), at_once(instead.clone())];
+    assert_eq!(plan.check(), Ok(()));
+    plan.faults = vec![at_once(instead)];
+    assert!(matches!(plan.check(), Err(BadPlan::OverBudget(_))), "it is whole");
     plan.faults = vec![at_once(replaced("host-a1")), at_once(rebuilt("db-a"))];
     assert!(matches!(plan.check(), Err(BadPlan::OverBudget(_))), "a host keeps nothing");
     plan.faults =
@@ -138,7 +148,8 @@ fn a_witness_that_is_lost_is_replaced_before_a_database_is() {
     let lost = |node: &str| Act::LoseDisk { nodes: vec![node.to_owned()] };
     let returned = || Act::ReturnDisk { node: WITNESS.to_owned() };
     let replaced = || Act::ReplaceWitness { interrupt_us: None };
-    let rebuilt = || Act::Rebuild { node: "db-a".to_owned(), abandon: false, interrupt_us: None };
+    let rebuilt =
+        || Act::Rebuild { node: "db-a".to_owned(), abandon: false, instead: false, interrupt_us: None };
     let checked = |acts: Vec<Act>| {
         let mut plan = drawn(1);
         plan.faults = acts.into_iter().zip(1..).map(|(act, at_us)| at(at_us, act)).collect();

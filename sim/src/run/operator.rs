@@ -88,8 +88,10 @@ struct Desk {
 impl Desk {
     async fn see_to(self, order: OperatorOrder) {
         match order {
-            OperatorOrder::Rebuild { node, abandon, interrupt_us } => {
-                self.rebuild(&node, abandon, interrupt_us).await;
+            OperatorOrder::Rebuild { node, abandon, instead, interrupt_us } => {
+                let zone = if node == "db-a" { Zone::A } else { Zone::B };
+                let plan = Plan { zone, abandon, retire_serving: false, instead };
+                self.rebuild(&node, plan, interrupt_us).await;
             }
             OperatorOrder::ReplaceWitness { interrupt_us } => self.replace_witness(interrupt_us).await,
             OperatorOrder::Restore { backup, interrupt_us } => self.restore(backup, interrupt_us).await,
@@ -133,9 +135,7 @@ impl Desk {
         }
     }
 
-    async fn rebuild(&self, node: &str, abandon: bool, mut interrupt: Option<Micros>) {
-        let zone = if node == "db-a" { Zone::A } else { Zone::B };
-        let plan = Plan { zone, abandon, retire_serving: false, instead: false };
+    async fn rebuild(&self, node: &str, plan: Plan, mut interrupt: Option<Micros>) {
         let begun = self.env.now();
         let step = |step| self.world.happened(What::Rebuild { node: node.to_owned(), step });
         step(Rebuild::Begun);

@@ -288,6 +288,9 @@ pub struct FaultSpec {
     pub gap: Option<Spans>,
     /// Rebuilds and replacements: after how long the operator stops in the middle, for another to go on.
     pub interrupt: Option<Spans>,
+    /// Rebuilds: in place of a registered rebuild of the other database, whose source is lost.
+    #[serde(default)]
+    pub instead: bool,
     /// Replaced machines: after how long the old one, if it is off, starts by itself.
     pub wakes: Option<Spans>,
     /// Flaky stores: puts and deletes of a thousand that fail midway (default 200).
@@ -539,6 +542,7 @@ impl FaultSpec {
         only("how", self.how.is_some(), &[Restart])?;
         only("gap", self.gap.is_some(), &[Restart])?;
         only("interrupt", self.interrupt.is_some(), &OF_OPERATORS)?;
+        only("instead", self.instead, &[Rebuild])?;
         only("wakes", self.wakes.is_some(), &[ReplaceMachine])?;
         for (field, odds) in [("midway", self.midway), ("altered", self.altered), ("hidden", self.hidden)] {
             only(field, odds.is_some(), &[FlakyStore])?;

@@ -35,6 +35,7 @@ fn faults_read() {
         "do = \"restart\"\ntarget = \"nodes:all\"\nat = \"1s\"\nfor = \"1s\"\nhow = \"kill\"\ngap = \"2s\"",
         "do = \"return-disk\"\ntarget = \"node:witness\"\nat = \"1s\"\nfor = \"1s\"",
         "do = \"replace-witness\"\ntarget = \"node:witness\"\nat = \"1s\"\ninterrupt = \"5ms..1s\"",
+        "do = \"rebuild\"\ntarget = \"database:a\"\nat = \"1s\"\ninstead = true",
     ] {
         with(good).unwrap_or_else(|error| panic!("{good}: {error}"));
     }
@@ -83,6 +84,7 @@ fn what_is_not_in_the_vocabulary_is_refused() {
         "do = \"kill\"\ntarget = \"zone:a\"\nat = \"1s\"\nchance = \"2/1\"",
         "do = \"restart\"\ntarget = \"nodes:all\"\nat = \"1s\"",
         "do = \"replace-witness\"\ntarget = \"database:a\"\nat = \"1s\"",
+        "do = \"abandon\"\ntarget = \"database:a\"\nat = \"1s\"\ninstead = true",
         "do = \"roll-back-disk\"\ntarget = \"node:witness\"\nat = \"1s\"",
         "do = \"cut-store\"\ntarget = \"store:any\"\nat = \"1s\"",
         "do = { kill = 0 }\ntarget = \"zone:a\"\nat = \"1s\"",

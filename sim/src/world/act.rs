@@ -116,8 +116,8 @@ impl Actions for World {
         World::switch_off_old(self, node);
     }
 
-    fn rebuild(&self, node: &str, abandon: bool, interrupt_us: Option<Micros>) {
-        self.give(OperatorOrder::Rebuild { node: node.to_owned(), abandon, interrupt_us });
+    fn rebuild(&self, node: &str, abandon: bool, instead: bool, interrupt_us: Option<Micros>) {
+        self.give(OperatorOrder::Rebuild { node: node.to_owned(), abandon, instead, interrupt_us });
     }
 
     fn replace_witness(&self, interrupt_us: Option<Micros>) {

@@ -62,6 +62,8 @@ pub enum OperatorOrder {
         node: String,
         /// Give a registered rebuild up instead.
         abandon: bool,
+        /// In place of a registered rebuild of the other database, whose source is lost.
+        instead: bool,
         /// Stop in the middle after this long, for another operator to go on.
         interrupt_us: Option<Micros>,
     },

@@ -186,7 +186,7 @@ fn plan(job: &Job) -> Result<Plan, String> {
             let back_us = at_us + 2_000_000;
             let act = Act::LoseDisk { nodes: vec![node.clone()] };
             plan.faults.push(Fault { at_us, until_us: Some(back_us), act });
-            let act = Act::Rebuild { node, abandon: false, interrupt_us: None };
+            let act = Act::Rebuild { node, abandon: false, instead: false, interrupt_us: None };
             plan.faults.push(Fault { at_us: back_us + 1_000_000, until_us: None, act });
             at_us = back_us + REBUILD_US;
         }

@@ -178,7 +178,7 @@ impl Actions for Processes {
         };
         self.record(&mut state, what);
     }
-    fn rebuild(&self, node: &str, _: bool, _: Option<Micros>) {
+    fn rebuild(&self, node: &str, _: bool, _: bool, _: Option<Micros>) {
         let store = self.stores.get(node).cloned().unwrap_or_default();
         let operator =
             Rebuilding::new(self.kms.clone(), &self.dir.join(OPERATOR_DIR), node, store, self.now());

@@ -150,6 +150,27 @@ fn a_node_that_was_asked_to_stop_is_leaving_until_it_is_down() {
 }
 
 #[test]
+fn a_rebuild_is_over_when_that_of_the_other_database_takes_its_place() {
+    let step = |node: &str, step| What::Rebuild { node: node.into(), step };
+    let mut build = Build::new();
+    build.event(10 * S, step("db-b", Rebuild::Begun)).event(11 * S, step("db-b", Rebuild::Adopted));
+    build.down("db-a", 20 * S).event(20 * S, What::DiskLost { node: "db-a".into() }).up("db-a", 21 * S);
+    build.event(30 * S, step("db-a", Rebuild::Begun)).event(31 * S, step("db-a", Rebuild::Adopted));
+    build.event(32 * S, step("db-a", Rebuild::Activating)).event(33 * S, step("db-a", Rebuild::Activated));
+    build.event(40 * S, step("db-b", Rebuild::GivenUp));
+    let over = timeline(&build);
+    assert_eq!(over.chain_broken(), &Spans::of([(11 * S, 32 * S)]));
+    assert_eq!(over.unavailable("db-b"), Spans::of([(10 * S, 33 * S)]));
+    assert_eq!(over.unavailable("db-a"), Spans::of([(20 * S, 33 * S)]));
+    // One that was finished before has nothing to do with it.
+    let mut build = Build::new();
+    build.event(10 * S, step("db-b", Rebuild::Begun)).event(11 * S, step("db-b", Rebuild::Adopted));
+    build.event(12 * S, step("db-b", Rebuild::Activated)).event(20 * S, step("db-b", Rebuild::Begun));
+    build.event(30 * S, step("db-a", Rebuild::Adopted)).event(31 * S, step("db-a", Rebuild::Activated));
+    assert_eq!(timeline(&build).unavailable("db-b"), Spans::of([(10 * S, 12 * S), (20 * S, FOREVER)]));
+}
+
+#[test]
 fn a_witness_without_its_disk_is_away_until_it_is_replaced_and_excuses_no_refusal() {
     let mut build = Build::new();
     build.down("witness", 10 * S).event(10 * S, What::DiskLost { node: "witness".into() });
