@@ -8,7 +8,7 @@ use super::{
     status::SeedStatus,
 };
 use crate::{
-    backup::{Backup, BackupKey, BackupPlace, Found, KEYRING, Lineage, Name, ReadError},
+    backup::{Backup, BackupPlace, Found, KEYRING, Lineage, Name, ReadError},
     env::ObjectName,
     store::{
         engine::{Engine, EngineError, FILLING_DIR, Filler, KEYRING_DIR},
@@ -22,30 +22,17 @@ use crate::{
         restore::{BackupName, BackupSeen, BackupWanted},
     },
 };
-use std::sync::Arc;
 use uuid::Uuid;
 
 /// Entries that are taken at a time.
 const ENTRIES: usize = 256;
 
-/// The places of backups that the configuration names, or the one of `store`.
+/// The stores that the configuration names, or the one of `store`.
 async fn places(node: &Node, store: &str) -> Result<Vec<BackupPlace>, String> {
-    let config = &node.config;
-    let path =
-        config.backup_key.clone().ok_or("no backup_key in node.toml: this replica reads no backups")?;
-    let disk = node.env.disk.clone();
-    let key = node.env.blocking("backup-key", move || BackupKey::load(&*disk, &path)).await;
-    let key = key.map_err(|_| "reading the backup key panicked".to_owned())?;
-    let key = Arc::new(key.map_err(|error| error.to_string())?);
-    let mut places = Vec::new();
-    for one in config.backups.iter().filter(|one| store.is_empty() || one.region == store) {
-        let opened = node.env.stores.open(one).await.map_err(|error| error.to_string())?;
-        places.push(BackupPlace::new(node.env.clone(), opened, key.clone(), &config.region));
-    }
-    if places.is_empty() {
-        return Err(format!("[[backups]] of node.toml names no store {store}"));
-    }
-    Ok(places)
+    let backups = node.backups.as_ref();
+    let backups =
+        backups.ok_or("node.toml names no [[backups]] and no backup_key: this replica reads no backups")?;
+    backups.places(store).await
 }
 
 /// Whose backup it is, as a witness would know it; verified.

@@ -205,7 +205,11 @@ impl Region {
     }
 
     pub fn lose_disk(&self, node: &str) {
-        std::fs::remove_dir_all(self.scratch.path(node).join("data")).expect("removed");
+        self.lose(&format!("{node}/data"));
+    }
+
+    pub fn lose(&self, directory: &str) {
+        std::fs::remove_dir_all(self.scratch.path(directory)).expect("removed");
     }
 }
 

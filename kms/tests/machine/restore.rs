@@ -7,10 +7,11 @@ use crate::{
 };
 use kms::{
     config::Zone,
+    env::{StoreAt, StoreConfig},
     init,
     limits::ms,
     operator::{
-        restore::RestorePlan,
+        restore::{Copy, RestorePlan},
         session::{Progress, RebuildError},
     },
     record::RecordKey,
@@ -182,4 +183,72 @@ async fn without_the_witness_a_new_one_begins_with_the_restore() {
     replica.shutdown().await;
     witness.shutdown().await;
     region.env.sleep(ms(1)).await;
+}
+
+/// Region, replica, witness and one of the two stores are gone: the other store is enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_backup_store_is_enough() {
+    let (sbg, gra) = ("eu-west-sbg", "eu-west-gra");
+    let store = |place: &str| StoreConfig {
+        region: place.to_owned(),
+        at: StoreAt::Directory(format!("../backups/{place}").into()),
+    };
+    let third = Third::of(Region::with_backups("restore-backup", sbg, [store(sbg), store(gra)]));
+    let region = &third.region;
+    let (witness, head, tail) = region.begin_work().await;
+    let replica = third.start().await;
+    region.commit("second").await;
+    let had = third.until("is backed up", |status| {
+        status.last >= 2 && status.backups.iter().all(|store| store.position == status.last)
+    });
+    let had = had.await;
+    region.commit("third").await;
+    let later = third.until("is backed up again", |status| {
+        status.last > had.last && status.backups.iter().all(|store| store.position == status.last)
+    });
+    let later = later.await;
+    let before = keyring(region, "db-a");
+    for node in [head, tail] {
+        node.shutdown().await;
+    }
+    replica.shutdown().await;
+    witness.shutdown().await;
+    for node in ["db-a", "db-b", "replica", "witness"] {
+        region.lose_disk(node);
+    }
+    region.lose(&format!("backups/{sbg}"));
+
+    let witness = region.witness().await;
+    let replica = third.start().await;
+    let (head, tail) = start(region).await;
+    let operator = region.operator();
+    let from = |store: Option<&str>| RestorePlan {
+        from: Copy::Backup { store: store.map(str::to_owned), at_ms: None },
+        witness_lost: true,
+        ..RestorePlan::default()
+    };
+    let gone = operator.restore(&from(Some(sbg)), &mut Says::new(true)).await;
+    assert!(matches!(&gone, Err(RebuildError::Refused(why)) if why.contains("no such backup")), "{gone:?}");
+    let blank = RestorePlan { witness_lost: true, ..RestorePlan::default() };
+    let blank = operator.restore(&blank, &mut Says::new(true)).await;
+    assert!(blank.is_err(), "a blank replica has nothing: {blank:?}");
+    let restored = operator.restore(&from(None), &mut Says::new(true)).await.expect("restored");
+    assert_eq!(restored.position.seq, later.last);
+    let seen = restored.backup.expect("a backup").backup.expect("a name");
+    assert_eq!(seen.store, gra);
+    for name in ["k", "second", "third"] {
+        assert!(holds(region, name).await, "{name}");
+    }
+    assert_eq!(keyring(region, "db-a"), before);
+    // The new region is backed up again, from a snapshot on, in both stores.
+    region.commit("fourth").await;
+    let anew = third.until("is backed up anew", |status| {
+        status.last > later.last && status.backups.iter().all(|store| store.position == status.last)
+    });
+    anew.await;
+    for node in [head, tail] {
+        node.shutdown().await;
+    }
+    replica.shutdown().await;
+    witness.shutdown().await;
 }

@@ -8,7 +8,10 @@
 //! Does not check: what the records hold (they are sealed), activations and deactivations (they may change nothing, and then
 //! write nothing; where they do, or a write of unknown outcome does, a later write of the same key that is missing is not seen), who else is told what by the replica, lag while the link or a database is not well.
 
-use super::{CheckInput, FaultOf, OtherFault, spans::Spans, subject, timeline::Timeline, toggles::Toggles};
+use super::{
+    CheckInput, FaultOf, OtherFault, region_loss::RegionLoss, spans::Spans, subject, timeline::Timeline,
+    toggles::Toggles,
+};
 use crate::{
     history::{Call, DiskImage, Micros, Op, Outcome, What},
     report::Verdict,
@@ -25,6 +28,7 @@ pub fn check(input: &CheckInput<'_>, kept: &CheckInput<'_>, timeline: &Timeline)
     let troubled = feed_troubled(input);
     nobody_waits(input, timeline, &mut verdict);
     let input = kept;
+    let void_from = RegionLoss::of(input).and_then(|loss| loss.replica_is_void_from());
     let writes = Writes::of(input);
     let (mut lags, mut seen) = (Vec::new(), BTreeMap::new());
     for image in &input.history.copies {
@@ -36,7 +40,7 @@ pub fn check(input: &CheckInput<'_>, kept: &CheckInput<'_>, timeline: &Timeline)
         }
         lag(input, &troubled, &writes, image, &mut verdict);
         in_order(&writes, image, &mut verdict);
-        nothing_else(input, image, &mut verdict);
+        nothing_else(input, image, void_from, &mut verdict);
         lags.extend(writes.came(image, &mut seen, &troubled));
     }
     verdict.spans("lag", lags);
@@ -248,7 +252,12 @@ pub(super) fn in_order(writes: &Writes<'_>, image: &DiskImage, verdict: &mut Ver
 }
 
 /// Nothing is there that was refused, or that the region does not have afterwards.
-pub(super) fn nothing_else(input: &CheckInput<'_>, image: &DiskImage, verdict: &mut Verdict) {
+pub(super) fn nothing_else(
+    input: &CheckInput<'_>,
+    image: &DiskImage,
+    void_from: Option<Micros>,
+    verdict: &mut Verdict,
+) {
     let mut accepted = BTreeSet::new();
     let mut refused = Vec::new();
     for op in &input.history.ops {
@@ -260,6 +269,7 @@ pub(super) fn nothing_else(input: &CheckInput<'_>, image: &DiskImage, verdict: &
             // Destroyed keys leave a tombstone: an unknown id is one that was never committed.
             (call, Outcome::Rejected { status: 404, .. })
                 if op.invoked > image.acknowledged_before
+                    && void_from.is_none_or(|from| image.acknowledged_before > from || op.invoked < from)
                     && call.key().is_some_and(|key| image.records.contains_key(key)) =>
             {
                 let text = format!("op {} finds nothing of a key that {} had before", op.id, image.node);

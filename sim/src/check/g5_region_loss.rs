@@ -27,7 +27,13 @@ pub fn check(input: &CheckInput<'_>) -> [Verdict; 2] {
 }
 
 fn judge(input: &CheckInput<'_>, loss: &RegionLoss, back: Micros, verdict: &mut Verdict) {
-    let there = there(input);
+    let mut there = there(input);
+    // Whoever made a key of that id once more says nothing of the first one.
+    for op in input.history.ops.iter().filter(|op| op.invoked > loss.at && op.call.is_key_write()) {
+        if let Some(key) = subject(op) {
+            there.remove(key);
+        }
+    }
     let creates: Vec<(&Op, Micros, &str)> =
         input.history.ops.iter().filter_map(|op| created(op, loss.at)).collect();
     let (mut lost, mut first_lost): (Vec<Micros>, Option<(Micros, u64)>) = (Vec::new(), None);

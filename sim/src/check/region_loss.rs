@@ -3,7 +3,7 @@
 //! answers of that time say nothing. What was acknowledged before the window is asked for as ever.
 
 use super::{CheckInput, g4_third_copy::troubled_before, in_doubt};
-use crate::history::{History, Micros, Op, Outcome, Rebuild, What};
+use crate::history::{Answer, Call, History, Micros, Op, Outcome, Rebuild, What};
 use std::collections::BTreeSet;
 
 /// A lost region.
@@ -31,7 +31,7 @@ impl RegionLoss {
                 What::Rebuild { node, step: Rebuild::Activated } => {
                     lost.remove(node.as_str());
                 }
-                What::Restored { backup } => back = Some((event.at, *backup)),
+                What::Restored { backup } if back.is_none() => back = Some((event.at, *backup)),
                 _ => {}
             }
         }
@@ -40,6 +40,11 @@ impl RegionLoss {
         let owed_before =
             if of_backup { at.saturating_sub(input.bounds.backup_window_us) } else { due(input, at) };
         Some(RegionLoss { at, owed_before, back })
+    }
+
+    /// From when on nobody owes what the replica had: the region was made anew of a backup, which is older.
+    pub fn replica_is_void_from(&self) -> Option<Micros> {
+        self.back.filter(|(_, backup)| *backup).map(|_| self.at)
     }
 
     /// Whether an operation's outcome may have been lost with the region.
@@ -75,6 +80,10 @@ pub fn forgiven(input: &CheckInput<'_>) -> Option<History> {
             // Nothing of it is there, and why not is no longer of interest.
             op.outcome = Outcome::Refused;
         } else {
+            // The service had chosen an id: what is seen of that key later was made by this.
+            if let (Call::CreateUnnamed { name }, Outcome::Ok(Answer::Key(view))) = (&op.call, &op.outcome) {
+                op.call = Call::Create { key: view.id.clone(), name: name.clone() };
+            }
             op.outcome = Outcome::Unknown;
             op.done = None;
         }

@@ -138,7 +138,7 @@ fn witness_in_place(plan: &Plan) -> Result<(), OverBudget> {
 
 /// Whoever has an empty disk, or an old one, is made anew later.
 fn made_anew(plan: &Plan) -> Result<(), OverBudget> {
-    let of_replica = |fault: &Fault| matches!(&fault.act, Act::LoseDisk { nodes } if nodes.iter().all(|node| node == REPLICA));
+    let of_replica = |fault: &Fault| matches!(&fault.act, Act::LoseDisk { nodes } if nodes.iter().any(|node| node == REPLICA));
     for (index, fault) in plan.faults.iter().enumerate() {
         if let Act::LoseDisk { nodes } = &fault.act
             && nodes.iter().any(|node| node.starts_with("db-"))

@@ -24,6 +24,8 @@ pub enum NodeTarget {
     Named(String),
     /// `nodes:all`: databases and hosts of both zones.
     All,
+    /// `nodes:region-and-replica`: those, and the replica.
+    RegionAndReplica,
     /// `zone:a|b|any`.
     Zone(Option<Zone>),
     /// `zone:both`.
@@ -112,6 +114,11 @@ impl NodeTarget {
                 known.then(|| vec![name.clone()])
             }
             NodeTarget::All | NodeTarget::BothZones => Some(places.all()),
+            NodeTarget::RegionAndReplica => places.replica.then(|| {
+                let mut nodes = places.all();
+                nodes.push(REPLICA.to_owned());
+                nodes
+            }),
             NodeTarget::Zone(fixed) => Some(places.zone(zone(fixed)?)),
             NodeTarget::Host(fixed) => {
                 let zone = zone(fixed)?;
@@ -201,6 +208,7 @@ impl Target {
         Some(match (class, which) {
             ("node", name) if !name.is_empty() => Target::Nodes(NodeTarget::Named(name.to_owned())),
             ("nodes", "all") => Target::Nodes(NodeTarget::All),
+            ("nodes", "region-and-replica") => Target::Nodes(NodeTarget::RegionAndReplica),
             ("zone", "both") => Target::Nodes(NodeTarget::BothZones),
             ("zone", which) => Target::Nodes(NodeTarget::Zone(zone(which)?)),
             ("host", which) => Target::Nodes(NodeTarget::Host(zone(which)?)),

@@ -17,7 +17,7 @@ pub use store::BackupStatus;
 
 use super::Node;
 use crate::{
-    backup::{BackupKey, BackupKeyError, Day, Source},
+    backup::{BackupKey, BackupKeyError, BackupPlace, Day, Source},
     config::NodeConfig,
     env::{BoxFuture, Env, Mono},
     limits::ms,
@@ -82,6 +82,22 @@ impl Backups {
         let stores = config.backups.iter().map(keeper).collect();
         let interval = ms(config.limits.backup_interval_ms);
         Ok(Some(Backups { env: env.clone(), interval, stores, verifying: Mutex::default() }))
+    }
+
+    /// The stores, or the one of a region, for somebody who reads them beside the backups.
+    ///
+    /// # Errors
+    /// Says which cannot be used, or that there is none of that region.
+    pub(super) async fn places(&self, region: &str) -> Result<Vec<BackupPlace>, String> {
+        let mut places = Vec::new();
+        for keeper in self.stores.iter().filter(|store| region.is_empty() || store.region() == region) {
+            places.push(keeper.beside().await.map_err(|error| error.to_string())?);
+        }
+        if places.is_empty() {
+            let known: Vec<&str> = self.stores.iter().map(|store| store.region()).collect();
+            return Err(format!("there is no backup store in {region}; there are: {}", known.join(", ")));
+        }
+        Ok(places)
     }
 
     /// How it is with each store.

@@ -6,6 +6,7 @@ use crate::{
     check::{
         CheckInput,
         g4_third_copy::{Writes, in_order, nothing_else},
+        region_loss::RegionLoss,
         spans::Spans,
     },
     history::{BackupRead, DiskImage, Micros},
@@ -81,7 +82,8 @@ fn right(
     }
     // What was acknowledged after it was made may be in it, and what it lacks of that is no hole.
     in_order(writes, &image, verdict);
-    nothing_else(input, &image, verdict);
+    let void_from = RegionLoss::of(input).and_then(|loss| loss.replica_is_void_from());
+    nothing_else(input, &image, void_from, verdict);
 }
 
 impl Log<'_> {

@@ -74,6 +74,7 @@ fn maker_troubled(input: &CheckInput<'_>) -> Spans {
         |name| input.topology.is_replica(name),
         |_: &str, _: &str| false,
         |fault| fault.of == FaultOf::Replica && !fault.what.ends_with("-link"),
+        Micros::MAX,
     )
 }
 
