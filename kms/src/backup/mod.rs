@@ -27,7 +27,7 @@ pub use place::{BackupPlace, ReadError};
 pub use read::{Backup, Entries, Rows};
 pub use retention::{Plan, expires_ms, plan};
 pub use verify::{Chain, Verified};
-pub use write::{Source, SourceError, Standing, WriteError, Written, write_both};
+pub use write::{Source, SourceError, Standing, WriteError, Written};
 
 /// A backup's contents are not what they must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

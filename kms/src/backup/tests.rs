@@ -334,7 +334,7 @@ fn two_stores_have_chains_of_their_own() {
     region.write(100, 0);
     let write = |region: &Region| {
         let (mut first, mut second) = (region.clone(), region.clone());
-        now(write_both([&one.place, &other.place], [&mut first, &mut second]))
+        [now(one.place.write(&mut first)), now(other.place.write(&mut second))]
     };
     assert!(write(&region).iter().all(Result::is_ok));
     other.store.lock().puts_left = Some(0);

@@ -306,14 +306,3 @@ impl Attempt<'_> {
         Ok(PartEntry { bytes: part.bytes, sha256: part.sha256 })
     }
 }
-
-/// Writes a backup to each of two stores, side by side; neither waits for the other's errors. The region has a backup in two
-/// places when both succeed.
-pub async fn write_both(
-    places: [&BackupPlace; 2],
-    sources: [&mut dyn Source; 2],
-) -> [Result<Written, WriteError>; 2] {
-    let [one, other] = sources;
-    let (one, other) = futures_util::future::join(places[0].write(one), places[1].write(other)).await;
-    [one, other]
-}
