@@ -25,7 +25,9 @@ pub fn check(input: &CheckInput<'_>, kept: &CheckInput<'_>, timeline: &Timeline)
     if !input.topology.nodes.keys().any(|name| input.topology.is_replica(name)) {
         return verdict;
     }
-    let troubled = feed_troubled(input);
+    // Nobody feeds it before the region is there again.
+    let anew = timeline.made_anew().extended(finds_again(input));
+    let troubled = Spans::union([&feed_troubled(input), &anew]);
     nobody_waits(input, timeline, &mut verdict);
     let input = kept;
     let void_from = RegionLoss::of(input).and_then(|loss| loss.replica_is_void_from());

@@ -274,7 +274,7 @@ pub fn check_all(input: &CheckInput<'_>) -> Vec<Verdict> {
         g4_third_copy::check(input, &kept, &timeline),
         g5,
         g6,
-        g7_backups::check(&kept),
+        g7_backups::check(&kept, &timeline),
         g8_sealed_at_rest::check(input),
         g10_integrity::check(input),
         g11_one_history::check(&analysis),

@@ -18,6 +18,7 @@ use super::{
     CheckInput, FaultOf,
     g4_third_copy::{feed_troubled, troubles},
     spans::{FOREVER, Spans},
+    timeline::Timeline,
 };
 use crate::{
     history::{Micros, What},
@@ -40,10 +41,12 @@ fn documented(region: &str) -> &'static [&'static str] {
 }
 
 /// Judges.
-pub fn check(input: &CheckInput<'_>) -> Verdict {
+pub fn check(input: &CheckInput<'_>, timeline: &Timeline) -> Verdict {
     let mut verdict = Verdict::new("G7", "g7_backups");
     let Some(region) = input.topology.backups_of.as_deref() else { return verdict };
-    let maker = maker_troubled(input);
+    // A replica makes backups of an epoch that is known to be active, and of no other: none while the region is made anew of it.
+    let anew = timeline.made_anew().extended(input.bounds.recovery_us);
+    let maker = Spans::union([&maker_troubled(input), &anew]);
     let logs: BTreeMap<&str, Log<'_>> =
         documented(region).iter().map(|place| (*place, Log::of(input.history, place))).collect();
     right_places(input, documented(region), &mut verdict);
@@ -58,7 +61,8 @@ pub fn check(input: &CheckInput<'_>) -> Verdict {
         judged.keys_first(&mut verdict);
         judged.figures(&mut verdict);
     }
-    contents::check(input, &logs, &feed_troubled(input), &mut verdict);
+    let fed = Spans::union([&feed_troubled(input), &anew]);
+    contents::check(input, &logs, &fed, &mut verdict);
     verdict
 }
 

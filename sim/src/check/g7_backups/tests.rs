@@ -20,7 +20,7 @@ fn judge(build: &Build) -> Verdict {
     let standard = Topology::standard(2, true);
     let topology = Topology { backups_of: Some("eu-west-rbx".into()), ..standard };
     let input = CheckInput { topology: &topology, ..build.input() };
-    check(&input)
+    check(&input, &Timeline::new(&input))
 }
 
 struct Written(Build);
@@ -80,7 +80,7 @@ impl Written {
 #[test]
 fn without_backups_nothing_is_exercised_and_regular_ones_hold() {
     let build = Build::new();
-    assert_eq!(check(&build.input()).judgement(), Judgement::NotExercised);
+    assert_eq!(check(&build.input(), &Timeline::new(&build.input())).judgement(), Judgement::NotExercised);
     let mut written = Written::new();
     written.regular();
     let verdict = judge(&written.0);
