@@ -1,4 +1,4 @@
-//! The project's commands: `cargo xtask sim | test | model | ci | tidy | planted | crash | bench`.
+//! The project's commands: `cargo xtask sim | datasheet | test | model | ci | tidy | planted | crash | bench`.
 //!
 //! Runs processes and reads what they print; it links neither the service nor the simulator, so it builds
 //! in seconds and never sees their cfgs. It sets the compiler flags and target directories that the two
@@ -9,6 +9,7 @@
 mod bench;
 mod ci;
 mod crash;
+mod datasheet;
 mod interrupt;
 mod model;
 mod planted;
@@ -65,6 +66,8 @@ struct Cli {
 enum Command {
     /// Run scenarios in the simulator and judge every promise
     Sim(sim::Args),
+    /// Run the scenarios that lose something and write what was measured to reports/datasheet.md
+    Datasheet(datasheet::Args),
     /// Run all tests: unit, integration, conformance, and a short scenario regression
     Test(test::Args),
     /// Search the protocol's model exhaustively: what must hold holds, each rule switched off breaks a promise
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Sim(args) => sim::run(args),
+        Command::Datasheet(args) => datasheet::run(args),
         Command::Test(args) => test::run(&args),
         Command::Model(args) => model::run(&args),
         Command::Ci(args) => ci::run(&args),

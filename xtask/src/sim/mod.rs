@@ -100,6 +100,11 @@ impl Args {
             merge: Vec::new(),
         }
     }
+
+    /// The same with so many processes at a time, and with this simulator.
+    pub fn with(self, jobs: Option<usize>, binary: Option<PathBuf>) -> Args {
+        Args { jobs, binary, ..self }
+    }
 }
 
 /// The line that replays a run.
@@ -121,8 +126,28 @@ pub fn run(args: Args) -> Result<u8, Failure> {
     if args.world == "turmoil" {
         return Err(usage("the turmoil world is not built yet: only --world madsim runs scenarios"));
     }
+    let made = make(&args, voice, args.junit.is_some())?;
+    finish(&args, voice, made)
+}
+
+/// Runs that were made.
+pub struct Made {
+    /// The results.
+    pub tally: Tally,
+    /// The commit of the tree.
+    pub commit: String,
+    /// Whether not all of them were.
+    pub interrupted: bool,
+    title: String,
+}
+
+/// Makes the runs that the arguments name, with a bar; `keep` keeps each report.
+///
+/// # Errors
+/// On a wrong command line, or when the simulator does not build.
+pub fn make(args: &Args, voice: Voice, keep: bool) -> Result<Made, Failure> {
     let root = shell::root();
-    let work = Work::of(&args, &root)?;
+    let work = Work::of(args, &root)?;
     let binary = match &args.binary {
         Some(binary) => {
             binary.canonicalize().map_err(|error| usage(format!("{}: {error}", binary.display())))?
@@ -143,30 +168,23 @@ pub fn run(args: Args) -> Result<u8, Failure> {
         trace: args.trace,
         children: Children::watched(),
     };
-    let mut tally = Tally::new(&work, &args, voice);
+    let mut tally = Tally::new(&work, args.json, keep, voice);
     pool.run(work.jobs(), |job, report| tally.add(job, report));
     tally.progress.finish();
     if pool.children.stopped() {
         voice.line("interrupted: what follows is what ended before");
     }
-    finish(&args, voice, &commit, &title, tally, pool.children.stopped())
+    Ok(Made { tally, commit, interrupted: pool.children.stopped(), title })
 }
 
-fn finish(
-    args: &Args,
-    voice: Voice,
-    commit: &str,
-    title: &str,
-    tally: Tally,
-    interrupted: bool,
-) -> Result<u8, Failure> {
-    let Tally { summary, reports, .. } = tally;
+fn finish(args: &Args, voice: Voice, made: Made) -> Result<u8, Failure> {
+    let Made { tally: Tally { summary, reports, .. }, commit, interrupted, title } = made;
     if summary.runs() == 0 && !interrupted {
         return Err(usage("nothing to run: the shard is empty"));
     }
     voice.line(summary.text());
     if args.json {
-        say::out(summary.json(commit));
+        say::out(summary.json(&commit));
     }
     if let Some(path) = &args.junit {
         std::fs::write(path, junit::text(&reports))?;
@@ -283,9 +301,10 @@ impl Work {
 }
 
 /// Results as they come in.
-struct Tally {
+pub struct Tally {
     summary: Summary,
-    reports: Vec<Report>,
+    /// The reports, without what they said as printed, if they are kept.
+    pub reports: Vec<Report>,
     keep: bool,
     json: bool,
     voice: Voice,
@@ -293,13 +312,13 @@ struct Tally {
 }
 
 impl Tally {
-    fn new(work: &Work, args: &Args, voice: Voice) -> Tally {
+    fn new(work: &Work, json: bool, keep: bool, voice: Voice) -> Tally {
         let mut summary = Summary::default();
         for scenario in &work.scenarios {
             summary.expect(&scenario.name, &scenario.promises);
         }
         let progress = Progress::new(work.count(), work.budget);
-        Tally { summary, reports: Vec::new(), keep: args.junit.is_some(), json: args.json, voice, progress }
+        Tally { summary, reports: Vec::new(), keep, json, voice, progress }
     }
 
     fn add(&mut self, job: &Job, mut report: Report) {
@@ -324,6 +343,7 @@ impl Tally {
         }
         self.progress.step(self.summary.runs(), self.summary.failures());
         if self.keep {
+            report.raw = serde_json::Value::Null;
             self.reports.push(report);
         }
     }

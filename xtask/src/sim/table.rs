@@ -24,20 +24,30 @@ pub struct Summary {
 
 /// A promise's name, ordered by its number.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Promise(u64, String);
+pub struct Promise(u64, String);
 
 impl Promise {
-    fn new(name: &str) -> Promise {
+    /// The promise of this name.
+    pub fn new(name: &str) -> Promise {
         let digits: String = name.chars().filter(char::is_ascii_digit).collect();
         Promise(digits.parse().unwrap_or(u64::MAX), name.to_owned())
     }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.1
+    }
 }
 
+/// What the checkers of a promise found.
 #[derive(Default)]
-struct Cell {
-    exercised: u64,
-    violations: u64,
-    undecided: u64,
+pub struct Cell {
+    /// How often its precondition was met.
+    pub exercised: u64,
+    /// How often it was broken.
+    pub violations: u64,
+    /// How often a checker could not decide.
+    pub undecided: u64,
 }
 
 #[derive(Default)]
@@ -47,7 +57,7 @@ struct Probe {
 }
 
 /// What a checker's findings amount to.
-fn verdict(cell: &Cell) -> &'static str {
+pub fn verdict(cell: &Cell) -> &'static str {
     match cell {
         Cell { violations: 1.., .. } => "BROKEN",
         Cell { undecided: 1.., .. } => "UNDECIDED",
@@ -283,12 +293,12 @@ impl Summary {
 }
 
 /// Measures that add up over runs.
-fn is_sum(name: &str) -> bool {
+pub fn is_sum(name: &str) -> bool {
     name.ends_with("_count") || name.ends_with("_bytes")
 }
 
 /// The measure without its quantile, and which quantile it is (3 = none).
-fn split_quantile(name: &str) -> (String, usize) {
+pub fn split_quantile(name: &str) -> (String, usize) {
     for (index, mark) in ["p50", "p99", "max"].iter().enumerate() {
         let parts: Vec<&str> = name.split('_').collect();
         if parts.contains(mark) {
@@ -300,7 +310,7 @@ fn split_quantile(name: &str) -> (String, usize) {
 }
 
 /// The value below which the share lies (nearest rank).
-fn quantile(values: &[f64], share: f64) -> f64 {
+pub fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let rank = (share * sorted.len() as f64).ceil() as usize;
