@@ -9,10 +9,10 @@ use super::{
 use clap::Args;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use kms::{
-    config::{NodeConfig, Role},
+    config::{NodeConfig, Role, Zone},
     entry::probe::Probe,
     env::{Env, StoreAt, StoreConfig},
-    init::{Addresses, NODE_FILE, REST_PORT, RegionSpec, plan_region},
+    init::{Addresses, NODE_FILE, REST_PORT, RegionSpec, STORE_DIR, plan_region},
     limits::Limits,
     node::{self, Running},
     operator::OperatorConfig,
@@ -60,11 +60,12 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     }
     let operator = OperatorConfig::load(&*env.disk, &operator_file).map_err(Failure::usage)?;
     agrees(&operator, &options, &dir)?;
-    let mut nodes = start(&env, &region_dir).await?;
+    let (mut nodes, blank) = start(&env, &region_dir).await?;
     let yaml = read_text(&*env.disk, &region_dir.join("okms.yaml"))?;
     env.disk.write_atomic(&dir.join("okms.yaml"), yaml.as_bytes(), false).map_err(Failure::runtime)?;
     let domains = read_text(&*env.disk, &region_dir.join("domains.txt"))?;
     let guide = guide(&dir, &region_dir, &operator, domains.trim(), &yaml);
+    let lost = blank.what_to_do(&dir);
 
     let ended = {
         let mut ends: FuturesUnordered<_> = nodes
@@ -75,10 +76,16 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
             if made {
                 say("A new region was made.\n");
             }
-            if let Err(error) = ready(&env, &operator).await {
+            // What has no store waits for a person, and nobody for that.
+            if lost.is_none()
+                && let Err(error) = ready(&env, &operator).await
+            {
                 complain(format_args!("warning: no key writes yet, {error}\n"));
             }
             say(&guide);
+            if let Some(lost) = &lost {
+                say(lost);
+            }
             std::future::pending::<()>().await;
         };
         tokio::select! {
@@ -142,9 +149,50 @@ fn agrees(operator: &OperatorConfig, options: &Options, dir: &Path) -> Result<()
     Ok(())
 }
 
-/// Starts every node found: the witness, databases, hosts, the entry, the replica.
-async fn start(env: &Env, region_dir: &Path) -> Result<Vec<(String, Running)>, Failure> {
-    let mut found = Vec::new();
+/// Nodes that start without a store.
+#[derive(Debug, Default)]
+struct Blank {
+    a: bool,
+    b: bool,
+    replica: bool,
+}
+
+impl Blank {
+    fn note(&mut self, env: &Env, config: &NodeConfig) {
+        let listed = env.disk.list(&config.data_dir).unwrap_or_default();
+        let blank = !listed.iter().any(|name| name.as_os_str() == STORE_DIR);
+        match (config.role, config.zone) {
+            (Role::Database, Some(Zone::A)) => self.a = blank,
+            (Role::Database, Some(Zone::B)) => self.b = blank,
+            (Role::Replica, _) => self.replica = blank,
+            _ => {}
+        }
+    }
+
+    /// The command that makes the databases anew, if one is blank. A blank replica makes itself anew, if the region has anything.
+    fn what_to_do(&self, dir: &Path) -> Option<String> {
+        let (what, command) = match self {
+            Blank { a: false, b: false, .. } => return None,
+            Blank { a: true, b: false, .. } => ("The database of zone a has", "rebuild zone a"),
+            Blank { a: false, b: true, .. } => ("The database of zone b has", "rebuild zone b"),
+            Blank { replica: false, .. } => {
+                ("The databases of both zones have", "restore region --from replica")
+            }
+            Blank { .. } => {
+                ("The databases of both zones, and the replica, have", "restore region --from backup")
+            }
+        };
+        Some(format!(
+            "\n{what} no store. Everything else runs; in another shell:\n  {} {command} --dir {}\n",
+            program(),
+            quoted(dir)
+        ))
+    }
+}
+
+/// Starts every node found: the witness, databases, hosts, the entry, the replica. Says which have no store.
+async fn start(env: &Env, region_dir: &Path) -> Result<(Vec<(String, Running)>, Blank), Failure> {
+    let (mut found, mut blank) = (Vec::new(), Blank::default());
     for name in env.disk.list(region_dir).map_err(Failure::runtime)? {
         let file = region_dir.join(&name).join(NODE_FILE);
         if env.disk.read(&file).ok().flatten().is_some() {
@@ -156,6 +204,7 @@ async fn start(env: &Env, region_dir: &Path) -> Result<Vec<(String, Running)>, F
                 Role::Entry => 3,
                 Role::Replica => 4,
             };
+            blank.note(env, &config);
             found.push((turn, config.node_id, file));
         }
     }
@@ -170,7 +219,7 @@ async fn start(env: &Env, region_dir: &Path) -> Result<Vec<(String, Running)>, F
         })?;
         nodes.push((name, node));
     }
-    Ok(nodes)
+    Ok((nodes, blank))
 }
 
 /// Waits until every host takes key writes, and the entry knows a host.
@@ -195,14 +244,18 @@ async fn ready(env: &Env, operator: &OperatorConfig) -> Result<(), String> {
     Ok(())
 }
 
+/// As a shell takes it.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
+}
+
 /// What to do with it.
 fn guide(dir: &Path, region_dir: &Path, operator: &OperatorConfig, domain: &str, yaml: &str) -> String {
-    let quoted = |path: PathBuf| format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"));
     let curl = format!(
         "curl -sS --cacert {} --cert {} --key {}",
-        quoted(region_dir.join("ca.pem")),
-        quoted(region_dir.join("clients/client-1.crt")),
-        quoted(region_dir.join("clients/client-1.key")),
+        quoted(&region_dir.join("ca.pem")),
+        quoted(&region_dir.join("clients/client-1.crt")),
+        quoted(&region_dir.join("clients/client-1.key")),
     );
     format!(
         "Region {region} runs: https://{entry}, domain {domain}\n\
@@ -223,7 +276,23 @@ fn guide(dir: &Path, region_dir: &Path, operator: &OperatorConfig, domain: &str,
         region = operator.region,
         entry = operator.entry,
         okms = dir.join("okms.yaml").display(),
-        dir = quoted(dir.into()),
+        dir = quoted(dir),
         kms = program(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_no_store_is_named_with_the_command_for_it() {
+        let told = |a, b, replica| Blank { a, b, replica }.what_to_do(Path::new("it's"));
+        assert_eq!(told(false, false, true), None, "a replica makes itself");
+        let said = |told: Option<String>, words: &str| told.is_some_and(|told| told.contains(words));
+        assert!(said(told(false, true, true), r"rebuild zone b --dir 'it'\''s'"));
+        assert!(said(told(true, false, false), "rebuild zone a"));
+        assert!(said(told(true, true, false), "restore region --from replica"));
+        assert!(said(told(true, true, true), "restore region --from backup"));
+    }
 }

@@ -64,6 +64,8 @@ struct Witness {
     members: Option<[String; 2]>,
     /// The registered epoch that is not active, and the zone that is made anew.
     pending: Option<(String, String)>,
+    /// Not one zone but the whole region is made anew in it.
+    restoring: bool,
     error: Option<String>,
 }
 
@@ -135,6 +137,7 @@ fn witness(operator: &OperatorConfig, known: Result<Known, RebuildError>) -> Wit
             epoch: Some(known.active.record.epoch.to_string()),
             epoch_no: known.active.record.epoch.no,
             members: Some(known.active.record.members.map(|id| id.to_string())),
+            restoring: known.pending.as_ref().is_some_and(|pending| pending.record.is_restore()),
             pending: known.pending.map(|pending| {
                 let zone = if pending.record.members[0] == pending.record.target { "a" } else { "b" };
                 (pending.record.epoch.to_string(), zone.to_owned())
@@ -161,6 +164,13 @@ fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
     // What one says that was replaced may be long past, and is no reason to stop anything.
     let silent = Witness { address: witness.address.clone(), ..Witness::default() };
     let witness = if advice.is_empty() { witness } else { &silent };
+    if let (Some((epoch, _)), true) = (&witness.pending, witness.restoring) {
+        advice.push(format!(
+            "The region is being made anew (epoch {epoch}): finish it with the same `kms restore region`."
+        ));
+        return advice;
+    }
+    advice.extend(lost_region(databases, witness));
     if let Some((epoch, zone)) = &witness.pending {
         let place = usize::from(zone == "b");
         let target = databases.get(place).and_then(|database| database.status.as_ref());
@@ -192,6 +202,7 @@ fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
                 "The database of zone {zone} does not answer. Bring it back; if its disks are lost, put a blank node in its \
                  place and run `kms rebuild zone {zone}`."
             )),
+            Some(status) if status.phase == "blank" && all_blank(databases) => {}
             Some(status) if witness.pending.is_none() && matches!(status.phase.as_str(), "blank" | "retired") => {
                 advice.push(format!(
                     "The database of zone {zone} is {}: make it anew with `kms rebuild zone {zone}`.",
@@ -251,6 +262,22 @@ fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
         ));
     }
     advice
+}
+
+fn all_blank(databases: &[Database]) -> bool {
+    databases.iter().all(|database| database.status.as_ref().is_some_and(|status| status.phase == "blank"))
+}
+
+/// What to do when neither zone has anything that the other one could be made of.
+fn lost_region(databases: &[Database], witness: &Witness) -> Option<String> {
+    let restore = "`kms restore region --from replica`, or `--from backup` if the replica is lost as well";
+    if all_blank(databases) {
+        return Some(format!("Both databases are blank: make the region anew with {restore}."));
+    }
+    let silent = databases.iter().all(|database| database.status.is_none()) && witness.pending.is_none();
+    silent.then(|| {
+        format!("No database answers. If the disks of both are lost, put blank nodes in both places and run {restore}.")
+    })
 }
 
 fn is_of_the_past(status: &DatabaseStatus, witness: &Witness) -> bool {
@@ -342,6 +369,9 @@ fn text(report: &Report) -> String {
         members.map(|[a, b]| format!(" (zone a: {}, zone b: {})", short(a), short(b))).unwrap_or_default();
     let epoch = match (&report.witness.epoch, &report.witness.pending) {
         (Some(epoch), None) => format!("epoch {epoch} is active{of}"),
+        (Some(epoch), Some((pending, _))) if report.witness.restoring => {
+            format!("epoch {epoch} is active{of}, {pending} is registered: the region is made anew")
+        }
         (Some(epoch), Some((pending, zone))) => {
             format!("epoch {epoch} is active{of}, {pending} is registered: zone {zone} is made anew")
         }
@@ -443,5 +473,29 @@ mod tests {
             (status.serving, status.joined) = (false, false);
         }
         assert!(said(&databases, &new, "of an earlier epoch"));
+    }
+
+    #[test]
+    fn a_lost_region_is_not_a_lost_zone() {
+        let mut databases = [database("", 0, ""), database("", 0, "")];
+        for status in databases.iter_mut().filter_map(|database| database.status.as_mut()) {
+            (status.phase, status.joined, status.serving) = ("blank".to_owned(), false, false);
+        }
+        let mut at = witness(OLD, 1, ["db-aaaaa", "db-bbbbb"]);
+        let told = advice(&databases, &at);
+        assert!(told.len() == 1 && told[0].contains("kms restore region"), "{told:?}");
+        (at.pending, at.restoring) = (Some(("2:abc".to_owned(), "a".to_owned())), true);
+        let told = advice(&databases, &at);
+        assert!(
+            told.len() == 1 && told[0].contains("finish it with the same `kms restore region`"),
+            "{told:?}"
+        );
+        (at.pending, at.restoring) = (None, false);
+        databases[1] = database("db-bbbbb", 1, OLD);
+        assert!(said(&databases, &at, "kms rebuild zone a") && !said(&databases, &at, "restore region"));
+        for database in &mut databases {
+            database.status = None;
+        }
+        assert!(said(&databases, &at, "put blank nodes in both places"));
     }
 }
