@@ -254,7 +254,7 @@ fn advice(databases: &[Database], witness: &Witness) -> Vec<String> {
             Some(_) => {}
         }
     }
-    if let Some(error) = &witness.error {
+    if let Some(error) = witness.error.as_ref().filter(|_| !all_blank(databases)) {
         advice.push(format!(
             "The witness does not answer ({error}). Bring it back: a database that starts waits for it or for the other \
              database, and no rebuild goes on. If its disk is lost, put a blank one in its place and run \
@@ -272,7 +272,14 @@ fn all_blank(databases: &[Database]) -> bool {
 fn lost_region(databases: &[Database], witness: &Witness) -> Option<String> {
     let restore = "`kms restore region --from replica`, or `--from backup` if the replica is lost as well";
     if all_blank(databases) {
-        return Some(format!("Both databases are blank: make the region anew with {restore}."));
+        let witness = match &witness.error {
+            Some(error) => format!(
+                " The witness does not answer ({error}): bring it back; if its disk is lost too, put a blank one in its place \
+                 and add `--witness-lost`."
+            ),
+            None => String::new(),
+        };
+        return Some(format!("Both databases are blank: make the region anew with {restore}.{witness}"));
     }
     let silent = databases.iter().all(|database| database.status.is_none()) && witness.pending.is_none();
     silent.then(|| {
@@ -484,6 +491,10 @@ mod tests {
         let mut at = witness(OLD, 1, ["db-aaaaa", "db-bbbbb"]);
         let told = advice(&databases, &at);
         assert!(told.len() == 1 && told[0].contains("kms restore region"), "{told:?}");
+        at.error = Some("it is blank".to_owned());
+        let told = advice(&databases, &at);
+        assert!(told.len() == 1 && told[0].contains("--witness-lost"), "{told:?}");
+        at.error = None;
         (at.pending, at.restoring) = (Some(("2:abc".to_owned(), "a".to_owned())), true);
         let told = advice(&databases, &at);
         assert!(
