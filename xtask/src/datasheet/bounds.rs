@@ -53,8 +53,13 @@ pub fn window(promise: &str, name: &str, backup_interval_ms: u64) -> Option<Wind
             what: "age of the newest backup of a store, when the next one is there",
             bound: Some(format!("{} s", (backup_interval_ms + BACKUP_SLACK_MS) / 1000)),
         }),
-        ("G13", "recovery") => of("from the repair to the first acknowledged key write", "5 s"),
-        ("G13", "activation") => of("from an epoch's activation to the first acknowledged key write", "2 s"),
+        ("G13", "recovery") => {
+            of("from the repair to the first acknowledged key write", "5 s, if anybody tried")
+        }
+        ("G13", "activation") => of(
+            "from an epoch's activation to the first acknowledged key write; scenarios in which few write wait for one",
+            "2 s, for writes begun later",
+        ),
         ("G5" | "G6", "restored_after") => {
             only("from the loss to the region made anew, the operator's waiting included")
         }
