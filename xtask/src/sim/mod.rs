@@ -171,14 +171,14 @@ pub fn make(args: &Args, voice: Voice, keep: bool) -> Result<Made, Failure> {
     let mut tally = Tally::new(&work, args.json, keep, voice);
     pool.run(work.jobs(), |job, report| tally.add(job, report));
     tally.progress.finish();
-    if pool.children.stopped() {
-        voice.line("interrupted: what follows is what ended before");
-    }
     Ok(Made { tally, commit, interrupted: pool.children.stopped(), title })
 }
 
 fn finish(args: &Args, voice: Voice, made: Made) -> Result<u8, Failure> {
     let Made { tally: Tally { summary, reports, .. }, commit, interrupted, title } = made;
+    if interrupted {
+        voice.line("interrupted: what follows is what ended before");
+    }
     if summary.runs() == 0 && !interrupted {
         return Err(usage("nothing to run: the shard is empty"));
     }
