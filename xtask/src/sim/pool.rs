@@ -99,6 +99,11 @@ impl Pool {
         report
     }
 
+    /// The run's own: the simulator writes right into what it is given.
+    fn folder(&self, job: &Job) -> Option<PathBuf> {
+        self.out.as_ref().map(|out| out.join(format!("{}-{}", job.name, job.seed)))
+    }
+
     fn command(&self, job: &Job) -> Command {
         let mut command = Command::new(&self.binary);
         command.args(["run", &job.scenario, "--seed", &job.seed.to_string()]).args(&job.extra);
@@ -114,8 +119,8 @@ impl Pool {
         if trace {
             command.arg("--trace");
         }
-        if let Some(out) = &self.out {
-            command.arg("--out").arg(out);
+        if let Some(folder) = self.folder(job) {
+            command.arg("--out").arg(folder);
         }
         let run = self.children.run(&mut command, |stdout, stderr| {
             std::thread::scope(|scope| {
@@ -152,10 +157,7 @@ impl Pool {
     /// Runs the seed twice more with its trace in files, and names the first line that differs.
     fn first_difference(&self, job: &Job, first: &Report, second: &Report) -> String {
         let hashes = format!("trace hash {} then {}", first.trace_hash, second.trace_hash);
-        let folder = match &self.out {
-            Some(out) => out.join(format!("{}-{}", job.name, job.seed)),
-            None => return hashes,
-        };
+        let Some(folder) = self.folder(job) else { return hashes };
         let paths = [folder.join("trace-1.txt"), folder.join("trace-2.txt")];
         let written = std::fs::create_dir_all(&folder).and_then(|()| {
             paths.iter().try_for_each(|path| {
@@ -234,6 +236,27 @@ mod tests {
         let text = "noise\n{\"verdicts\":[],\"seed\":4}\n";
         assert_eq!(last_report(text.as_bytes(), false).map(|report| report.seed), Some(4));
         assert!(last_report("noise\n".as_bytes(), false).is_none());
+    }
+
+    #[test]
+    fn a_failing_run_has_a_folder_of_its_own() {
+        let pool = Pool {
+            binary: "kms-sim".into(),
+            jobs: 1,
+            out: Some("out".into()),
+            twice: false,
+            trace: false,
+            children: Children::default(),
+        };
+        let job = |seed| Job {
+            scenario: "a/calm.plan".into(),
+            name: "calm".into(),
+            seed,
+            extra: Vec::new(),
+            tag: 0,
+        };
+        assert_eq!(pool.folder(&job(7)), Some("out/calm-7".into()));
+        assert_eq!(Pool { out: None, ..pool }.folder(&job(7)), None);
     }
 
     #[test]
