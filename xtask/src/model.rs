@@ -46,11 +46,12 @@ impl Args {
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let root = shell::root();
     let target = shell::target(&root)?;
-    let build = ["build", "--release", "-p", "kms-model"];
-    if !shell::run(&mut shell::cargo(&root, World::Real, &build))? {
+    // As the simulator is built, to share with it what both are made of.
+    let build = ["build", "-p", "kms-model"];
+    if !shell::run(&mut shell::cargo(&root, World::Madsim, &build))? {
         return Err(harness("kms-model does not build"));
     }
-    let mut command = std::process::Command::new(target.join("release/kms-model"));
+    let mut command = std::process::Command::new(target.join("sim/sim/kms-model"));
     command.args(args.words()).current_dir(&root).stdin(std::process::Stdio::null());
     say::err(format_args!("$ {}", shell::shown(&command)));
     let started = Instant::now();

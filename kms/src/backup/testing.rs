@@ -289,6 +289,7 @@ impl Source for Region {
             lineage: self.lineage.clone(),
             position: self.position(),
             newest_ms: self.newest_ms,
+            since: None,
             made_at: "eu-west-sbg".to_owned(),
         }
     }

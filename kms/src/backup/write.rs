@@ -14,7 +14,7 @@ use super::{
     segment::Segment,
 };
 use crate::{
-    env::{BoxFuture, ObjectError, ObjectName, Purpose},
+    env::{BoxFuture, Mono, ObjectError, ObjectName, Purpose},
     limits::BACKUP_RUN_MAX,
     store::{
         engine::{FillRow, RowDigest},
@@ -22,7 +22,10 @@ use crate::{
         row,
     },
 };
-use std::sync::{Arc, PoisonError};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 /// What a backup is to hold, and whose it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +36,8 @@ pub struct Standing {
     pub position: Position,
     /// Wall time of the newest entry, by the head's clock, Unix milliseconds; 0 if there is none or it is not known.
     pub newest_ms: u64,
+    /// Since when it may lack something newer, which is when the backup is said to be made; `None` = from now on.
+    pub since: Option<Mono>,
     /// Region of the process that makes the backup.
     pub made_at: String,
 }
@@ -128,7 +133,10 @@ impl BackupPlace {
     /// [`WriteError`] says what to do.
     pub async fn write(&self, source: &mut dyn Source) -> Result<Written, WriteError> {
         let standing = source.standing();
-        let wall_ms = self.env.wall_ms();
+        // Not later than what it holds: there may have been much to ask of the store since.
+        let stood = standing.since.map_or(Duration::ZERO, |since| self.env.now().since(since));
+        let stood_ms = u64::try_from(stood.as_millis()).unwrap_or(u64::MAX);
+        let wall_ms = self.env.wall_ms().saturating_sub(stood_ms);
         let day = Day::of(wall_ms);
         let before = self.before_now().await?;
         let key = self.sealing_key(day).await?;

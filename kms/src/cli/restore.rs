@@ -61,7 +61,8 @@ struct RegionOptions {
     /// Give up a region that still serves, with all that the replica has not
     #[arg(long)]
     retire_serving: bool,
-    /// The witness is lost for good as well: the blank one that runs at its address begins with this restore
+    /// The witness is lost for good as well: the blank one that runs at its address begins with this restore. This states that
+    /// the old one never runs again: together with both old databases it would make the old region of them once more
     #[arg(long)]
     witness_lost: bool,
     /// Go ahead with a replica of an older epoch: all that was written since the last rebuild may be missing

@@ -3,7 +3,7 @@
 use super::{Origin, Stood};
 use crate::{
     backup::{Lineage, Source, SourceError, Standing},
-    env::{BoxFuture, Env},
+    env::{BoxFuture, Env, Mono},
     limits::FILL_PART_BYTES,
     replica::{Node, kept::storage},
     store::{
@@ -34,7 +34,7 @@ impl Clone for View {
     }
 }
 
-fn standing(node: &Node, identity: &Identity, position: Position, newest_ms: u64) -> Standing {
+fn standing(node: &Node, identity: &Identity, position: Position, newest_ms: u64, since: Mono) -> Standing {
     Standing {
         lineage: Lineage {
             epoch: identity.epoch.signed.clone(),
@@ -44,6 +44,7 @@ fn standing(node: &Node, identity: &Identity, position: Position, newest_ms: u64
         },
         position,
         newest_ms,
+        since: Some(since),
         made_at: node.config.place.clone().unwrap_or_default(),
     }
 }
@@ -55,6 +56,7 @@ impl Replica {
 
     async fn stand(&self) -> Result<Stood, String> {
         let node = &self.0;
+        let since = node.env.now();
         let (mark, held) = node.desk.shared();
         let held = held.ok_or("the replica has nothing that may be backed up: see its phase")?;
         let taken = held.run(&node.env, "backup", |engine| {
@@ -66,7 +68,7 @@ impl Replica {
         });
         let (snapshot, identity, newest_ms) = taken.await.map_err(|error| self.failed(error))?;
         let (snapshot, epoch) = (Arc::new(snapshot), identity.epoch());
-        let standing = standing(node, &identity, snapshot.at(), newest_ms);
+        let standing = standing(node, &identity, snapshot.at(), newest_ms, since);
         let view = View { node: node.clone(), snapshot, held, standing };
         if identity.phase != Phase::Replica || !identity.active() {
             return Err(format!("epoch {epoch} is not known to be active"));

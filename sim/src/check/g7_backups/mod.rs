@@ -155,7 +155,7 @@ impl Store<'_> {
             }
             let before = self.log.manifests.iter().filter(|other| {
                 other.put < backup.put
-                    && other.gone.is_none_or(|gone| gone > backup.made)
+                    && other.unlisted.is_none_or(|gone| gone > backup.made)
                     && !std::ptr::eq(*other, backup)
             });
             let highest = before.map(|other| other.found.number).max().unwrap_or(0);
@@ -194,7 +194,8 @@ impl Store<'_> {
 
     /// What belongs to a day is there until the day's last backup is 30 days old, and soon after the day is 30 days over it is not.
     fn kept_and_no_longer(&self, verdict: &mut Verdict) {
-        let late = self.input.bounds.expiry_us;
+        // Looked for every hour, after a backup; manifests go at the look after the one at which the keys did.
+        let late = self.input.bounds.expiry_us + 2 * self.bound();
         let well = self.troubled.complement();
         let expected = Spans::of(well.iter().map(|(from, until)| (from.saturating_add(late), until)));
         let last = self.last_made();

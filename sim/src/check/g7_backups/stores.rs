@@ -52,6 +52,8 @@ pub(super) struct Made<'a> {
     pub put: Micros,
     /// Expired, lost or hurt.
     pub gone: Option<Micros>,
+    /// Not listed any more.
+    pub unlisted: Option<Micros>,
 }
 
 /// Everything of one store.
@@ -142,14 +144,16 @@ impl<'a> Log<'a> {
         let mut made: Vec<Made<'a>> = Vec::new();
         for object in &self.objects {
             let Some(Name::Manifest(found)) = object.read else { continue };
-            let gone = object.hurt.or(object.gone);
+            let (gone, unlisted) = (object.hurt.or(object.gone), object.gone);
             match seen.get(object.name).copied().map(|index| &mut made[index]) {
-                Some(before) if before.gone == Some(object.put) => before.gone = gone,
+                Some(before) if before.unlisted == Some(object.put) => {
+                    (before.gone, before.unlisted) = (gone, unlisted);
+                }
                 _ => {
                     seen.insert(object.name, made.len());
                     let begun = found.made_ms.saturating_sub(wall_from_ms) * 1000;
                     let (name, put) = (object.name, object.put);
-                    made.push(Made { name, found, made: begun.min(put), put, gone });
+                    made.push(Made { name, found, made: begun.min(put), put, gone, unlisted });
                 }
             }
         }
