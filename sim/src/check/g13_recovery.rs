@@ -5,7 +5,7 @@
 //! nobody is to wait for anything else.
 //!
 //! Does not check: stretches shorter than the recovery bound, stretches in which no write was accepted in time
-//! but nobody tried in the last second before the bound either (not exercised), runs that leave something
+//! but nobody tried in the last second before the bound either, or only so late that a prompt success came after it (not exercised), runs that leave something
 //! broken (no such stretch), recovery of reads (G3).
 
 use super::{CheckInput, end_of, spans::Spans, timeline::Timeline};
@@ -87,8 +87,16 @@ fn stretch(input: &CheckInput<'_>, verdict: &mut Verdict, from: Micros, until: M
     let first = judged.iter().filter(accepted).map(|op| end_of(op, input.history)).min();
     // Without an attempt shortly before the bound a late first success proves nothing.
     let last_moment = bound - input.bounds.refusal_us.min(input.bounds.recovery_us);
-    let tried: Vec<&Op> =
-        judged.iter().copied().filter(|op| (last_moment..=bound).contains(&op.invoked)).collect();
+    // Nor does one that was answered as fast as ever, and only began late.
+    let at_once = |op: &Op| {
+        matches!(op.outcome, Outcome::Ok(_))
+            && end_of(op, input.history) - op.invoked <= 1000 * input.limits.stall_ms
+    };
+    let tried: Vec<&Op> = judged
+        .iter()
+        .copied()
+        .filter(|op| (last_moment..=bound).contains(&op.invoked) && !at_once(op))
+        .collect();
     if first.is_none_or(|done| done > bound) && tried.is_empty() {
         verdict.count("stretches_without_writes", 1);
         return None;
