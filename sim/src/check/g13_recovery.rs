@@ -87,10 +87,11 @@ fn stretch(input: &CheckInput<'_>, verdict: &mut Verdict, from: Micros, until: M
     let first = judged.iter().filter(accepted).map(|op| end_of(op, input.history)).min();
     // Without an attempt shortly before the bound a late first success proves nothing.
     let last_moment = bound - input.bounds.refusal_us.min(input.bounds.recovery_us);
-    // Nor does one that was answered as fast as ever, and only began late.
+    // Nor does one that was answered as fast as ever, and only began late: with success, or that such a key is there, or is not.
     let at_once = |op: &Op| {
-        matches!(op.outcome, Outcome::Ok(_))
-            && end_of(op, input.history) - op.invoked <= 1000 * input.limits.stall_ms
+        let answered = matches!(&op.outcome, Outcome::Ok(_))
+            || matches!(&op.outcome, Outcome::Rejected { status, .. } if (400..500).contains(status));
+        answered && end_of(op, input.history) - op.invoked <= 1000 * input.limits.stall_ms
     };
     let tried: Vec<&Op> = judged
         .iter()
@@ -129,7 +130,7 @@ fn failed(op: &Op, until: Micros, input: &CheckInput<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::testing::{Build, MS, S, assert_held, create, kinds, ok_key};
+    use crate::check::testing::{Build, MS, S, assert_held, create, kinds, ok_key, rejected};
     use crate::report::Judgement;
 
     fn judged(build: &Build) -> Verdict {
@@ -168,6 +169,11 @@ mod tests {
         assert_eq!(kinds(&judged(&build)), ["not-accepting"]);
         write(&mut build, 106 * S, ok_key("k", "k", "active"));
         assert_eq!(kinds(&judged(&build)), ["not-accepting"]);
+        // Nobody was refused: one began late, the other asked for what is there.
+        let mut build = healed();
+        write(&mut build, 104 * S + 500 * MS, rejected(409));
+        write(&mut build, 105 * S - 5 * MS, ok_key("k", "k", "active"));
+        assert_eq!(judged(&build).judgement(), Judgement::NotExercised);
     }
 
     #[test]
