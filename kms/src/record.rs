@@ -67,6 +67,9 @@ pub struct Transaction {
     pub put: Vec<(RecordKey, SealedRecord)>,
     /// Records removed.
     pub delete: Vec<RecordKey>,
+    /// Records, of those written, that are ended for good by this: what is written is a tombstone, and nothing of the record is ever to
+    /// come back. A store does nothing with it; the third copy carries tombstones to the backup regions.
+    pub ends: Vec<RecordKey>,
 }
 
 /// Why a transaction is not well formed. The sender is wrong; nothing was stored.
@@ -93,6 +96,9 @@ pub enum Malformed {
     /// A change without a condition.
     #[error("record {0:?} changed without an expectation")]
     Unconditional(RecordKey),
+    /// A record is ended that is not put.
+    #[error("record {0:?} ended and not put")]
+    EndsUnput(RecordKey),
     /// A put whose version does not follow from the expected one and the commit id.
     #[error("record {0:?} put with a version that does not follow")]
     Version(RecordKey),
@@ -130,6 +136,15 @@ impl Transaction {
                 return Err(Malformed::Twice(key.clone()));
             }
         }
+        let mut ended = std::collections::BTreeSet::new();
+        for key in &self.ends {
+            if !self.put.iter().any(|(put, _)| put == key) {
+                return Err(Malformed::EndsUnput(key.clone()));
+            }
+            if !ended.insert(key) {
+                return Err(Malformed::Twice(key.clone()));
+            }
+        }
         let total: usize = self.put.iter().map(|(_, record)| record.blob.len()).sum();
         if total > TRANSACTION_MAX_BYTES {
             return Err(Malformed::TotalLength(total));
@@ -144,5 +159,33 @@ impl Transaction {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_put_is_ended_and_once() {
+        let (id, key) = (CommitId([1; 16]), |name: &[u8]| RecordKey(name.to_vec()));
+        let transaction = |ends: &[&[u8]]| Transaction {
+            expect: vec![
+                Expect { key: key(b"k"), version: None },
+                Expect { key: key(b"d"), version: Some(Version { counter: 4, commit_id: id }) },
+            ],
+            put: vec![(
+                key(b"k"),
+                SealedRecord { version: Version { counter: 1, commit_id: id }, blob: vec![7] },
+            )],
+            delete: vec![key(b"d")],
+            ends: ends.iter().map(|name| key(name)).collect(),
+        };
+        assert_eq!(transaction(&[]).check(id), Ok(()));
+        assert_eq!(transaction(&[b"k"]).check(id), Ok(()));
+        for unput in [b"d", b"x", b""] as [&[u8]; 3] {
+            assert_eq!(transaction(&[unput]).check(id), Err(Malformed::EndsUnput(key(unput))));
+        }
+        assert_eq!(transaction(&[b"k", b"k"]).check(id), Err(Malformed::Twice(key(b"k"))));
     }
 }

@@ -65,7 +65,12 @@ fn batch(seq: u64) -> Vec<Attempt> {
         let put = vec![(key.clone(), SealedRecord { version, blob: vec![seq as u8; blob_bytes(seq)] })];
         Attempt {
             id,
-            transaction: Transaction { expect: vec![Expect { key, version: None }], put, delete: Vec::new() },
+            transaction: Transaction {
+                expect: vec![Expect { key, version: None }],
+                put,
+                delete: Vec::new(),
+                ends: Vec::new(),
+            },
         }
     };
     (0..attempts).map(attempt).collect()

@@ -2,6 +2,7 @@
 //! has a chain of its own, so either is enough. Opens no record and decides no schedule; what a backup is made of is handed
 //! in, and what is read is handed out. The format is described in `docs/backup-format.md`.
 
+mod anchor;
 mod expire;
 mod frames;
 mod full;
@@ -17,12 +18,13 @@ mod segment;
 mod verify;
 mod write;
 
+pub use anchor::{Anchor, newest_anchor};
 pub use expire::Expired;
 pub use full::{FullIndex, PartEntry};
 pub use key::{BackupKey, BackupKeyError};
 pub use keyring::{KeyringKept, KeyringLeft};
 pub use manifest::{Lineage, Manifest, Part, Previous};
-pub use names::{AttemptId, Day, Found, KEYRING, Name, TOMBSTONES, keyring};
+pub use names::{AttemptId, Day, EntryId, Found, KEYRING, Name, TOMBSTONES, keyring};
 pub use place::{BackupPlace, ReadError};
 pub use read::{Backup, Entries, Rows};
 pub use retention::{Plan, expires_ms, plan};

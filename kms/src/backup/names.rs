@@ -94,6 +94,10 @@ pub struct AttemptId(pub [u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct DayKeyId(pub [u8; 8]);
 
+/// Names an entry of the log beside its number: the first half of the history hash after it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct EntryId(pub [u8; 16]);
+
 /// What an object of a backup store is, by its name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Name {
@@ -107,6 +111,8 @@ pub enum Name {
     Log(Day, u64, u64, AttemptId),
     /// The manifest of a backup.
     Manifest(Found),
+    /// The anchor of an entry's tombstones: day, sequence number, entry.
+    Anchor(Day, u64, EntryId),
 }
 
 /// A backup as its manifest's name tells of it. Nothing of it is verified.
@@ -130,6 +136,7 @@ impl Name {
             | Name::FullIndex(day, ..)
             | Name::FullPart(day, ..)
             | Name::Log(day, ..)
+            | Name::Anchor(day, ..)
             | Name::Manifest(Found { day, .. }) => day,
         }
     }
@@ -148,6 +155,7 @@ impl Name {
             Name::Manifest(Found { day, number, made_ms, id }) => {
                 format!("{MANIFEST}{day}/{number:020}-{made_ms:020}-{}", hex::encode(id.0))
             }
+            Name::Anchor(day, seq, id) => format!("{TOMBSTONES}{day}/{seq:020}-{}", hex::encode(id.0)),
         };
         ObjectName::new(text).expect("lower case letters, digits and `-./`, below 200 bytes")
     }
@@ -176,6 +184,10 @@ impl Name {
                     "index" => Name::FullIndex(day, seq, id),
                     part => Name::FullPart(day, seq, id, part.parse().ok()?),
                 })
+            }
+            "tombstones" => {
+                let (seq, id) = rest.split_once('-')?;
+                Some(Name::Anchor(day, seq.parse().ok()?, EntryId(bytes(id)?)))
             }
             "log" | "manifest" => {
                 let (first, rest) = rest.split_once('-')?;
@@ -211,13 +223,14 @@ mod tests {
 
     fn names() -> impl Strategy<Value = Name> {
         let day = 0u32..=DAYS_MAX as u32;
-        (day, 0u64.., 0u64.., 0u128.., 0u32.., 0..5).prop_map(|(day, one, other, id, part, kind)| {
+        (day, 0u64.., 0u64.., 0u128.., 0u32.., 0..6).prop_map(|(day, one, other, id, part, kind)| {
             let (day, id) = (Day(day), AttemptId(id.to_be_bytes()));
             match kind {
                 0 => Name::DayKey(day, DayKeyId(one.to_be_bytes())),
                 1 => Name::FullIndex(day, one, id),
                 2 => Name::FullPart(day, one, id, part),
                 3 => Name::Log(day, one, other, id),
+                4 => Name::Anchor(day, one, EntryId(id.0)),
                 _ => {
                     let made_ms = u64::from(day.0) * DAY_MS + other % DAY_MS;
                     Name::Manifest(Found { day, number: one, made_ms, id })
@@ -242,7 +255,7 @@ mod tests {
         }
 
         #[test]
-        fn noise_is_no_name(text in "(days|full|log|manifest|keyring)/[-0-9a-f/.key]{0,60}") {
+        fn noise_is_no_name(text in "(days|full|log|manifest|keyring|tombstones)/[-0-9a-f/.key]{0,60}") {
             if let Ok(name) = ObjectName::new(text)
                 && let Some(read) = Name::read(&name)
             {

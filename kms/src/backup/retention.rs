@@ -1,6 +1,10 @@
 //! What is to be deleted, as a pure function of a listing and the time. A day's backups stand on objects of that day alone, so
 //! a day goes as a whole: once its last backup is 30 days old. Its keys go first, and its manifests only once no key is listed
 //! any more: a key whose destruction failed is found again and tried again.
+//!
+//! Anchors of tombstones go with their day. They are wanted as long as there is a backup of before them; such a backup is of the anchor's
+//! day or an earlier one (`anchor.rs` sees to that), and days expire in order, since the last backup of a day is made before any of
+//! the next: once an anchor's day goes, no backup of before it can be read.
 
 use super::names::{Day, KEYRING, Name, TOMBSTONES};
 use crate::{

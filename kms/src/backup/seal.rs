@@ -31,6 +31,8 @@ pub enum Kind {
     Rows = 3,
     /// Log entries.
     Entries = 4,
+    /// The tombstones of a log entry.
+    Tombstones = 5,
 }
 
 /// Why an object does not open.

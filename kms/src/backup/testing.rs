@@ -256,6 +256,7 @@ impl Region {
             expect: vec![Expect { key: key.clone(), version: None }],
             put: vec![(key, record)],
             delete: Vec::new(),
+            ends: Vec::new(),
         };
         if number % 5 == 4
             && let Some((old, row)) = self.rows.first_key_value()
@@ -265,6 +266,26 @@ impl Region {
             transaction.expect.push(Expect { key: key.clone(), version: Some(version) });
             transaction.delete.push(key);
         }
+        self.commit(id, transaction, wall_ms);
+    }
+
+    /// The first record becomes a tombstone.
+    pub(crate) fn destroy(&mut self, wall_ms: u64) {
+        let id = CommitId((self.log.len() as u128 + 1).to_be_bytes());
+        let (key, row) = self.rows.first_key_value().expect("a record");
+        let key = RecordKey(key.clone());
+        let before = row::decode(&key, row).expect("a row").version;
+        let version = Version { counter: before.counter + 1, commit_id: id };
+        let transaction = Transaction {
+            expect: vec![Expect { key: key.clone(), version: Some(before) }],
+            put: vec![(key.clone(), SealedRecord { version, blob: vec![7; 9] })],
+            delete: Vec::new(),
+            ends: vec![key],
+        };
+        self.commit(id, transaction, wall_ms);
+    }
+
+    fn commit(&mut self, id: CommitId, transaction: Transaction, wall_ms: u64) {
         let epoch = self.lineage.epochs.last().expect("an epoch").0;
         let entry = Entry::new(self.position(), epoch, wall_ms, vec![Attempt { id, transaction }]);
         apply(&mut self.rows, &entry);

@@ -11,6 +11,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use kms::{
     env::Env,
     operator::restore::{Copy, RestorePlan, Restored},
+    replica::Tombstones,
+    wire::restore::BackupSeen,
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -68,14 +70,18 @@ struct RegionOptions {
     /// Go ahead with a replica of an older epoch: all that was written since the last rebuild may be missing
     #[arg(long)]
     older_epoch: bool,
+    /// With --at: go ahead although the store has a newer backup and keys were destroyed after this one was made. They stay
+    /// destroyed; all else that was written since is lost
+    #[arg(long)]
+    older_than_anchor: bool,
 }
 
 pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     let What::Region(options) = options.what;
     let from = match options.from {
-        From::Replica if options.store.is_some() || options.at.is_some() => {
+        From::Replica if options.store.is_some() || options.at.is_some() || options.older_than_anchor => {
             return Err(Failure::usage(
-                "--store and --at are for --from backup: a replica has one state, its newest",
+                "--store, --at and --older-than-anchor are for --from backup: a replica has one state, its newest",
             ));
         }
         From::Replica => Copy::Replica,
@@ -89,6 +95,7 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
         retire_serving: options.retire_serving,
         witness_lost: options.witness_lost,
         older_epoch: options.older_epoch,
+        older_than_anchor: options.older_than_anchor,
     };
     let mut terminal = Terminal::new(&env, options.not_running, REGION_OFF);
     let restored = operator.restore(&plan, &mut terminal).await.map_err(failure)?;
@@ -109,7 +116,7 @@ fn at(ms: u64) -> String {
 }
 
 fn report(restored: &Restored) -> String {
-    let Restored { epoch, position, backup, retired } = restored;
+    let Restored { epoch, position, backup, tombstones, retired } = restored;
     let mut text = format!(
         "The region is whole again, in epoch {epoch}. It has everything up to position {}, and nothing of what was written \
          after it.\n",
@@ -122,6 +129,7 @@ fn report(restored: &Restored) -> String {
             text.push_str(&format!(" The last write in it is of {}.", at(backup.newest_ms)));
         }
         text.push('\n');
+        text.push_str(&of_tombstones(backup, tombstones.as_ref()));
     }
     for (id, last) in retired {
         let lost = last.saturating_sub(position.seq);
@@ -131,6 +139,34 @@ fn report(restored: &Restored) -> String {
     }
     if retired.is_empty() {
         text.push_str("No old database was there to tell how much was written after it.\n");
+    }
+    text
+}
+
+/// What became of keys that were destroyed after the backup was made, and what is known of the time after it.
+fn of_tombstones(backup: &BackupSeen, tombstones: Option<&Tombstones>) -> String {
+    let Some(Tombstones { changed, newest_seq, newest_ms, unread, .. }) = tombstones else {
+        return "How many keys that were destroyed later stay destroyed is not known any more: see the replica's log.\n".to_owned();
+    };
+    let mut text = format!("Keys that were destroyed after it was made and stay destroyed: {changed}.\n");
+    if *newest_seq > 0 {
+        let from = if backup.newest_ms > 0 { backup.newest_ms } else { backup.made_ms };
+        let until = if *newest_ms > 0 { format!(" ({})", at(*newest_ms)) } else { String::new() };
+        text.push_str(&format!(
+            "The region wrote on at least until position {newest_seq}{until}: but for destroyed keys, what was written from {} until \
+             then, and later, may be missing.\n",
+            at(from)
+        ));
+        if backup.older {
+            text.push_str(
+                "A newer backup was there: this one was taken because --older-than-anchor said so.\n",
+            );
+        }
+    }
+    for why in unread {
+        text.push_str(&format!(
+            "Keys that were destroyed may be back, for something could not be read: {why}\n"
+        ));
     }
     text
 }
@@ -147,12 +183,30 @@ mod tests {
     fn people_are_told_what_is_missing() {
         let position = Position { seq: 40, hash: [0; 32] };
         let epoch = Epoch { no: 2, id: [1; 16] };
-        let some = Restored { epoch, position, backup: None, retired: vec![(DbId([7; 16]), 43)] };
+        let some =
+            Restored { epoch, position, backup: None, tombstones: None, retired: vec![(DbId([7; 16]), 43)] };
         assert!(report(&some).contains("had 3 further log entries"));
         let none = Restored { retired: Vec::new(), ..some };
         assert!(report(&none).contains("position 40") && report(&none).contains("No old database"));
         let ms = unix_ms("2026-11-26T12:00:00.250Z").ok();
         assert_eq!(ms.map(at).as_deref(), Some("2026-11-26T12:00:00.25Z"));
         assert!(unix_ms("yesterday").is_err());
+    }
+
+    #[test]
+    fn people_are_told_of_destroyed_keys() {
+        let noon = 1_795_694_400_000;
+        let seen = BackupSeen { made_ms: noon, newest_ms: noon, older: true, ..BackupSeen::default() };
+        let some =
+            Tombstones { changed: 3, newest_seq: 90, newest_ms: noon + 60_000, ..Tombstones::default() };
+        let text = of_tombstones(&seen, Some(&some));
+        for told in ["stay destroyed: 3", "12:00:00Z", "12:01:00Z", "position 90", "--older-than-anchor"] {
+            assert!(text.contains(told), "{told}: {text}");
+        }
+        let unread =
+            Tombstones { unread: vec!["the anchors in eu-west-gra".to_owned()], ..Tombstones::default() };
+        let text = of_tombstones(&seen, Some(&unread));
+        assert!(text.contains("eu-west-gra") && !text.contains("wrote on"), "{text}");
+        assert!(of_tombstones(&seen, None).contains("not known"));
     }
 }

@@ -48,6 +48,8 @@ impl HostService {
             expect: vec![Expect { key: key.clone(), version: before }],
             put: vec![(key.clone(), sealed)],
             delete: Vec::new(),
+            // Destroyed in whatever way: nothing leads back, and a copy of before must not either.
+            ends: if record.view.state.is_destroyed() { vec![key.clone()] } else { Vec::new() },
         };
         // The store keeps the deadline itself and resolves before it; past it the outcome is unknown.
         let grace = Duration::from_millis(self.limits.read_attempt_ms);

@@ -11,7 +11,7 @@ use crate::{
     config::Zone,
     env::Purpose,
     limits::ms,
-    replica::{ORDER_AGAIN, ReplicaStatus},
+    replica::{ORDER_AGAIN, ReplicaStatus, Tombstones},
     store::{
         epoch::{DbId, Epoch, EpochRecord, Registered, Statement},
         exchange::NoAnswer,
@@ -58,6 +58,8 @@ pub struct RestorePlan {
     pub witness_lost: bool,
     /// Go ahead although the replica is of an older epoch than the region was.
     pub older_epoch: bool,
+    /// Go ahead with a backup that is not the newest of its store although tombstones of after it are known.
+    pub older_than_anchor: bool,
 }
 
 /// What became of it.
@@ -69,6 +71,8 @@ pub struct Restored {
     pub position: Position,
     /// The backup that it was made of, if this run took one.
     pub backup: Option<BackupSeen>,
+    /// The tombstones that were put over it, as far as the replica knows: not if it was started anew since.
+    pub tombstones: Option<Tombstones>,
     /// Databases of the old region that were asked, and how far their logs go: what is above [`Restored::position`] is lost to the
     /// region, and kept in their directories.
     pub retired: Vec<(DbId, u64)>,
@@ -86,12 +90,17 @@ impl Operator {
     ) -> Result<Restored, RebuildError> {
         let replica = self.ask_replica().await?;
         let seen = self.look_at_backup(plan).await?;
+        if let Some(seen) = seen.as_ref().filter(|seen| seen.older && seen.anchor_seq > 0)
+            && !plan.older_than_anchor
+        {
+            return Err(older_than_anchor(seen));
+        }
         let known = self.stands(plan, &replica, seen.as_ref()).await?;
         if known.pending.is_none() && known.active.record.is_restore() && is_of(&replica, &known.active) {
             let again = plan.from == Copy::Replica && self.are_members(&known).await;
             if again || self.needs_to_hear(&known).await {
                 // Interrupted after the activation: its news, or the end, are missing.
-                return self.finish(&known, (Vec::new(), None), person).await;
+                return self.finish(&known, (Vec::new(), None, None), person).await;
             }
         }
         let (epoch, known, before) = match &known.pending {
@@ -105,17 +114,20 @@ impl Operator {
         };
         person.told(&Progress::Registered(epoch.record.epoch, before));
         let loaded = replica.epoch == epoch.record.epoch.to_string() && is_of(&replica, &epoch);
-        match &seen {
+        let tombstones = match &seen {
             Some(seen) if !loaded => self.load(&epoch, seen, person).await?,
-            _ => self.give_replica(message(OrderKind::Adopt, &epoch.signed), person).await?,
-        }
+            _ => {
+                self.give_replica(message(OrderKind::Adopt, &epoch.signed), person).await?;
+                replica.tombstones.clone().filter(|_| seen.is_some())
+            }
+        };
         person.told(&Progress::ReplicaStands);
         let retired = self.fence_region(&known, &epoch, person).await?;
         let end = self.fill_both(&epoch, person).await?;
         person.told(&Progress::Filled(end));
         let activation = self.sign(&Statement::Active(epoch.record.epoch, end));
         let known = self.tell_witness(Body::Activate(activation), person).await?;
-        self.finish(&known, (retired, seen), person).await
+        self.finish(&known, (retired, seen, tombstones), person).await
     }
 
     /// Whether both databases are those of the active epoch.
@@ -160,15 +172,13 @@ impl Operator {
         epoch: &Registered,
         seen: &BackupSeen,
         person: &mut dyn Person,
-    ) -> Result<(), RebuildError> {
+    ) -> Result<Option<Tombstones>, RebuildError> {
         let order = Order { backup: seen.backup.clone(), ..message(OrderKind::Load, &epoch.signed) };
         let (mut before, mut moved, mut tries) = (None, self.env.now(), 0);
         loop {
             let status = self.ask_replica().await;
-            if status.as_ref().is_ok_and(|status| is_of(status, epoch) && status.seed.is_none()) {
-                return Ok(());
-            }
             match status {
+                Ok(status) if is_of(&status, epoch) && status.seed.is_none() => return Ok(status.tombstones),
                 Ok(ReplicaStatus { seed: Some(seed), .. }) => {
                     let reached = (seed.rows, seed.bytes);
                     if before != Some(reached) {
@@ -459,7 +469,7 @@ impl Operator {
     async fn finish(
         &self,
         known: &Known,
-        (retired, backup): (Vec<(DbId, u64)>, Option<BackupSeen>),
+        (retired, backup, tombstones): (Vec<(DbId, u64)>, Option<BackupSeen>, Option<Tombstones>),
         person: &mut dyn Person,
     ) -> Result<Restored, RebuildError> {
         let (active, activated) = (&known.active, self.env.now());
@@ -468,8 +478,18 @@ impl Operator {
         let epoch = self.spread(Zone::A, known, Some(activated), person).await?;
         let position = crate::store::epoch::begins(&known.activation)
             .map_err(|error| refused(format!("the activation of epoch {epoch}: {error}")))?;
-        Ok(Restored { epoch, position, backup, retired })
+        Ok(Restored { epoch, position, backup, tombstones, retired })
     }
+}
+
+fn older_than_anchor(seen: &BackupSeen) -> RebuildError {
+    let position = seen.position.as_ref().map_or(0, |position| position.seq);
+    refused(format!(
+        "its store has a newer backup, and keys were destroyed after this one was made: it ends at position {position}, and the newest \
+         anchor of tombstones is of {}. Without --at the newest one is taken. To go ahead with this one add \
+         --older-than-anchor: keys that were destroyed stay destroyed, and all else that was written since is lost",
+        seen.anchor_seq
+    ))
 }
 
 /// Whether a registered restore is the one that is meant. One of what the replica has is not gone on with from a backup, unless the

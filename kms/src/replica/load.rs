@@ -4,6 +4,7 @@
 use super::{
     Node,
     kept::{Closing, Kept, Trouble},
+    overlay,
     seed::put_in_place,
     status::SeedStatus,
 };
@@ -58,15 +59,15 @@ pub(super) async fn look(node: &Node, wanted: &BackupWanted) -> Body {
 }
 
 async fn seen(node: &Node, wanted: &BackupWanted) -> Result<BackupSeen, String> {
-    let mut best: Option<(Backup, String)> = None;
+    let mut best: Option<(Backup, String, bool)> = None;
     let mut troubles = Vec::new();
     for place in places(node, &wanted.store).await? {
         let newest = newest_readable(&place, wanted.at_ms, &mut troubles).await;
         match newest {
-            Ok(backup) => {
+            Ok((backup, older)) => {
                 let position = backup.manifest().position.seq;
-                if best.as_ref().is_none_or(|(best, _)| best.manifest().position.seq < position) {
-                    best = Some((backup, place.place().to_owned()));
+                if best.as_ref().is_none_or(|(best, ..)| best.manifest().position.seq < position) {
+                    best = Some((backup, place.place().to_owned(), older));
                 }
             }
             Err(error) => troubles.push(error.to_string()),
@@ -75,29 +76,35 @@ async fn seen(node: &Node, wanted: &BackupWanted) -> Result<BackupSeen, String> 
     for trouble in &troubles {
         tracing::warn!(%trouble, "a backup cannot be restored");
     }
-    let (backup, store) = best.ok_or_else(|| troubles.join("; "))?;
+    let (backup, store, older) = best.ok_or_else(|| troubles.join("; "))?;
     let manifest = backup.manifest();
     let (known, _) = known(node, &manifest.lineage)?;
+    let beyond = overlay::newest_beyond(node, manifest).await;
+    let (anchor_seq, anchor_ms) = beyond.map_or((0, 0), |anchor| (anchor.position.seq, anchor.at_ms));
     Ok(BackupSeen {
         backup: Some(BackupName { store, name: Name::Manifest(manifest.found).object().as_str().to_owned() }),
         made_ms: manifest.found.made_ms,
         newest_ms: manifest.newest_ms,
         position: Some(manifest.position.out()),
         known: Some(known.out(&node.config.region)),
+        older,
+        anchor_seq,
+        anchor_ms,
     })
 }
 
-/// The newest backup, or one before it if that is damaged.
+/// The newest backup, or one before it if that is damaged; and whether a time was asked for, and there is a newer one.
 async fn newest_readable(
     place: &BackupPlace,
     at_ms: Option<u64>,
     troubles: &mut Vec<String>,
-) -> Result<Backup, ReadError> {
+) -> Result<(Backup, bool), ReadError> {
     let found = place.backups().await?;
+    let newest = found.last().copied();
     let mut last = ReadError::None(place.place().to_owned());
     for found in found.into_iter().rev().filter(|found| at_ms.is_none_or(|at_ms| found.made_ms <= at_ms)) {
         match place.open(found).await {
-            Ok(backup) => return Ok(backup),
+            Ok(backup) => return Ok((backup, at_ms.is_some() && Some(found) != newest)),
             Err(error) if error.is_of_backup() => {
                 troubles.push(error.to_string());
                 last = error;
@@ -171,6 +178,7 @@ async fn take(
     let at = closing.other(closed);
     take_rows(node, &backup, &held).await?;
     take_entries(node, &backup, &held).await?;
+    let tombstones = overlay::put_tombstones(node, (&place, manifest), &held).await?;
     take_keyring(node, &place).await?;
     let position = manifest.position;
     identity.filled = Some(position);
@@ -182,6 +190,7 @@ async fn take(
     });
     filled.await?;
     put_in_place(node, (kept, closing), (held, at), (identity, position), true).await?;
+    node.desk.note(|status| status.tombstones = Some(tombstones));
     Ok(())
 }
 

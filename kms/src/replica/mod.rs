@@ -8,11 +8,12 @@ mod give;
 mod kept;
 mod load;
 mod orders;
+mod overlay;
 mod seed;
 mod status;
 
 pub use backup::{Asked, BackupStatus, Backups, ListedBackup, StoreBackups, Verification, VerifiedBackup};
-pub use status::{ReplicaStatus, SeedStatus};
+pub use status::{ReplicaStatus, SeedStatus, Tombstones};
 
 use crate::{
     backup::BackupKeyError,

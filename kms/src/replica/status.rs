@@ -43,10 +43,28 @@ pub struct ReplicaStatus {
     pub lag_ms: Option<u64>,
     /// A snapshot that is being taken.
     pub seed: Option<SeedStatus>,
+    /// What was read of tombstones when it began with a backup, since its start.
+    pub tombstones: Option<Tombstones>,
     /// Why it does not follow at the moment.
     pub trouble: Option<String>,
     /// The stores that it puts backups in; none: it makes no backups.
     pub backups: Vec<BackupStatus>,
+}
+
+/// The tombstones that were put over a backup: keys that were destroyed stay destroyed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tombstones {
+    /// Anchors read, of all stores.
+    pub anchors: u64,
+    /// Destroyed keys that the backup had not as destroyed.
+    pub changed: u64,
+    /// Position of the newest entry that is not in the backup and has an anchor; 0: none is known.
+    pub newest_seq: u64,
+    /// When that was written, by the head's clock, Unix milliseconds; 0: not known.
+    pub newest_ms: u64,
+    /// What could not be read, and why: keys that were destroyed may be back.
+    pub unread: Vec<String>,
 }
 
 /// How far a snapshot is.

@@ -51,6 +51,7 @@ pub fn transaction_in(transaction: &wire::Transaction) -> Result<Transaction, Ma
         expect: transaction.expect.iter().map(expect).collect::<Result<_, Malformed>>()?,
         put: transaction.put.iter().cloned().map(record_in).collect::<Result<_, _>>()?,
         delete: transaction.delete.iter().map(|key| RecordKey(key.clone())).collect(),
+        ends: transaction.ends.iter().map(|key| RecordKey(key.clone())).collect(),
     })
 }
 
@@ -64,6 +65,7 @@ pub fn transaction_out(transaction: &Transaction) -> wire::Transaction {
         expect: transaction.expect.iter().map(expect).collect(),
         put: transaction.put.iter().map(|(key, record)| record_out(key, record)).collect(),
         delete: transaction.delete.iter().map(|key| key.0.clone()).collect(),
+        ends: transaction.ends.iter().map(|key| key.0.clone()).collect(),
     }
 }
 
@@ -78,5 +80,43 @@ pub fn page_out(page: &Page) -> wire::Page {
     wire::Page {
         records: page.records.iter().map(|(key, record)| record_out(key, record)).collect(),
         more: page.more,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::{collection::vec, prelude::*};
+
+    fn keys() -> impl Strategy<Value = RecordKey> {
+        vec(proptest::num::u8::ANY, 0..20).prop_map(RecordKey)
+    }
+
+    fn versions() -> impl Strategy<Value = Version> {
+        (0u64.., 0u128..).prop_map(|(counter, id)| Version { counter, commit_id: CommitId(id.to_be_bytes()) })
+    }
+
+    proptest! {
+        #[test]
+        fn transactions_read_back(
+            expect in vec((keys(), proptest::option::of(versions())), 0..4),
+            put in vec((keys(), versions(), vec(proptest::num::u8::ANY, 0..40)), 0..4),
+            delete in vec(keys(), 0..4),
+            ends in vec(keys(), 0..4),
+        ) {
+            let transaction = Transaction {
+                expect: expect.into_iter().map(|(key, version)| Expect { key, version }).collect(),
+                put: put.into_iter().map(|(key, version, blob)| (key, SealedRecord { version, blob })).collect(),
+                delete,
+                ends,
+            };
+            prop_assert_eq!(transaction_in(&transaction_out(&transaction)), Ok(transaction));
+        }
+    }
+
+    #[test]
+    fn a_transaction_of_an_earlier_build_ends_nothing() {
+        let wire = wire::Transaction { delete: vec![vec![1]], ..wire::Transaction::default() };
+        assert_eq!(transaction_in(&wire).map(|transaction| transaction.ends), Ok(vec![]));
     }
 }

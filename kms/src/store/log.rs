@@ -151,6 +151,16 @@ impl Entry {
         message.batch.iter().map(|commit| codec::id16(&commit.commit_id).map(CommitId)).collect()
     }
 
+    /// The tombstones in it: records that it ends for good, as it leaves them, by key.
+    pub fn ended(&self) -> BTreeMap<RecordKey, SealedRecord> {
+        let mut ended = BTreeMap::new();
+        for Attempt { transaction, .. } in &self.batch {
+            let put = |key: &RecordKey| transaction.put.iter().find(|(put, _)| put == key).cloned();
+            ended.extend(transaction.ends.iter().filter_map(put));
+        }
+        ended
+    }
+
     /// What the entry does to records: the new record, or `None` for a removal, by key.
     pub fn changes(&self) -> BTreeMap<RecordKey, Option<SealedRecord>> {
         let mut changes = BTreeMap::new();

@@ -364,6 +364,9 @@ pub struct Transaction {
     /// Keys removed.
     #[prost(bytes = "vec", repeated, tag = "3")]
     pub delete: Vec<Vec<u8>>,
+    /// Keys, of those written, whose records are ended for good.
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub ends: Vec<Vec<u8>>,
 }
 
 /// One attempt.

@@ -42,4 +42,13 @@ pub struct BackupSeen {
     /// Its epoch, as a witness would know it.
     #[prost(message, optional, tag = "5")]
     pub known: Option<WitnessState>,
+    /// Its store has a newer one.
+    #[prost(bool, tag = "6")]
+    pub older: bool,
+    /// Position of the newest anchor whose entry it has not; 0 = none is known.
+    #[prost(uint64, tag = "7")]
+    pub anchor_seq: u64,
+    /// When that entry was written, Unix milliseconds; 0 if that is not known.
+    #[prost(uint64, tag = "8")]
+    pub anchor_ms: u64,
 }

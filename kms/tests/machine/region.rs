@@ -288,6 +288,7 @@ pub fn put(id: CommitId, name: &str, before: Option<Version>, blob: &[u8]) -> (T
         expect: vec![Expect { key: key(name), version: before }],
         put: vec![(key(name), record)],
         delete: Vec::new(),
+        ends: Vec::new(),
     };
     (transaction, version)
 }

@@ -5,6 +5,8 @@
 //! Judged by keys made, which are asked for at the end of the run, of each database alone. That renames, deactivations and destructions
 //! before the window are there too is asked by G1 and G11, to whom only the window's own outcomes are unknown.
 //!
+//! A key that is there as a tombstone alone makes no hole: tombstones are carried to the backup stores apart from backups.
+//!
 //! Does not check: writes whose outcome nobody was told.
 
 use super::{CheckInput, region_loss::RegionLoss, subject};
@@ -40,8 +42,8 @@ fn judge(input: &CheckInput<'_>, loss: &RegionLoss, back: Micros, verdict: &mut 
     for (op, done, key) in &creates {
         match there.get(key) {
             None => verdict.count("keys_not_read", 1),
-            Some(true) => verdict.exercised += 1,
-            Some(false) => {
+            Some(Found::Whole | Found::Tombstone) => verdict.exercised += 1,
+            Some(Found::Missing) => {
                 verdict.exercised += 1;
                 lost.push(loss.at.saturating_sub(*done));
                 if first_lost.is_none_or(|(first, _)| *done < first) {
@@ -60,8 +62,9 @@ fn judge(input: &CheckInput<'_>, loss: &RegionLoss, back: Micros, verdict: &mut 
         }
     }
     if let Some((acknowledged, hole)) = first_lost {
-        for (op, _, key) in
-            creates.iter().filter(|(op, _, key)| op.invoked > acknowledged && there.get(key) == Some(&true))
+        for (op, _, key) in creates
+            .iter()
+            .filter(|(op, _, key)| op.invoked > acknowledged && there.get(key) == Some(&Found::Whole))
         {
             let text = format!(
                 "key {key}, made by op {}, is there although op {hole}, acknowledged {} ms before that began, is not",
@@ -88,17 +91,25 @@ fn created(op: &Op, lost_at: Micros) -> Option<(&Op, Micros, &str)> {
     }
 }
 
-/// Whether a key is there at the end, as far as a database alone has said. A tombstone is there.
-fn there<'a>(input: &CheckInput<'a>) -> BTreeMap<&'a str, bool> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Missing,
+    Tombstone,
+    Whole,
+}
+
+/// Whether a key is there at the end, as far as a database alone has said.
+fn there<'a>(input: &CheckInput<'a>) -> BTreeMap<&'a str, Found> {
     let mut there = BTreeMap::new();
     for op in &input.history.ops {
         let (Phase::HeadAlone | Phase::TailAlone, Call::Get { key }) = (op.phase, &op.call) else { continue };
         match &op.outcome {
-            Outcome::Ok(Answer::Key(_)) => {
-                there.insert(key.as_str(), true);
+            Outcome::Ok(Answer::Key(view)) => {
+                let tombstone = view.state.starts_with("destroyed");
+                there.insert(key.as_str(), if tombstone { Found::Tombstone } else { Found::Whole });
             }
             Outcome::Rejected { status: 404, .. } => {
-                there.entry(key.as_str()).or_insert(false);
+                there.entry(key.as_str()).or_insert(Found::Missing);
             }
             _ => {}
         }

@@ -7,6 +7,7 @@ pub mod already;
 pub mod doubt;
 pub mod g10_integrity;
 pub mod g11_one_history;
+pub mod g12_no_resurrection;
 pub mod g13_recovery;
 pub mod g1_crash_images;
 pub mod g1_two_zone_durability;
@@ -81,6 +82,8 @@ pub struct Bounds {
     pub lag_us: Micros,
     /// What was acknowledged longer ago than this is in the newest backup.
     pub backup_window_us: Micros,
+    /// What is durable at the replica has its tombstones in a store that is well after this.
+    pub anchored_us: Micros,
     /// The newest backup of a store is at most this much older than the interval of backups: 5 minutes with the default of 240 s.
     pub backup_slack_us: Micros,
     /// What has expired is gone from a store after this.
@@ -96,6 +99,7 @@ impl Default for Bounds {
             activation_us: 2_000_000,
             lag_us: 2_000_000,
             backup_window_us: 300_000_000,
+            anchored_us: 10_000_000,
             backup_slack_us: 60_000_000,
             expiry_us: 7_200_000_000,
         }
@@ -278,6 +282,7 @@ pub fn check_all(input: &CheckInput<'_>) -> Vec<Verdict> {
         g8_sealed_at_rest::check(input),
         g10_integrity::check(input),
         g11_one_history::check(&analysis),
+        g12_no_resurrection::check(input),
         g13_recovery::check(input, &timeline),
         process_health::check(input, &timeline),
     ]

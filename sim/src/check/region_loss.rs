@@ -13,6 +13,8 @@ pub struct RegionLoss {
     pub at: Micros,
     /// Everything acknowledged before is owed.
     pub owed_before: Micros,
+    /// Everything acknowledged before was at the replica.
+    pub carried_before: Micros,
     /// When it was made anew, and whether of a backup.
     pub back: Option<(Micros, bool)>,
 }
@@ -37,9 +39,10 @@ impl RegionLoss {
         }
         let at = at?;
         let of_backup = back.is_some_and(|(_, backup)| backup);
+        let carried_before = due(input, at);
         let owed_before =
-            if of_backup { at.saturating_sub(input.bounds.backup_window_us) } else { due(input, at) };
-        Some(RegionLoss { at, owed_before, back })
+            if of_backup { at.saturating_sub(input.bounds.backup_window_us) } else { carried_before };
+        Some(RegionLoss { at, owed_before, carried_before, back })
     }
 
     /// From when on nobody owes what the replica had: the region was made anew of a backup, which is older.

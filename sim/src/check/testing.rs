@@ -47,6 +47,10 @@ impl Build {
         &self.topology
     }
 
+    pub(super) fn topology_mut(&mut self) -> &mut Topology {
+        &mut self.topology
+    }
+
     pub(super) fn input(&self) -> CheckInput<'_> {
         CheckInput {
             history: &self.history,

@@ -1,10 +1,11 @@
 //! The replica makes the backups: every interval one in each of two stores, from one view of its own store. Here is the schedule;
-//! [`store`] looks after one store, [`source`] is what a backup is made of, [`ask`] is what people ask. What a backup is, and how it
+//! [`store`] looks after one store, [`anchor`] carries tombstones there, [`source`] is what a backup is made of, [`ask`] is what people ask. What a backup is, and how it
 //! is written, is `crate::backup`.
 //!
 //! The stores are independent: one that is slow or away delays the other's backups by nothing. They begin together
 //! whenever both can.
 
+mod anchor;
 mod ask;
 mod source;
 mod store;
@@ -21,8 +22,13 @@ use crate::{
     config::NodeConfig,
     env::{BoxFuture, Env, Mono},
     limits::ms,
+    store::log::Position,
 };
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{
+    StreamExt,
+    future::{join, join_all},
+    stream::FuturesUnordered,
+};
 use std::{
     collections::BTreeMap,
     convert::Infallible,
@@ -56,6 +62,9 @@ trait Origin: Send + Sync {
     /// # Errors
     /// Why there is nothing to back up now.
     fn stand(&self) -> BoxFuture<'_, Result<Stood, String>>;
+    /// Entries of the log behind that place of the log of that mark, or from its beginning if there is none or it is another log; none at
+    /// its end. `None`: there is no log now.
+    fn log(&self, after: Option<(u64, Position)>) -> BoxFuture<'_, Option<anchor::Logged>>;
     /// Done when what was taken under `mark` must be let go of.
     fn gone(&self, mark: u64) -> BoxFuture<'_, ()>;
 }
@@ -100,17 +109,32 @@ impl Backups {
         Ok(places)
     }
 
+    /// Each store, by its region, for somebody who reads it beside the backups.
+    pub(super) async fn each(&self) -> Vec<(String, Result<BackupPlace, String>)> {
+        let mut each = Vec::new();
+        for keeper in &self.stores {
+            let place = keeper.beside().await.map_err(|error| error.to_string());
+            each.push((keeper.region().to_owned(), place));
+        }
+        each
+    }
+
     /// How it is with each store.
     pub fn status(&self) -> Vec<BackupStatus> {
         self.stores.iter().map(|store| store.status()).collect()
     }
 }
 
-/// Makes the backups of a replica until it is dropped.
+/// Makes the backups of a replica, and sees to anchors, until it is dropped.
 pub(super) async fn keep(node: Arc<Node>) {
     if let Some(backups) = &node.backups {
-        make(backups, &source::Replica(node.clone())).await;
+        look_after(backups, &source::Replica(node.clone())).await;
     }
+}
+
+async fn look_after(backups: &Backups, origin: &dyn Origin) {
+    let anchors = backups.stores.iter().map(|keeper| anchor::keep(keeper, origin));
+    join(make(backups, origin), join_all(anchors)).await;
 }
 
 /// When a store is to be looked after next.

@@ -1,6 +1,6 @@
 //! What a replica's backups are made of: its own store, standing still at one position while the log goes on.
 
-use super::{Origin, Stood};
+use super::{Origin, Stood, anchor::Logged};
 use crate::{
     backup::{Lineage, Source, SourceError, Standing},
     env::{BoxFuture, Env, Mono},
@@ -86,6 +86,31 @@ impl Replica {
     }
 }
 
+impl Replica {
+    async fn log(&self, after: Option<(u64, Position)>) -> Option<Logged> {
+        let node = &self.0;
+        let (mark, held) = node.desk.shared();
+        let (held, after) = (held?, after.filter(|(of, _)| *of == mark).map(|(_, at)| at));
+        if let Some(end) = after.filter(|at| node.opened.reading().is_some_and(|reading| reading.last == *at))
+        {
+            return Some(Logged { mark, end, entries: Vec::new() });
+        }
+        let read = held.run(&node.env, "anchors", move |engine| {
+            let from = after.map_or_else(|| engine.base(), Ok)?;
+            let (ours, entries) = engine.entries_from(from, FILL_PART_BYTES)?;
+            if ours == Some(from) {
+                return Ok((from, entries));
+            }
+            // The log has gone on without us.
+            let base = engine.base()?;
+            Ok((base, engine.entries_from(base, FILL_PART_BYTES)?.1))
+        });
+        let (from, entries) = read.await.map_err(|error| self.failed(error)).ok()?;
+        let end = entries.last().map_or(from, |entry| entry.position);
+        Some(Logged { mark, end, entries })
+    }
+}
+
 async fn keyring(env: &Env, node: &Node) -> Result<BTreeMap<Uuid, Vec<u8>>, String> {
     let (disk, dir) = (env.disk.clone(), node.config.data_dir.join(STORE_DIR));
     let read = env.blocking("backup-keyring", move || keyring_objects(&*disk, &dir)).await;
@@ -110,6 +135,10 @@ fn failed(node: &Node, error: EngineError) -> String {
 impl Origin for Replica {
     fn stand(&self) -> BoxFuture<'_, Result<Stood, String>> {
         Box::pin(Replica::stand(self))
+    }
+
+    fn log(&self, after: Option<(u64, Position)>) -> BoxFuture<'_, Option<Logged>> {
+        Box::pin(Replica::log(self, after))
     }
 
     fn gone(&self, mark: u64) -> BoxFuture<'_, ()> {

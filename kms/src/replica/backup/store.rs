@@ -50,6 +50,7 @@ pub struct BackupStatus {
 enum What {
     Waiting,
     Backup,
+    Anchors,
     Expiry,
     Keeps,
     DayKeys,
@@ -169,9 +170,22 @@ impl Keeper {
                 tracing::error!(target: "kms::probe", name = "loud:backup-domain-key-left", store, %why, "a domain's key is gone from the region and could not be deleted beside its backups");
             }
             (Some(_), What::Keeps | What::DayKeys | What::DomainKeys) => {}
+            (Some(why), What::Anchors) if !again => {
+                tracing::warn!(store, %why, "tombstones are not anchored; it is tried again");
+            }
+            (Some(_), What::Anchors) => {}
             (Some(why), What::Backup) => tracing::warn!(store, %why, "no new backup; it is tried again"),
             (Some(why), What::Expiry) => tracing::warn!(store, %why, "expired backups are not all deleted"),
         }
+    }
+
+    pub(super) fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// Tombstones are not in the store yet, or all are.
+    pub(super) fn unanchored(&self, why: Option<String>) {
+        self.wrong(What::Anchors, why);
     }
 
     /// There is nothing to back up, for that reason. Not said again and again.

@@ -1,6 +1,6 @@
 //! The schedule on a clock that goes to the next thing that somebody waits for, with stores in memory.
 
-use super::{Backups, Keeper, LOOK, Origin, RETRY_MAX, Stood, make};
+use super::{Backups, Keeper, LOOK, Origin, RETRY_MAX, Stood, anchor::Logged, look_after};
 use crate::{
     backup::{
         BackupKey, BackupPlace, Source, keyring,
@@ -9,6 +9,7 @@ use crate::{
     crypto::testing::counting,
     env::{BoxFuture, Clock, Env, Keeping, Mono, ObjectError, Objects, StoreAt, StoreConfig, Stores},
     limits::ms,
+    store::log::Position,
 };
 use std::{
     collections::BTreeMap,
@@ -95,6 +96,16 @@ impl Origin for Fake {
         })
     }
 
+    fn log(&self, after: Option<(u64, Position)>) -> BoxFuture<'_, Option<Logged>> {
+        let region = self.region.lock().expect("no panic").clone();
+        Box::pin(async move {
+            let (log, from) = (region?.log, after.map_or(Position::ORIGIN, |(_, at)| at));
+            let entries: Vec<_> = log.into_iter().skip(from.seq as usize).collect();
+            let end = entries.last().map_or(from, |entry| entry.position);
+            Some(Logged { mark: 0, end, entries })
+        })
+    }
+
     fn gone(&self, _mark: u64) -> BoxFuture<'_, ()> {
         Box::pin(std::future::pending())
     }
@@ -136,7 +147,7 @@ impl World {
     /// Makes backups for so long, then stops as a process stops.
     fn pass(&self, span: Duration) {
         let until = self.time.at() + span;
-        let mut work = pin!(make(&self.backups, &self.origin));
+        let mut work = pin!(look_after(&self.backups, &self.origin));
         loop {
             assert!(work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
             if !self.time.go_on(until) {
@@ -294,4 +305,32 @@ fn a_new_day_begins_with_a_whole_backup_and_what_has_expired_goes() {
     world.stores[0].lock().refuses_deletes = false;
     world.pass(ms(INTERVAL_MS * 2));
     assert_eq!((old(&world.stores[0]), &world.backups.status()[0].alarm), (1, &None));
+}
+
+#[test]
+fn tombstones_are_anchored_soon_in_each_store_and_once() {
+    let world = World::new();
+    world.write();
+    world.pass(ms(2_000));
+    world.stores[1].lock().puts_left = Some(0);
+    world.origin.region.lock().expect("no panic").as_mut().expect("a region").destroy(NOON_MS + 1_000);
+    world.pass(ms(3_000));
+    let anchors = |store: usize| now(world.places[store].anchors()).expect("lists");
+    assert_eq!((anchors(0).len(), anchors(1).len()), (1, 0), "long before the next backup");
+    let anchor = now(world.places[0].anchor(anchors(0)[0])).expect("reads");
+    assert_eq!((anchor.position.seq, anchor.at_ms, anchor.tombstones.len()), (2, NOON_MS + 1_000, 1));
+    let status = world.backups.status();
+    assert_eq!(status[0].trouble, None);
+    assert!(status[1].trouble.as_ref().is_some_and(|why| why.contains("1 tombstones are not")), "{status:?}");
+    world.stores[1].lock().puts_left = None;
+    world.pass(ms(10_000));
+    assert_eq!(now(world.places[1].anchor(anchors(1)[0])), Ok(anchor));
+    assert_eq!(world.backups.status()[1].trouble, None);
+    // Another process looks at the whole log, and puts only what is missing.
+    let puts = world.stores[0].lock().puts;
+    world.stores[1].lock().objects.retain(|name, _| !name.as_str().starts_with("tombstones/"));
+    world.pass(ms(2_000));
+    assert_eq!((anchors(0).len(), anchors(1).len()), (1, 1));
+    // A backup at start: its manifest, and nothing else.
+    assert!(world.stores[0].lock().puts <= puts + 2);
 }

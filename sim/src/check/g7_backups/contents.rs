@@ -123,7 +123,7 @@ impl Log<'_> {
 
 fn attempt(object: &Object<'_>) -> Option<AttemptId> {
     match object.read? {
-        Name::DayKey(..) => None,
+        Name::DayKey(..) | Name::Anchor(..) => None,
         Name::FullIndex(_, _, id) | Name::FullPart(_, _, id, _) | Name::Log(_, _, _, id) => Some(id),
         Name::Manifest(found) => Some(found.id),
     }

@@ -10,7 +10,7 @@
 //! region again, how old backups are while the replica's wall clock is wrong or its disk is being filled anew.
 
 mod contents;
-mod stores;
+pub(super) mod stores;
 #[cfg(test)]
 mod tests;
 
@@ -32,7 +32,7 @@ use stores::{Log, Object};
 const KEPT_US: Micros = 30 * 86_400_000_000;
 
 /// Where the backups of a region lie, as the documentation says.
-fn documented(region: &str) -> &'static [&'static str] {
+pub(super) fn documented(region: &str) -> &'static [&'static str] {
     match region {
         "eu-west-rbx" => &["eu-west-sbg", "eu-west-gra"],
         "eu-west-sbg" => &["eu-west-rbx", "eu-west-gra"],

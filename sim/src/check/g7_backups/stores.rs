@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) const ARRIVES_LATE_US: Micros = 25_000_000;
 
 /// One object, from its put to its end. Put again, it is another one.
-pub(super) struct Object<'a> {
+pub(in crate::check) struct Object<'a> {
     pub name: &'a str,
     /// `None` if it is no part of a backup.
     pub read: Option<Name>,
@@ -44,7 +44,7 @@ impl Object<'_> {
 }
 
 /// One backup, complete from its put on.
-pub(super) struct Made<'a> {
+pub(in crate::check) struct Made<'a> {
     pub name: &'a str,
     pub found: Found,
     /// When it was made, as its name says, and not later than it was there.
@@ -57,7 +57,7 @@ pub(super) struct Made<'a> {
 }
 
 /// Everything of one store.
-pub(super) struct Log<'a> {
+pub(in crate::check) struct Log<'a> {
     pub place: &'a str,
     pub objects: Vec<Object<'a>>,
     pub manifests: Vec<Made<'a>>,
