@@ -20,7 +20,7 @@ mod write;
 pub use expire::Expired;
 pub use full::{FullIndex, PartEntry};
 pub use key::{BackupKey, BackupKeyError};
-pub use keyring::{KeyringKept, KeyringLeft};
+pub use keyring::{KeyringKept, KeyringLeft, domain_of, ended_of};
 pub use manifest::{Lineage, Manifest, Part, Previous};
 pub use names::{AttemptId, Day, Found, KEYRING, Name, TOMBSTONES, keyring};
 pub use place::{BackupPlace, ReadError};
