@@ -105,6 +105,12 @@ pub enum Malformed {
 }
 
 impl Transaction {
+    /// The keys of all records that it is about.
+    pub fn keys(&self) -> impl Iterator<Item = &RecordKey> {
+        // Whatever is changed is expected: see [`Transaction::check`].
+        self.expect.iter().map(|expect| &expect.key)
+    }
+
     /// Checks that the transaction is well formed for the attempt `id`.
     ///
     /// # Errors

@@ -90,6 +90,8 @@ pub trait Actions {
     /// An operator replaces the witness by the blank one in its place; tries until it is done. It stops after `interrupt_us`, and
     /// another operator begins, if that is given.
     fn replace_witness(&self, interrupt_us: Option<Micros>);
+    /// An operator ends the service of a domain, of all but the first the one that `draw` says; tries until it is done.
+    fn terminate_domain(&self, draw: u64);
     /// An operator makes the lost region anew, from the replica or from a backup.
     fn restore(&self, backup: bool, interrupt_us: Option<Micros>);
     /// Sets all that is wrong with the backup store in a region.

@@ -4,7 +4,7 @@
 //! against real processes they are microseconds of the harness's monotonic clock.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Microseconds since the start of the run.
 pub type Micros = u64;
@@ -28,6 +28,9 @@ pub struct History {
     /// Backups that were read in full, now and then and at the end.
     #[serde(default)]
     pub backups: Vec<BackupRead>,
+    /// Where keys of domains were found, now and then.
+    #[serde(default)]
+    pub keys: Vec<KeysSeen>,
     /// True wall time at the start of the run, Unix milliseconds.
     #[serde(default)]
     pub wall_from_ms: u64,
@@ -52,6 +55,15 @@ pub struct DiskImage {
     pub records: BTreeMap<String, u64>,
     /// Why the store in the image cannot be read, if so.
     pub unreadable: Option<String>,
+}
+
+/// Which domains' sealed keys were on all disks and in all backup stores at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeysSeen {
+    /// When.
+    pub at: Micros,
+    /// The place (a node, or `store` and the region of one) and the domain.
+    pub keys: BTreeSet<(String, String)>,
 }
 
 /// Something happened to a backup store.
@@ -283,6 +295,8 @@ pub enum What {
     Rebuild { node: String, step: Rebuild },
     /// The region was made anew, of the replica's copy or of a backup: the new epoch is active.
     Restored { backup: bool },
+    /// An operator ends the service of a domain: how far that is.
+    Termination { domain: String, step: Termination },
     /// The witness in place is the one that both databases listen to, as an operator has seen to.
     WitnessHeard,
     /// Stored blobs of a database were put in each other's place.
@@ -293,6 +307,15 @@ pub enum What {
     Panicked { node: String, text: String },
     /// A probe: something a checker wants to count (see `check`).
     Probe { name: String, node: String },
+}
+
+/// Steps of the end of a domain's service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Termination {
+    /// The operator begins: from here on it may be refused.
+    Begun,
+    /// The operator was told that it has ended: nothing of it may be answered.
+    Ended,
 }
 
 /// Steps of a rebuild that verdicts depend on.

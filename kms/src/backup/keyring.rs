@@ -1,8 +1,9 @@
 //! The sealed domain keys beside the backups of a store: what a region's copy has is put, what it has no more is deleted. Nothing of
-//! them is opened here.
+//! them is opened here. Of a domain whose service has ended, the operator's statement lies there instead: another store that was
+//! away may have the key still, and an absent one alone says nothing, for a store can be emptied or damaged.
 
 use super::{
-    names::{KEYRING, keyring},
+    names::{ENDED, KEYRING, keyring},
     place::BackupPlace,
 };
 use crate::{
@@ -15,6 +16,8 @@ use uuid::Uuid;
 /// What a store is known to have, so that nothing is put twice. Forgets nothing by itself: whoever wants a fresh look takes a new one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyringKept {
+    /// Domains whose end is told there.
+    ended: BTreeSet<Uuid>,
     /// Hashes of the objects that were put.
     put: BTreeMap<Uuid, [u8; 32]>,
     /// Everything else in the store was looked for, and is deleted.
@@ -32,12 +35,43 @@ impl KeyringKept {
 }
 
 /// The domain whose key an object is; `None` if it is something else.
-fn domain_of(name: &ObjectName) -> Option<Uuid> {
+pub fn domain_of(name: &ObjectName) -> Option<Uuid> {
     let domain = name.as_str().strip_prefix(KEYRING)?.parse().ok()?;
     (keyring(domain) == *name).then_some(domain)
 }
 
+/// Where it is told that the service of a domain has ended.
+fn ended(domain: Uuid) -> ObjectName {
+    let name = format!("{}{ENDED}", keyring(domain).as_str());
+    ObjectName::new(name).expect("the name of a key, and letters")
+}
+
+/// The domain whose end an object tells of; `None` if it is something else.
+pub fn ended_of(name: &ObjectName) -> Option<Uuid> {
+    let domain = name.as_str().strip_prefix(KEYRING)?.strip_suffix(ENDED)?.parse().ok()?;
+    (ended(domain) == *name).then_some(domain)
+}
+
 impl BackupPlace {
+    /// Puts the operator's statements about domains whose service has ended, by domain: before their keys go.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn keep_ended(
+        &self,
+        known: &mut KeyringKept,
+        statements: &BTreeMap<Uuid, Vec<u8>>,
+    ) -> Result<(), ObjectError> {
+        for (domain, statement) in statements {
+            if !known.ended.contains(domain) {
+                let name = ended(*domain);
+                self.patiently(|| self.store.put(&name, statement.clone())).await?;
+                known.ended.insert(*domain);
+            }
+        }
+        Ok(())
+    }
+
     /// Puts the sealed key of each domain that is new or changed, then deletes those of domains that are not in `have`. Answers
     /// what could not be deleted; it is tried again the next time.
     ///
@@ -102,6 +136,19 @@ mod tests {
         let puts = fixture.store.lock().puts;
         assert_eq!(now(fixture.place.keep_keyring(&mut known, &have)), Ok(vec![]));
         assert_eq!(fixture.store.lock().puts, puts, "what is there is not put again");
+
+        // The end of a domain is told once, and stays.
+        let statements = BTreeMap::from([(three, vec![7])]);
+        for _ in 0..2 {
+            assert_eq!(now(fixture.place.keep_ended(&mut known, &statements)), Ok(()));
+        }
+        assert_eq!(fixture.store.lock().puts, puts + 1);
+        known.look_again();
+        assert_eq!(now(fixture.place.keep_keyring(&mut known, &have)), Ok(vec![]));
+        assert_eq!(names().iter().filter_map(ended_of).collect::<Vec<_>>(), [three]);
+        assert_eq!(ended_of(&keyring(three)), None);
+        assert_eq!(domain_of(&ended(three)), None);
+        fixture.store.lock().objects.remove(&ended(three));
 
         // Changed, and gone: it stays as long as the store does not delete it, and is told.
         have.insert(two, vec![22]);

@@ -22,7 +22,7 @@ pub use anchor::{Anchor, newest_anchor};
 pub use expire::Expired;
 pub use full::{FullIndex, PartEntry};
 pub use key::{BackupKey, BackupKeyError};
-pub use keyring::{KeyringKept, KeyringLeft};
+pub use keyring::{KeyringKept, KeyringLeft, domain_of, ended_of};
 pub use manifest::{Lineage, Manifest, Part, Previous};
 pub use names::{AttemptId, Day, EntryId, Found, KEYRING, Name, TOMBSTONES, keyring};
 pub use place::{BackupPlace, ReadError};

@@ -26,6 +26,8 @@ pub const LOG: &str = "log/";
 pub const MANIFEST: &str = "manifest/";
 /// Where the sealed domain keys lie: beside the backups, never inside.
 pub const KEYRING: &str = "keyring/";
+/// What the name of the operator's statement that a domain's service has ended has after that of its key.
+pub(super) const ENDED: &str = ".ended";
 /// Where the anchors of tombstones lie.
 pub const TOMBSTONES: &str = "tombstones/";
 

@@ -5,6 +5,7 @@
 
 mod backup;
 mod dev;
+mod domain;
 mod init;
 mod logs;
 mod output;
@@ -55,6 +56,8 @@ enum Command {
     Restore(restore::Options),
     /// Look at the backups.
     Backup(backup::Options),
+    /// End the service of a domain, or see which there are.
+    Domain(domain::Options),
 }
 
 /// How a command failed.
@@ -112,6 +115,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Witness(options) => in_runtime(|env| witness::run(env, options)),
         Command::Replica(options) => in_runtime(|env| replica::run(env, options)),
         Command::Restore(options) => in_runtime(|env| restore::run(env, options)),
+        Command::Domain(options) => in_runtime(|env| domain::run(env, options)),
         Command::Backup(options) => in_runtime(|env| backup::run(env, options)),
     }
 }

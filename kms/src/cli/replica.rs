@@ -83,6 +83,11 @@ pub(super) async fn ask(env: &Env, operator: &OperatorConfig, tls: &NodeTls) -> 
 }
 
 impl Replica {
+    /// As it was given.
+    pub(super) fn answer(&self) -> Result<ReplicaStatus, String> {
+        self.status.clone().ok_or_else(|| self.error.clone().unwrap_or_default())
+    }
+
     /// One line for people.
     pub(super) fn line(&self) -> String {
         let Some(status) = &self.status else {

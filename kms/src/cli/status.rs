@@ -13,6 +13,7 @@ use kms::{
     operator::{
         OperatorConfig,
         ask::database_status,
+        domain::Copies,
         session::{Operator, RebuildError},
     },
     store::{server::DatabaseStatus, witness::Known},
@@ -115,6 +116,7 @@ async fn ask_all(env: &Env, operator: &OperatorConfig, tls: &Arc<NodeTls>, perso
     let head = databases.first().and_then(|database| database.status.as_ref());
     let mut advice = advice(&databases, &witness);
     advice.extend(replica.as_ref().map(Replica::all_advice).unwrap_or_default());
+    advice.extend(unerased(&databases, replica.as_ref()));
     Report {
         region: operator.region.clone(),
         writable: head.is_some_and(|head| head.writable) && hosts.iter().any(|host| host.can_write),
@@ -285,6 +287,25 @@ fn lost_region(databases: &[Database], witness: &Witness) -> Option<String> {
     silent.then(|| {
         format!("No database answers. If the disks of both are lost, put blank nodes in both places and run {restore}.")
     })
+}
+
+/// Keys of domains whose service has ended, and that may still be somewhere.
+fn unerased(databases: &[Database], replica: Option<&Replica>) -> Vec<String> {
+    let databases = databases.iter().map(|database| database.status.clone().ok_or(database.error.clone()));
+    let databases = databases.map(|answer| answer.map_err(Option::unwrap_or_default)).collect();
+    let copies = Copies { databases, replica: replica.map(Replica::answer) };
+    let open = copies.ended().into_iter().filter(|ended| !ended.gone());
+    open.map(|ended| {
+        let places: Vec<String> =
+            ended.unconfirmed().map(|place| format!("{} ({})", place.name, place.state)).collect();
+        format!(
+            "The service of domain {} has ended, and its key may still be in: {}. It is refused everywhere; each place deletes \
+             the key by itself as soon as it can. Backups can be read with it until then: bring back what is away.",
+            ended.domain,
+            places.join(", ")
+        )
+    })
+    .collect()
 }
 
 fn is_of_the_past(status: &DatabaseStatus, witness: &Witness) -> bool {

@@ -66,6 +66,13 @@ impl HostService {
         self.env.now() + Duration::from_millis(self.limits.write_deadline_ms)
     }
 
+    /// The answer to whatever is asked of a domain whose service has ended. Its key is forgotten. To clients it is a domain
+    /// that is not there, as it is in a region that was restored from before its end.
+    fn ended(&self, domain: Uuid) -> Error {
+        self.keyring.forget(domain);
+        Error::new(Code::DomainNotFound, "OKMS domain not found: its service has ended")
+    }
+
     /// The key of a domain. A host that has not got it yet asks again while a database catches up, as a read does.
     async fn domain_key(&self, domain: Uuid) -> Result<Arc<DomainKey>, Error> {
         let mut patience = Patience::new(&self.env, &self.limits);
@@ -74,6 +81,7 @@ impl HostService {
                 Ok(key) => Ok(key),
                 Err(DomainError::Unreachable(why)) if why.passes() && patience.pause().await => continue,
                 Err(DomainError::Unreachable(why)) => Err(Error::refused(format!("keyring: {why}"))),
+                Err(DomainError::Ended) => Err(self.ended(domain)),
                 Err(DomainError::NotFound) => Err(Error::new(Code::DomainNotFound, "OKMS domain not found")),
                 Err(DomainError::Damaged) => Err(Error::integrity("keyring object")),
             };

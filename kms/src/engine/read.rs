@@ -117,7 +117,10 @@ impl HostService {
         let mut next = places.next();
         while let Some(place) = next {
             let key = self.domain_key(domain).await?;
-            match fetch(place).await {
+            let epoch = self.store.epoch();
+            let fetched = fetch(place).await;
+            let fetched = if self.store.epoch() == epoch { fetched } else { Err(ReadError::EpochChanged) };
+            match fetched {
                 Ok(Reading::Settled(found)) => match answer(&key, place, found) {
                     Ok(answer) => return Ok(Ok(answer)),
                     Err(BadSeal) => trouble.damaged += 1,
@@ -141,6 +144,8 @@ impl HostService {
                     trouble.note(ReadError::EpochChanged);
                 }
                 Err(ReadError::Damaged) => trouble.damaged += 1,
+                Err(ReadError::InDoubt) => trouble.in_doubt = true,
+                Err(ReadError::Terminated) => return Err(self.ended(domain)),
                 Err(error) => trouble.note(error),
             }
             next = places.next();

@@ -60,6 +60,7 @@ impl HostService {
                 self.keyring.clear();
                 Ok(Attempt::EpochChanged)
             }
+            Ok(Err(CommitError::Refused(Refusal::Terminated))) => Err(self.ended(domain)),
             Ok(Err(CommitError::Refused(refusal))) => Err(Error::refused(format!("commit: {refusal}"))),
             Ok(Err(CommitError::Unknown)) => Err(Error::unknown("commit")),
             Err(_) => Err(Error::unknown("commit: no answer by the deadline")),

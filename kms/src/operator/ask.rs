@@ -20,6 +20,7 @@ use crate::{
 };
 use serde::de::DeserializeOwned;
 use std::time::Duration;
+use uuid::Uuid;
 
 const REPLICA: Expected = Expected { role: PeerRole::Replica, zone: None };
 
@@ -104,6 +105,15 @@ pub async fn reseed(env: &Env, tls: &NodeTls, address: &str) -> Result<(), NoAns
         Body::Done(_) => Ok(()),
         _ => Err(NoAnswer::Closed),
     }
+}
+
+/// Asks the database at `address` whose domain keys it has.
+///
+/// # Errors
+/// [`NoAnswer`].
+pub async fn domains(env: &Env, tls: &NodeTls, address: &str) -> Result<Vec<Uuid>, NoAnswer> {
+    let expected = Expected { role: PeerRole::Database, zone: None };
+    answer(env, tls, (address, &expected), Body::Domains(Empty {}), ANSWER_WITHIN).await
 }
 
 /// Asks the head at `address` with what the witness begins that it listens to (R17a).

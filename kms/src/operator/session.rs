@@ -167,7 +167,7 @@ impl Operator {
         Operator { env, config, tls, verifier: key.verifier(), key }
     }
 
-    fn address(&self, zone: Zone) -> &str {
+    pub(super) fn address(&self, zone: Zone) -> &str {
         match zone {
             Zone::A => &self.config.head,
             Zone::B => &self.config.tail,

@@ -214,6 +214,9 @@ async fn life(node: &Arc<Node>, closing: &mut Closing, want: &mut Want) -> Over 
             node.desk.unshare();
             *want = Want::Ordered;
         }
+        if let Some(kept) = &mut kept {
+            kept.erase(node).await;
+        }
         let before = node.env.now();
         let end = tokio::select! {
             biased;
@@ -449,7 +452,8 @@ async fn go_on<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     }
     match source.next().await.map_err(End::Link)? {
         Body::FillPart(FillPart { keyring, .. }) => {
-            keep_keyring(node, &node.config.data_dir.join(STORE_DIR), keyring).await.map_err(End::from)
+            let dir = node.config.data_dir.join(STORE_DIR);
+            keep_keyring(node, (&dir, kept.ended()), keyring).await.map_err(End::from)
         }
         _ => Err(End::Link("the source sent something else than its keyring".to_owned())),
     }
@@ -482,6 +486,7 @@ async fn follow<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             number += 1;
             asked.push_back((number, env.now()));
             next = env.now() + ms(limits.detection_ms);
+            kept.erase(node).await;
             source.say(Some(kept), Body::Ping(number)).await.map_err(End::Link)?;
         }
         let silent = heard_at + patience(node);
@@ -536,6 +541,7 @@ async fn take<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     while !rest.is_empty() {
         let later = rest.split_off(rest.len().min(SLICE));
         kept.take(node, rest).await.map_err(|error| End::Store(storage(error)))?;
+        kept.erase(node).await;
         rest = later;
         node.desk.stands(kept);
         source.say(Some(kept), Body::Took(kept.last().out())).await.map_err(End::Link)?;

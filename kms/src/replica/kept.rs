@@ -7,6 +7,7 @@ use crate::store::{
     epoch::{Epoch, Identity, Registered},
     held::{Closed, Held},
     log::{Entry, Position},
+    termination::{Ended, Termination, erase_keys},
 };
 use crate::{env::Env, wire::epoch as wire};
 use std::{convert::Infallible, path::Path};
@@ -76,6 +77,7 @@ pub(super) struct Kept {
     held: Held,
     identity: Identity,
     last: Position,
+    ended: Ended,
 }
 
 /// What keeps a replica from taking something.
@@ -100,12 +102,43 @@ pub(super) fn storage(error: EngineError) -> String {
 impl Kept {
     pub(super) fn new(engine: Engine, loaded: Loaded) -> (Kept, Closed) {
         let (held, closed) = Held::new(engine);
-        (Kept { held, identity: loaded.identity, last: loaded.last }, closed)
+        let ended = Ended::new(loaded.terminated);
+        (Kept { held, identity: loaded.identity, last: loaded.last, ended }, closed)
     }
 
     /// A store that was just filled, and is in its place.
-    pub(super) fn filled(held: Held, identity: Identity, last: Position) -> Kept {
-        Kept { held, identity, last }
+    pub(super) fn filled(
+        held: Held,
+        (identity, last): (Identity, Position),
+        terminated: Vec<Termination>,
+    ) -> Kept {
+        Kept { held, identity, last, ended: Ended::new(terminated) }
+    }
+
+    /// The domains whose service has ended.
+    pub(super) fn ended(&self) -> &Ended {
+        &self.ended
+    }
+
+    /// Deletes the keys of domains whose service has ended, if some may be left; tried again until it succeeds.
+    pub(super) async fn erase(&mut self, node: &Node) {
+        let domains = self.ended.unerased();
+        if domains.is_empty() {
+            return;
+        }
+        let (disk, data, of) = (node.env.disk.clone(), node.config.data_dir.clone(), domains.clone());
+        match node.env.blocking("erase", move || erase_keys(&*disk, &data, &of)).await {
+            Ok(Ok(())) => {
+                tracing::info!(domains = domains.len(), "keys of domains whose service has ended are gone");
+                self.ended.erased(&domains);
+                node.desk.stands(self);
+                node.desk.keys_gone.notify_one();
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a key of a domain whose service has ended is not deleted yet")
+            }
+            Err(_) => tracing::error!("panicked while keys were deleted"),
+        }
     }
 
     /// A share in the store.
@@ -137,8 +170,8 @@ impl Kept {
                 return Err(format!("an entry of epoch {}, which was not announced", entry.epoch));
             }
             entry
-                .check_witness(&node.operator, &node.config.region)
-                .map_err(|error| format!("an entry replaces the witness: {error}"))?;
+                .check(&node.operator, &node.config.region)
+                .map_err(|error| format!("an entry may not stand in this log: {error}"))?;
             end = entry.position;
             checked.push(entry);
         }
@@ -156,6 +189,7 @@ impl Kept {
         for entry in taken.await? {
             assert_eq!(self.last.seq + 1, entry.position.seq, "a replica's log has no holes");
             self.last = entry.position;
+            self.ended.applied(&entry);
             if let Some(identity) = self.identity.after(&entry) {
                 self.identity = identity;
             }
@@ -209,12 +243,13 @@ impl Kept {
     }
 }
 
-/// Keeps the sealed domain keys that a part brings, in `dir`.
+/// Keeps the sealed domain keys that a part brings, in `dir`; not those of domains whose service has ended.
 pub(super) async fn keep_keyring(
     node: &Node,
-    dir: &Path,
-    objects: Vec<wire::FillRow>,
+    (dir, ended): (&Path, &Ended),
+    mut objects: Vec<wire::FillRow>,
 ) -> Result<(), Trouble> {
+    objects.retain(|object| !Uuid::from_slice(&object.key).is_ok_and(|domain| ended.has(domain)));
     if objects.is_empty() {
         return Ok(());
     }

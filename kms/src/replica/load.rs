@@ -5,17 +5,18 @@ use super::{
     Node,
     kept::{Closing, Kept, Trouble},
     overlay,
-    seed::put_in_place,
+    seed::{complete, put_in_place},
     status::SeedStatus,
 };
 use crate::{
-    backup::{Backup, BackupPlace, Found, KEYRING, Lineage, Name, ReadError},
-    env::ObjectName,
+    backup::{Backup, BackupPlace, Found, KEYRING, Lineage, Name, ReadError, domain_of, ended_of},
+    env::{ObjectError, ObjectName},
     store::{
         engine::{Engine, EngineError, FILLING_DIR, Filler, KEYRING_DIR},
         epoch::{Identity, Phase, Registered},
         held::Held,
         replacement::Replaced,
+        termination::{check_row, verify_blob},
         witness::Known,
     },
     wire::{
@@ -23,6 +24,7 @@ use crate::{
         restore::{BackupName, BackupSeen, BackupWanted},
     },
 };
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// Entries that are taken at a time.
@@ -184,12 +186,13 @@ async fn take(
     identity.filled = Some(position);
     identity.phase = Phase::Replica;
     let stored = identity.clone();
+    let (disk, dir) = (env.disk.clone(), node.config.data_dir.join(FILLING_DIR));
     let filled = held.run(env, "load", move |engine| {
         Filler(engine).begin_log(position)?;
-        engine.set_identity(&stored)
+        complete(engine, (&*disk, &dir), &stored)
     });
-    filled.await?;
-    put_in_place(node, (kept, closing), (held, at), (identity, position), true).await?;
+    let terminated = filled.await?;
+    put_in_place(node, (kept, closing), (held, at), (identity, position, terminated), true).await?;
     node.desk.note(|status| status.tombstones = Some(tombstones));
     Ok(())
 }
@@ -204,6 +207,9 @@ async fn take_rows(node: &Node, backup: &Backup, held: &Held) -> Result<(), Trou
         let page = rows.next().await.map_err(of_backup)?;
         if page.is_empty() {
             break;
+        }
+        for (key, row) in &page {
+            check_row(key, row, &node.operator, &node.config.region).map_err(of_backup)?;
         }
         let (count, bytes) =
             (page.len() as u64, page.iter().map(|(key, row)| (key.len() + row.len()) as u64).sum::<u64>());
@@ -229,7 +235,7 @@ async fn take_entries(node: &Node, backup: &Backup, held: &Held) -> Result<(), T
         let entry = entries.next().await.map_err(of_backup)?;
         let ended = entry.is_none();
         if let Some(entry) = entry {
-            entry.check_witness(&node.operator, &node.config.region).map_err(of_backup)?;
+            entry.check(&node.operator, &node.config.region).map_err(of_backup)?;
             bytes += entry.bytes.len();
             batch.push(entry);
         }
@@ -244,13 +250,48 @@ async fn take_entries(node: &Node, backup: &Backup, held: &Held) -> Result<(), T
     }
 }
 
+/// The domains whose service has ended, as the operator's statements beside the backups say, in whichever of the stores. One that was
+/// away since may have a key still: it is not taken.
+async fn ended(node: &Node) -> Result<BTreeSet<Uuid>, Trouble> {
+    let mut all = BTreeSet::new();
+    for place in places(node, "").await.map_err(Trouble::Source)? {
+        match ended_in(node, &place).await {
+            Ok(ended) => all.extend(ended),
+            Err(error) => {
+                tracing::warn!(store = place.place(), %error, "a backup store does not say which domains' service has ended: one \
+                    that ended while the other store was away has its key there still, and would have it again");
+            }
+        }
+    }
+    Ok(all)
+}
+
+async fn ended_in(node: &Node, place: &BackupPlace) -> Result<Vec<Uuid>, ObjectError> {
+    let mut all = Vec::new();
+    for listed in place.list(KEYRING).await? {
+        let Some(domain) = ended_of(&listed.name) else { continue };
+        let statement = place.object(&listed.name).await?.unwrap_or_default();
+        match verify_blob(domain, &statement, &node.operator, &node.config.region) {
+            Ok(()) => all.push(domain),
+            Err(error) => {
+                tracing::warn!(%domain, store = place.place(), %error, "not the operator's word that its service has ended");
+            }
+        }
+    }
+    Ok(all)
+}
+
 /// The sealed domain keys lie beside the backups: those that are there now, and not those that were when the backup was made. What was
-/// erased stays erased.
+/// erased stays erased, also if one of the stores does not know yet.
 async fn take_keyring(node: &Node, place: &BackupPlace) -> Result<(), Trouble> {
+    let ended = ended(node).await?;
     let mut objects = Vec::new();
     for listed in place.list(KEYRING).await.map_err(of_backup)? {
-        let domain = listed.name.as_str().strip_prefix(KEYRING).and_then(|name| name.parse::<Uuid>().ok());
-        let Some(domain) = domain else { continue };
+        let Some(domain) = domain_of(&listed.name) else { continue };
+        if ended.contains(&domain) {
+            tracing::warn!(%domain, store = place.place(), "the service of a domain has ended: its key is not taken");
+            continue;
+        }
         if let Some(sealed) = place.object(&listed.name).await.map_err(of_backup)? {
             objects.push((domain, sealed));
         }

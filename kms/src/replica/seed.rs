@@ -8,19 +8,21 @@ use super::{
     status::SeedStatus,
 };
 use crate::{
-    env::Purpose,
+    env::{Disk, Purpose},
     store::{
         engine::{Engine, EngineError, FILLING_DIR, Filler, RowDigest, discard, promote},
         epoch::{DbId, Epoch, Identity, Phase, Registered},
         held::Held,
         log::Position,
         replacement::Replaced,
+        termination::{Ended, Termination, check_row, erase_keys_beside},
     },
     wire::{
         epoch::{FillPart, Signed},
         message::Body,
     },
 };
+use std::path::Path;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What the source says of the snapshot.
@@ -84,16 +86,31 @@ async fn fill<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     identity.filled = Some(snapshot.at);
     identity.phase = Phase::Replica;
     let (stored, at) = (identity.clone(), snapshot.at);
+    let (disk, dir) = (env.disk.clone(), node.config.data_dir.join(FILLING_DIR));
     let filled = held.run(env, "seed", move |engine| {
         // Read back before it counts.
         if engine.digest()? != digest {
             return Err(EngineError::Damaged);
         }
         Filler(engine).begin_log(at)?;
-        engine.set_identity(&stored)
+        complete(engine, (&*disk, &dir), &stored)
     });
-    filled.await?;
-    put_in_place(node, (kept, closing), (held, place), (identity, at), keeps_old).await
+    let terminated = filled.await?;
+    put_in_place(node, (kept, closing), (held, place), (identity, at, terminated), keeps_old).await
+}
+
+/// The store that was filled in `dir` is what `identity` says, durably, and has no keys of domains whose service has ended:
+/// answers which those are.
+pub(super) fn complete(
+    engine: &Engine,
+    (disk, dir): (&dyn Disk, &Path),
+    identity: &Identity,
+) -> Result<Vec<Termination>, EngineError> {
+    let terminated = engine.terminated()?;
+    let ended: Vec<_> = terminated.iter().map(|end| end.domain).collect();
+    erase_keys_beside(disk, dir, &ended)?;
+    engine.set_identity(identity)?;
+    Ok(terminated)
 }
 
 /// A store that was filled takes the place of the one that is there, which is kept beside it if `keeps_old`. It goes on open under its new
@@ -102,7 +119,7 @@ pub(super) async fn put_in_place(
     node: &Node,
     (kept, closing): (&mut Option<Kept>, &mut Closing),
     (held, place): (Held, usize),
-    (identity, at): (Identity, Position),
+    (identity, at, terminated): (Identity, Position, Vec<Termination>),
     keeps_old: bool,
 ) -> Result<(), Trouble> {
     let env = &node.env;
@@ -119,8 +136,9 @@ pub(super) async fn put_in_place(
         }
     });
     promoted.await?;
-    let store = Kept::filled(held, identity, at);
+    let mut store = Kept::filled(held, (identity, at), terminated);
     closing.in_use(place);
+    store.erase(node).await;
     node.desk.stands(&store);
     node.opened.now(&store);
     let records = store.records(node).await;
@@ -140,7 +158,11 @@ async fn take_rows<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     loop {
         match source.next().await.map_err(Trouble::Source)? {
             Body::FillPart(FillPart { rows, keyring, .. }) => {
-                keep_keyring(node, &dir, keyring).await?;
+                keep_keyring(node, (&dir, &Ended::default()), keyring).await?;
+                for row in &rows {
+                    check_row(&row.key, &row.value, &node.operator, &node.config.region)
+                        .map_err(|error| Trouble::Source(format!("a row may not stand here: {error}")))?;
+                }
                 let rows: Vec<_> = rows.into_iter().map(|row| (row.key, row.value)).collect();
                 let (count, bytes) =
                     (rows.len() as u64, rows.iter().map(|(key, row)| (key.len() + row.len()) as u64).sum());

@@ -1,13 +1,13 @@
 //! What a replica says of itself, and how old what it has may be at most.
 
-use super::{BackupStatus, Backups, Node, kept::Kept};
+use super::{BackupStatus, Node, kept::Kept};
 use crate::{
     env::{Env, Mono},
-    store::{epoch::DbId, held::Held, log::Position},
+    store::{epoch::DbId, held::Held, log::Position, termination::TerminatedStatus},
 };
 use serde::{Deserialize, Serialize};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// What `kms status` shows of a replica.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,8 @@ pub struct ReplicaStatus {
     pub tombstones: Option<Tombstones>,
     /// Why it does not follow at the moment.
     pub trouble: Option<String>,
+    /// The domains whose service has ended, and whether their keys are gone from this disk.
+    pub terminated: Vec<TerminatedStatus>,
     /// The stores that it puts backups in; none: it makes no backups.
     pub backups: Vec<BackupStatus>,
 }
@@ -97,13 +99,15 @@ pub(super) struct Desk {
     env: Env,
     state: Mutex<State>,
     shared: watch::Sender<Shared>,
+    /// Rung when the keys of domains are gone from this disk: they are to go from the backup stores.
+    pub(super) keys_gone: Notify,
 }
 
 impl Desk {
     pub(super) fn new(env: &Env) -> Desk {
         let status = ReplicaStatus { phase: "blank".to_owned(), ..ReplicaStatus::default() };
         let state = Mutex::new(State { status, caught_up: None, newest: 0 });
-        Desk { env: env.clone(), state, shared: watch::Sender::new((0, None)) }
+        Desk { env: env.clone(), state, shared: watch::Sender::new((0, None)), keys_gone: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -133,6 +137,7 @@ impl Desk {
             (status.active, status.fenced) = (identity.active(), identity.fence.is_some());
             status.db_id = identity.db_id.to_string();
             (status.last, status.hash) = (last.seq, hex::encode(last.hash));
+            status.terminated = kept.ended().status();
         });
     }
 
@@ -191,7 +196,8 @@ impl Node {
         let lag = state.caught_up.map(|at| self.desk.env.now().since(at).as_millis());
         drop(state);
         status.lag_ms = lag.map(|lag| u64::try_from(lag).unwrap_or(u64::MAX));
-        status.backups = self.backups.as_ref().map(Backups::status).unwrap_or_default();
+        let ended: Vec<_> = status.terminated.iter().map(|ended| ended.domain).collect();
+        status.backups = self.backups.as_ref().map(|backups| backups.status(&ended)).unwrap_or_default();
         status.node.clone_from(&self.config.node_id);
         status.place = self.config.place.clone().unwrap_or_default();
         status

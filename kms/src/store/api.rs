@@ -57,6 +57,12 @@ pub enum ReadError {
     /// The stored bytes do not match their checksum.
     #[error("stored record damaged")]
     Damaged,
+    /// The service of the domain has ended. Definite.
+    #[error("the service of the domain has ended")]
+    Terminated,
+    /// Whether it has ended is in doubt.
+    #[error("whether the service of the domain has ended is in doubt")]
+    InDoubt,
 }
 
 impl ReadError {
@@ -90,6 +96,9 @@ pub enum Refusal {
     /// The head lacks something this host has already seen.
     #[error("head database behind")]
     Behind,
+    /// The service of the domain has ended.
+    #[error("the service of the domain has ended")]
+    Terminated,
 }
 
 /// Why a commit did not succeed.
@@ -139,4 +148,8 @@ pub trait RecordStore: Send + Sync {
     fn report_damaged(&self, place: Place, key: RecordKey, record: &SealedRecord);
     /// What can be done now.
     fn health(&self) -> StoreHealth;
+    /// Number and id of the newest epoch that it knows of: what was kept of another one is void.
+    fn epoch(&self) -> (u64, Vec<u8>) {
+        (0, Vec::new())
+    }
 }

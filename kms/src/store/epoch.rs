@@ -5,6 +5,7 @@ use super::{
     codec::{Malformed, id16},
     log::Position,
     replacement::{Replaced, Replacement},
+    termination::Termination,
 };
 use crate::{
     crypto::{OperatorKey, OperatorVerifier},
@@ -126,6 +127,8 @@ pub enum Statement {
     },
     /// Another witness is to be listened to (R17a).
     Witness(Replacement),
+    /// The service of a domain has ended (G14).
+    Terminate(Termination),
 }
 
 /// A statement that is not to be believed.
@@ -190,6 +193,13 @@ impl Statement {
                 to: replacement.to.to_vec(),
                 made_ms,
             }),
+            Statement::Terminate(Termination { domain, made_ms }) => {
+                wire::Statement::Terminate(wire::TerminateStatement {
+                    region,
+                    domain: domain.as_bytes().to_vec(),
+                    made_ms: *made_ms,
+                })
+            }
         };
         let bytes = wire::Statements { statement: Some(statement) }.encode_to_vec();
         wire::Signed { signature: key.sign(&bytes), bytes }
@@ -252,6 +262,10 @@ impl Statement {
                 let (from, to) = (id16(&said.from)?, id16(&said.to)?);
                 let replacement = Replacement { epoch: Epoch::read(said.epoch.as_ref())?, from, to };
                 (said.region, Statement::Witness(replacement))
+            }
+            wire::Statement::Terminate(said) => {
+                let domain = uuid::Uuid::from_bytes(id16(&said.domain)?);
+                (said.region, Statement::Terminate(Termination { domain, made_ms: said.made_ms }))
             }
         })
     }

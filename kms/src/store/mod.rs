@@ -15,4 +15,5 @@ pub mod log;
 pub mod replacement;
 pub mod row;
 pub mod server;
+pub mod termination;
 pub mod witness;

@@ -18,6 +18,9 @@ pub enum DomainError {
     /// No answer from either database.
     #[error("keyring unreachable: {0}")]
     Unreachable(ReadError),
+    /// Its service has ended.
+    #[error("the service of the domain has ended")]
+    Ended,
     /// What was served does not open, and no database had a good copy.
     #[error("keyring object damaged")]
     Damaged,
@@ -27,7 +30,14 @@ pub enum DomainError {
 pub struct Keyring {
     root: RootKey,
     store: Arc<dyn RecordStore>,
-    opened: RwLock<BTreeMap<Uuid, Arc<DomainKey>>>,
+    opened: RwLock<Opened>,
+}
+
+/// Keys, and the epoch that they were asked for in: a region that was restored may not have all of them any more.
+#[derive(Default)]
+struct Opened {
+    epoch: (u64, Vec<u8>),
+    keys: BTreeMap<Uuid, Arc<DomainKey>>,
 }
 
 impl Keyring {
@@ -38,7 +48,29 @@ impl Keyring {
 
     /// Forgets every opened key (a newer epoch is active).
     pub fn clear(&self) {
-        self.opened.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.opened.write().unwrap_or_else(PoisonError::into_inner).keys.clear();
+    }
+
+    /// Forgets one key: the service of its domain has ended.
+    pub fn forget(&self, domain: Uuid) {
+        self.opened.write().unwrap_or_else(PoisonError::into_inner).keys.remove(&domain);
+    }
+
+    /// A key that was opened in the epoch that is current, as far as the store knows.
+    fn opened(&self, domain: Uuid) -> Option<Arc<DomainKey>> {
+        let epoch = self.store.epoch();
+        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
+        (opened.epoch == epoch).then(|| opened.keys.get(&domain).cloned()).flatten()
+    }
+
+    /// Keeps a key that was asked for in `epoch`, and none of another one.
+    fn keep(&self, epoch: (u64, Vec<u8>), key: DomainKey) -> Arc<DomainKey> {
+        let key = Arc::new(key);
+        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        if opened.epoch != epoch {
+            *opened = Opened { epoch, keys: BTreeMap::new() };
+        }
+        Arc::clone(opened.keys.entry(key.domain()).or_insert(key))
     }
 
     /// The key of a domain.
@@ -46,9 +78,10 @@ impl Keyring {
     /// # Errors
     /// [`DomainError`] when neither zone has one that opens.
     pub async fn domain(&self, domain: Uuid) -> Result<Arc<DomainKey>, DomainError> {
-        if let Some(key) = self.opened.read().unwrap_or_else(PoisonError::into_inner).get(&domain) {
-            return Ok(Arc::clone(key));
+        if let Some(key) = self.opened(domain) {
+            return Ok(key);
         }
+        let epoch = self.store.epoch();
         let mut worst = None;
         for place in [Place::Near, Place::Far] {
             let found = match self.store.keyring(place, domain.into_bytes()).await {
@@ -56,15 +89,12 @@ impl Keyring {
                     open_domain_key(&self.root, domain, &object).map_err(|_| DomainError::Damaged)
                 }
                 Ok(None) => Err(DomainError::NotFound),
+                Err(ReadError::Terminated) => return Err(DomainError::Ended),
                 Err(ReadError::Damaged) => Err(DomainError::Damaged),
                 Err(error) => Err(DomainError::Unreachable(error)),
             };
             match found {
-                Ok(key) => {
-                    let key = Arc::new(key);
-                    let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
-                    return Ok(Arc::clone(opened.entry(domain).or_insert(key)));
-                }
+                Ok(key) => return Ok(self.keep(epoch, key)),
                 Err(error) => worst = Some(graver(worst, error)),
             }
         }

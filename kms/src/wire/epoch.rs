@@ -131,6 +131,20 @@ pub struct WitnessStatement {
     pub made_ms: u64,
 }
 
+/// What the operator signs to end the service of a domain (G14). In force once the chain has committed it; kept as a record.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct TerminateStatement {
+    /// Region.
+    #[prost(string, tag = "1")]
+    pub region: String,
+    /// Domain id, 16 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub domain: Vec<u8>,
+    /// Wall time, Unix milliseconds: the domain's records are kept so many days longer.
+    #[prost(uint64, tag = "3")]
+    pub made_ms: u64,
+}
+
 /// One of the statements above.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum Statement {
@@ -149,13 +163,16 @@ pub enum Statement {
     /// Replace the witness.
     #[prost(message, tag = "5")]
     Witness(WitnessStatement),
+    /// End the service of a domain.
+    #[prost(message, tag = "6")]
+    Terminate(TerminateStatement),
 }
 
 /// What is signed: one statement.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Statements {
     /// The statement.
-    #[prost(oneof = "Statement", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "Statement", tags = "1, 2, 3, 4, 5, 6")]
     pub statement: Option<Statement>,
 }
 
@@ -232,6 +249,8 @@ pub enum OrderKind {
     ReplaceWitness = 7,
     /// Replica: begin with a backup, as the source of the registered epoch (R17).
     Load = 8,
+    /// Head: have the chain commit that the service of a domain has ended (G14).
+    TerminateDomain = 9,
 }
 
 /// Target to source: begin a fill.

@@ -7,7 +7,7 @@
 //! | replica and database | Follow, Feeding, FillPart, FillEnd, Feed, Took, Unfed, Ping, Pong |
 //! | operator and replica | Status, Reseed, Backups, VerifyBackup, Order, ReadEpoch, LookAtBackup |
 //! | a database that is filled from a replica | FillBegin, FillHead, FillPart, FillEnd |
-//! | operator and database | Status, Order, ReadEpoch |
+//! | operator and database | Status, Order, ReadEpoch, Domains |
 //! | a database that is filled and its source | FillBegin, FillHead, FillPart, FillEnd |
 //! | anybody and the witness | ReadEpoch; the operator also Register, Activate, Install |
 //!
@@ -43,7 +43,7 @@ pub struct Envelope {
     /// The message.
     #[prost(
         oneof = "Body",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 30, 31, 32, 33, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 60, 61, 62, 63, 64, 65, 66, 70, 71, 72, 73, 74, 80, 81"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 30, 31, 32, 33, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 60, 61, 62, 63, 64, 65, 66, 67, 70, 71, 72, 73, 74, 80, 81"
     )]
     pub body: Option<Body>,
 }
@@ -178,6 +178,9 @@ pub enum Body {
     /// `Verification`.
     #[prost(message, tag = "66")]
     VerifyBackup(VerifyBackup),
+    /// Operator to database: whose domain keys are there? Answered by StatusAnswer, JSON of a list of domain ids.
+    #[prost(message, tag = "67")]
+    Domains(Empty),
     /// Anybody to the witness: which epoch is current? The operator to a database: with what does the witness begin that
     /// it listens to?
     #[prost(message, tag = "70")]
@@ -502,6 +505,8 @@ pub enum NotDone {
     NotServing = 5,
     /// The head lacks what the sender has seen.
     Behind = 6,
+    /// The service of a domain that is written to has ended (G14).
+    Terminated = 7,
 }
 
 /// Why nothing was read.
@@ -518,6 +523,10 @@ pub enum NotRead {
     Behind = 3,
     /// The stored bytes do not match their checksum.
     Damaged = 4,
+    /// The service of the domain has ended (G14).
+    Terminated = 5,
+    /// Whether the service of the domain has ended is in doubt.
+    InDoubt = 6,
 }
 
 /// What became of an attempt.

@@ -5,6 +5,7 @@ mod chain;
 mod cli;
 mod common;
 mod disk;
+mod domain;
 mod entry;
 mod init;
 mod operator;

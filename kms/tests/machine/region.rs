@@ -204,6 +204,11 @@ impl Region {
         copy(&self.scratch.path(name), &self.scratch.path(node).join("data"));
     }
 
+    /// Copies a directory of the scratch one.
+    pub fn copy(&self, from: &str, to: &str) {
+        copy(&self.scratch.path(from), &self.scratch.path(to));
+    }
+
     pub fn lose_disk(&self, node: &str) {
         self.lose(&format!("{node}/data"));
     }

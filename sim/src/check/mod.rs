@@ -5,10 +5,12 @@
 
 pub mod already;
 pub mod doubt;
+mod ended;
 pub mod g10_integrity;
 pub mod g11_one_history;
 pub mod g12_no_resurrection;
 pub mod g13_recovery;
+pub mod g14_end_of_service;
 pub mod g1_crash_images;
 pub mod g1_two_zone_durability;
 pub mod g2_write_refusal;
@@ -88,6 +90,8 @@ pub struct Bounds {
     pub backup_slack_us: Micros,
     /// What has expired is gone from a store after this.
     pub expiry_us: Micros,
+    /// The key of a domain whose service has ended is gone from every place after this, once all are well.
+    pub erasure_us: Micros,
 }
 
 impl Default for Bounds {
@@ -102,6 +106,7 @@ impl Default for Bounds {
             anchored_us: 10_000_000,
             backup_slack_us: 60_000_000,
             expiry_us: 7_200_000_000,
+            erasure_us: 45_000_000,
         }
     }
 }
@@ -265,6 +270,10 @@ pub struct Searched {
 /// Runs every checker.
 pub fn check_all(input: &CheckInput<'_>) -> Vec<Verdict> {
     let timeline = Timeline::new(input);
+    let g14 = g14_end_of_service::check(input, &timeline);
+    // Of a domain whose service has ended nobody else asks anything.
+    let served = ended::forgiven(input);
+    let input = &CheckInput { history: served.as_ref().unwrap_or(input.history), ..*input };
     // What was written in the last moments of a lost region may be gone: to those who ask what is there, its outcome is unknown.
     let forgiven = region_loss::forgiven(input);
     let kept = CheckInput { history: forgiven.as_ref().unwrap_or(input.history), ..*input };
@@ -284,6 +293,7 @@ pub fn check_all(input: &CheckInput<'_>) -> Vec<Verdict> {
         g11_one_history::check(&analysis),
         g12_no_resurrection::check(input),
         g13_recovery::check(input, &timeline),
+        g14,
         process_health::check(input, &timeline),
     ]
 }

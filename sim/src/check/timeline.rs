@@ -172,6 +172,7 @@ impl Timeline {
                 }
                 What::DiskRolledBack { .. }
                 | What::Restored { .. }
+                | What::Termination { .. }
                 | What::Swapped { .. }
                 | What::Panicked { .. }
                 | What::Probe { .. } => {}

@@ -197,6 +197,7 @@ impl Nemesis<'_> {
                 world.rebuild(node, *abandon, *instead, *interrupt_us);
             }
             Act::ReplaceWitness { interrupt_us } => world.replace_witness(*interrupt_us),
+            Act::TerminateDomain { draw } => world.terminate_domain(*draw),
             Act::Restore { backup, interrupt_us } => world.restore(*backup, *interrupt_us),
             Act::CutStore { .. } | Act::SlowStore { .. } | Act::FlakyStore { .. } => {
                 let trouble = trouble(&fault.act);
@@ -263,6 +264,7 @@ impl Nemesis<'_> {
             Act::RememberDisk { .. }
             | Act::Rebuild { .. }
             | Act::ReplaceWitness { .. }
+            | Act::TerminateDomain { .. }
             | Act::Restore { .. }
             | Act::LoseStore { .. }
             | Act::DamageStore { .. } => {}

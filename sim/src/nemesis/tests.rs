@@ -137,6 +137,10 @@ impl Actions for Fake {
         self.say("replace-witness".to_owned());
     }
 
+    fn terminate_domain(&self, _: u64) {
+        self.say("terminate-domain".to_owned());
+    }
+
     fn restore(&self, backup: bool, _: Option<Micros>) {
         self.say(format!("restore {backup}"));
     }

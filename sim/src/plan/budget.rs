@@ -81,6 +81,7 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
             Act::WallOffset { .. }
             | Act::Restore { .. }
             | Act::ReplaceWitness { .. }
+            | Act::TerminateDomain { .. }
             | Act::CutStore { .. }
             | Act::SlowStore { .. }
             | Act::FlakyStore { .. } => {}

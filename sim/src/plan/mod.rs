@@ -19,6 +19,9 @@ use std::{
     fmt,
 };
 
+/// The database that an operator's orders about domains go to.
+const HEAD: &str = "db-a";
+
 /// One run. Times are microseconds; those of faults count from the start of the faults phase.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -256,6 +259,11 @@ pub enum Act {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         interrupt_us: Option<Micros>,
     },
+    /// An operator ends the service of a domain, of all but the first the one that `draw` says.
+    TerminateDomain {
+        #[serde(with = "seed_text")]
+        draw: u64,
+    },
     /// The stores do not answer.
     CutStore {
         stores: Vec<String>,
@@ -305,6 +313,7 @@ impl Act {
             Act::Rebuild { abandon: false, .. } => FaultKind::Rebuild,
             Act::Rebuild { abandon: true, .. } => FaultKind::Abandon,
             Act::ReplaceWitness { .. } => FaultKind::ReplaceWitness,
+            Act::TerminateDomain { .. } => FaultKind::TerminateDomain,
             Act::Restore { backup: false, .. } => FaultKind::RestoreFromReplica,
             Act::Restore { backup: true, .. } => FaultKind::RestoreFromBackup,
             Act::CutStore { .. } => FaultKind::CutStore,
@@ -357,6 +366,7 @@ impl Act {
             | Act::ReplaceMachine { node, .. }
             | Act::Rebuild { node, .. } => vec![node],
             Act::ReplaceWitness { .. } => vec![WITNESS],
+            Act::TerminateDomain { .. } => vec![HEAD],
             Act::Restore { .. } => vec![REPLICA],
             Act::CutStore { .. }
             | Act::SlowStore { .. }
@@ -427,6 +437,10 @@ impl Plan {
             if !nodes.contains(name) {
                 return Err(BadPlan::NoSuchNode(name.to_owned()));
             }
+        }
+        let ends = |fault: &Fault| matches!(fault.act, Act::TerminateDomain { .. });
+        if self.topology.domains < 2 && self.faults.iter().any(ends) {
+            return senseless("a domain is terminated, and there is no other");
         }
         let stores = self.topology.stores();
         if self.topology.backups && (stores.is_empty() || !self.topology.replica) {

@@ -13,7 +13,7 @@ use kms::{
     backup::{BackupKey, BackupPlace, Found, Name, ReadError},
     init::{BACKUP_KEY_FILE, Bundle},
     record::RecordKey,
-    store::row,
+    store::{row, termination::is_termination},
 };
 use std::{
     collections::BTreeMap,
@@ -127,7 +127,11 @@ impl Reader {
 async fn records(place: &BackupPlace, found: Found) -> Result<BTreeMap<String, u64>, ReadError> {
     place.verify(found).await?;
     let backup = place.open(found).await?;
-    let id = |key: &RecordKey| key.0.last_chunk::<16>().map(|id| Uuid::from_bytes(*id).to_string());
+    // The end of a domain's service is nobody's key.
+    let id = |key: &RecordKey| {
+        let id = key.0.last_chunk::<16>().filter(|_| !is_termination(&key.0));
+        id.map(|id| Uuid::from_bytes(*id).to_string())
+    };
     let mut records = BTreeMap::new();
     let mut rows = backup.rows();
     loop {

@@ -11,7 +11,10 @@ use crate::{
 };
 use kms::{
     env::BlockFile,
-    store::engine::{EngineError, JOURNAL_FILE, STORE_DIR, STORE_FILE, records_in},
+    store::{
+        engine::{EngineError, JOURNAL_FILE, STORE_DIR, STORE_FILE, records_in},
+        termination::is_termination,
+    },
 };
 use std::{
     collections::BTreeMap,
@@ -98,7 +101,8 @@ fn records(store: Vec<u8>, journal: Vec<u8>) -> Result<BTreeMap<String, u64>, En
     let copy = |bytes| Box::new(Copy(Mutex::new(bytes)));
     let mut records = BTreeMap::new();
     for (key, record) in records_in(copy(store), copy(journal))? {
-        let Some(id) = key.0.last_chunk::<16>() else { continue };
+        // The end of a domain's service is nobody's key.
+        let Some(id) = key.0.last_chunk::<16>().filter(|_| !is_termination(&key.0)) else { continue };
         records.insert(Uuid::from_bytes(*id).to_string(), record.version.counter);
     }
     Ok(records)

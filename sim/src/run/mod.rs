@@ -3,6 +3,7 @@
 
 mod backups;
 mod images;
+mod keys;
 mod operator;
 pub mod phases;
 pub mod probes;

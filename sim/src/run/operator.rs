@@ -4,7 +4,8 @@
 use super::sim::NODE_DIR;
 use crate::{
     actions::Actions,
-    history::{Micros, Rebuild, What},
+    dice::Dice,
+    history::{Micros, Rebuild, Termination, What},
     scenario::{REPLICA, WITNESS},
     world::{OperatorOrder, World},
 };
@@ -32,6 +33,7 @@ use std::{
     },
     time::Duration,
 };
+use uuid::Uuid;
 
 /// Name of the operator's machine.
 pub(super) const OPERATOR: &str = "operator";
@@ -56,11 +58,13 @@ pub(super) fn hire(world: &World, bundle: &Bundle) -> Result<(), String> {
     let config =
         OperatorConfig::load(&*env.disk, &dir.join("operator.toml")).map_err(|error| error.to_string())?;
     let tls = config.tls(&env, ANSWER_WITHIN).map_err(|error| error.to_string())?;
+    let domains = bundle.domains.clone();
     let (place, numbers, active) = (world.clone(), AtomicU64::new(0), Arc::default());
     world.hire(Box::new(move |order| {
         let number = numbers.fetch_add(1, Ordering::Relaxed);
         let desk = Desk {
             active: Arc::clone(&active),
+            domains: domains.clone(),
             world: place.clone(),
             env: env.clone(),
             config: config.clone(),
@@ -77,6 +81,7 @@ pub(super) fn hire(world: &World, bundle: &Bundle) -> Result<(), String> {
 struct Desk {
     /// Epochs that some operator was told are active.
     active: Arc<Mutex<BTreeSet<String>>>,
+    domains: Vec<Uuid>,
     world: World,
     env: Env,
     config: OperatorConfig,
@@ -94,6 +99,7 @@ impl Desk {
                 self.rebuild(&node, plan, interrupt_us).await;
             }
             OperatorOrder::ReplaceWitness { interrupt_us } => self.replace_witness(interrupt_us).await,
+            OperatorOrder::TerminateDomain { draw } => self.terminate(draw).await,
             OperatorOrder::Restore { backup, interrupt_us } => self.restore(backup, interrupt_us).await,
         }
     }
@@ -156,6 +162,27 @@ impl Desk {
                 }
                 Some(Err(error)) => self.note(&error.to_string()),
                 None => self.note("interrupted"),
+            }
+            self.env.sleep(PAUSE).await;
+        }
+    }
+
+    /// Ends the service of one of the domains but the first.
+    async fn terminate(&self, draw: u64) {
+        let others = self.domains.get(1..).unwrap_or_default();
+        let Some(domain) = Dice::named(draw, "terminate-domain").pick(others).copied() else { return };
+        let step = |step| self.world.happened(What::Termination { domain: domain.to_string(), step });
+        step(Termination::Begun);
+        while self.env.now() < self.until {
+            let Some(operator) = self.operator() else { return };
+            match operator.terminate_domain(domain, &mut self.person(&[])).await {
+                Ok(()) => {
+                    step(Termination::Ended);
+                    self.note(&format!("the service of {domain} has ended"));
+                    self.world.probe("domain-terminated", DATABASES[0]);
+                    return;
+                }
+                Err(error) => self.note(&error.to_string()),
             }
             self.env.sleep(PAUSE).await;
         }

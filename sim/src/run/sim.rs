@@ -4,6 +4,7 @@
 use super::{
     backups::Reader,
     images::{self, Images},
+    keys::{self, Looks},
     operator,
     phases::{self, Cast, Played},
     report::{self, Left, RunReport},
@@ -64,12 +65,16 @@ pub fn run(plan: &Plan, trace: Option<Box<dyn io::Write + Send>>) -> Outcome {
             let copies = Images::default();
             let copying = images::sample_replica(plan.clone(), world.clone(), copies.clone());
             let copying = harness.spawn("copies", copying).abort_on_drop();
+            let looks = Looks::default();
+            let looking = keys::look(plan.clone(), world.clone(), looks.clone());
+            let looking = harness.spawn("keys", looking).abort_on_drop();
             let mut reader = None;
             let played = simulate(&plan, &world, recorder.clone(), &mut reader).await;
-            drop((watching, copying));
+            drop((watching, copying, looking));
             let mut history = history(&world, &recorder, &played);
             history.images = images::taken(&images);
             history.copies = images::taken(&copies);
+            history.keys = keys::taken(&looks);
             (history.stores, history.wall_from_ms) = (world.store_events(), world.wall_from_ms());
             if let Some(reader) = reader {
                 history.backups = reader.taken();

@@ -202,6 +202,8 @@ pub enum FaultKind {
     Abandon,
     /// An operator has another witness listened to, and makes it of the one that is in place.
     ReplaceWitness,
+    /// An operator ends the service of a domain: of any but the first, which the harness's own client belongs to.
+    TerminateDomain,
     /// The region is made anew from the replica.
     RestoreFromReplica,
     /// The region is made anew from a backup.
@@ -404,6 +406,10 @@ impl Scenario {
         within("hosts_per_zone", self.topology.hosts_per_zone, 1, 8)?;
         within("clients", self.topology.clients, 1, 32)?;
         within("domains", self.topology.domains, 1, 8)?;
+        let ends = |fault: &FaultSpec| fault.kind.values().contains(&&FaultKind::TerminateDomain);
+        if self.topology.domains.low < 2 && self.fault.iter().any(ends) {
+            return Err("terminate-domain needs a domain that stays: say `domains = 2` or more".to_owned());
+        }
         if self.topology.backups {
             if !self.topology.replica {
                 return Err("backups are made by the replica: say `replica = true` too".to_owned());
@@ -507,6 +513,7 @@ impl FaultKind {
             FaultKind::Rebuild => "rebuild",
             FaultKind::Abandon => "abandon",
             FaultKind::ReplaceWitness => "replace-witness",
+            FaultKind::TerminateDomain => "terminate-domain",
             FaultKind::RestoreFromReplica => "restore-from-replica",
             FaultKind::RestoreFromBackup => "restore-from-backup",
             FaultKind::CutStore => "cut-store",
@@ -575,8 +582,10 @@ impl Storm {
             use FaultKind::*;
             let of_disks =
                 matches!(kind, SwapRecords | LoseDisk | ReturnDisk | RollBackDisk | ReplaceMachine);
-            let of_operators =
-                matches!(kind, Rebuild | Abandon | ReplaceWitness | RestoreFromReplica | RestoreFromBackup);
+            let of_operators = matches!(
+                kind,
+                Rebuild | Abandon | ReplaceWitness | TerminateDomain | RestoreFromReplica | RestoreFromBackup
+            );
             of_disks || kind.of_stores() || of_operators || matches!(kind, Restart)
         };
         if let Some(kind) = self.kinds.keys().find(alone) {

@@ -176,6 +176,12 @@ impl Target {
             Target::Nodes(nodes) if kind == FaultKind::ReplaceWitness && !nodes.is_witness() => {
                 Err("replace-witness is done to node:witness".to_owned())
             }
+            Target::Nodes(nodes)
+                if kind == FaultKind::TerminateDomain
+                    && !matches!(nodes, NodeTarget::Database(Some(Zone::A))) =>
+            {
+                Err("terminate-domain is done to database:a".to_owned())
+            }
             Target::Nodes(nodes) if kind.restores() && !nodes.is_replica() => {
                 Err(format!("{} is done to node:replica", kind.word()))
             }

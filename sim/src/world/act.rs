@@ -124,6 +124,10 @@ impl Actions for World {
         self.give(OperatorOrder::ReplaceWitness { interrupt_us });
     }
 
+    fn terminate_domain(&self, draw: u64) {
+        self.give(OperatorOrder::TerminateDomain { draw });
+    }
+
     fn restore(&self, backup: bool, interrupt_us: Option<Micros>) {
         self.give(OperatorOrder::Restore { backup, interrupt_us });
     }

@@ -72,6 +72,11 @@ pub enum OperatorOrder {
         /// As above.
         interrupt_us: Option<Micros>,
     },
+    /// End the service of a domain.
+    TerminateDomain {
+        /// Which one of all but the first.
+        draw: u64,
+    },
     /// Make the lost region anew.
     Restore {
         /// Of a backup, not of what the replica has.

@@ -49,10 +49,19 @@ const LOOK: Duration = ms(1_000);
 struct Stood {
     /// One for each store, all standing at the same position.
     sources: Box<dyn FnMut() -> Box<dyn Source> + Send>,
-    /// The sealed domain keys, by domain.
-    keyring: Arc<BTreeMap<Uuid, Vec<u8>>>,
+    /// What lies beside the backups.
+    keys: Arc<Keys>,
     /// Names what they were taken from, for [`Origin::gone`].
     mark: u64,
+}
+
+/// What lies beside the backups of a store.
+#[derive(Debug, Default)]
+struct Keys {
+    /// The sealed domain keys, by domain.
+    sealed: BTreeMap<Uuid, Vec<u8>>,
+    /// The operator's statements about domains whose service has ended, by domain.
+    ended: BTreeMap<Uuid, Vec<u8>>,
 }
 
 /// Where backups come from.
@@ -67,6 +76,8 @@ trait Origin: Send + Sync {
     fn log(&self, after: Option<(u64, Position)>) -> BoxFuture<'_, Option<anchor::Logged>>;
     /// Done when what was taken under `mark` must be let go of.
     fn gone(&self, mark: u64) -> BoxFuture<'_, ()>;
+    /// Done when the keys of domains are gone from it: they are to go from the stores, and not only with the next backup.
+    fn keys_gone(&self) -> BoxFuture<'_, ()>;
 }
 
 /// The stores of a region's backups, as one process uses them.
@@ -119,9 +130,9 @@ impl Backups {
         each
     }
 
-    /// How it is with each store.
-    pub fn status(&self) -> Vec<BackupStatus> {
-        self.stores.iter().map(|store| store.status()).collect()
+    /// How it is with each store. `ended`: the domains whose service has ended.
+    pub fn status(&self, ended: &[Uuid]) -> Vec<BackupStatus> {
+        self.stores.iter().map(|store| store.status(ended)).collect()
     }
 }
 
@@ -144,14 +155,18 @@ struct Turn {
     busy: bool,
     /// Its newest backup is of its last turn.
     made: bool,
+    /// What it is busy with may have begun with keys that are gone meanwhile.
+    again: bool,
     /// After the next failure.
     pause: Duration,
 }
 
 async fn make(backups: &Backups, origin: &dyn Origin) -> Infallible {
     let env = &backups.env;
-    let mut turns =
-        vec![Turn { due: env.now(), busy: false, made: false, pause: RETRY }; backups.stores.len()];
+    let mut turns = vec![
+        Turn { due: env.now(), busy: false, made: false, again: false, pause: RETRY };
+        backups.stores.len()
+    ];
     let mut runs = FuturesUnordered::new();
     let mut day = Day::of(env.wall_ms());
     loop {
@@ -170,7 +185,7 @@ async fn make(backups: &Backups, origin: &dyn Origin) -> Infallible {
                     let from = stood
                         .as_mut()
                         .map_err(|why| why.clone())
-                        .map(|stood| ((stood.sources)(), stood.keyring.clone(), stood.mark));
+                        .map(|stood| ((stood.sources)(), stood.keys.clone(), stood.mark));
                     let keeper = backups.stores[at].clone();
                     runs.push(async move { (at, began, run(&keeper, origin, from).await) });
                 }
@@ -182,6 +197,12 @@ async fn make(backups: &Backups, origin: &dyn Origin) -> Infallible {
         let (at, began, done) = tokio::select! {
             biased;
             Some(done) = runs.next(), if !runs.is_empty() => done,
+            () = origin.keys_gone() => {
+                turns.iter_mut().for_each(|turn| {
+                    (turn.due, turn.again) = (turn.due.min(env.now()), turn.busy);
+                });
+                continue;
+            }
             () = timer => continue,
         };
         let now = env.now();
@@ -194,7 +215,8 @@ async fn make(backups: &Backups, origin: &dyn Origin) -> Infallible {
                 turn.pause = RETRY;
                 let due = began + backups.interval;
                 // A store that came late falls in with the other one again.
-                shared.map_or(due, |shared| shared.min(due))
+                let due = shared.map_or(due, |shared| shared.min(due));
+                if std::mem::take(&mut turn.again) { now } else { due }
             }
             Done::Failed => {
                 let pause = turn.pause.min(RETRY_MAX).min(backups.interval);
@@ -213,15 +235,15 @@ enum Done {
     Nothing,
 }
 
-type From = (Box<dyn Source>, Arc<BTreeMap<Uuid, Vec<u8>>>, u64);
+type From = (Box<dyn Source>, Arc<Keys>, u64);
 
 async fn run(keeper: &Keeper, origin: &dyn Origin, from: Result<From, String>) -> Done {
     let done = match from {
-        Ok((mut source, keyring, mark)) => {
+        Ok((mut source, keys, mark)) => {
             let made = tokio::select! {
                 biased;
                 () = origin.gone(mark) => None,
-                made = keeper.back_up(&mut *source, &keyring) => Some(made),
+                made = keeper.back_up(&mut *source, &keys) => Some(made),
             };
             match made {
                 Some(true) => Done::Made,

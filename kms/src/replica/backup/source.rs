@@ -1,6 +1,6 @@
 //! What a replica's backups are made of: its own store, standing still at one position while the log goes on.
 
-use super::{Origin, Stood, anchor::Logged};
+use super::{Keys, Origin, Stood, anchor::Logged};
 use crate::{
     backup::{Lineage, Source, SourceError, Standing},
     env::{BoxFuture, Env, Mono},
@@ -64,9 +64,9 @@ impl Replica {
             // As it is now: an epoch that begins after the snapshot may be in it.
             let identity = engine.identity()?;
             let newest_ms = engine.made_ms(snapshot.at())?;
-            Ok((snapshot, identity, newest_ms))
+            Ok((snapshot, identity, newest_ms, engine.termination_statements()?))
         });
-        let (snapshot, identity, newest_ms) = taken.await.map_err(|error| self.failed(error))?;
+        let (snapshot, identity, newest_ms, ended) = taken.await.map_err(|error| self.failed(error))?;
         let (snapshot, epoch) = (Arc::new(snapshot), identity.epoch());
         let standing = standing(node, &identity, snapshot.at(), newest_ms, since);
         let view = View { node: node.clone(), snapshot, held, standing };
@@ -77,12 +77,12 @@ impl Replica {
             return Err(format!("the replica is in epoch {epoch}, and the witness knows a newer one"));
         }
         // After the snapshot: the keys of all domains that it has records of are here.
-        let keyring = keyring(&node.env, node).await?;
+        let keys = Keys { sealed: keyring(&node.env, node).await?, ended: ended.into_iter().collect() };
         // The directory may have been another one's, or none, while its place was taken.
         if node.desk.shared().0 != mark {
             return Err("the replica's store is being replaced".to_owned());
         }
-        Ok(Stood { sources: Box::new(move || Box::new(view.clone())), keyring: Arc::new(keyring), mark })
+        Ok(Stood { sources: Box::new(move || Box::new(view.clone())), keys: Arc::new(keys), mark })
     }
 }
 
@@ -143,6 +143,10 @@ impl Origin for Replica {
 
     fn gone(&self, mark: u64) -> BoxFuture<'_, ()> {
         Box::pin(self.0.desk.replaced(mark))
+    }
+
+    fn keys_gone(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.0.desk.keys_gone.notified())
     }
 }
 

@@ -1,6 +1,7 @@
 //! One backup store, as the replica looks after it: opened, checked, given its keyring and its backups, and freed of what has expired.
 //! What is wrong with it is kept for people, and tried again; nothing here is given up.
 
+use super::Keys;
 use crate::{
     backup::{BackupKey, BackupPlace, Day, KeyringKept, Source, WriteError, Written},
     env::{Env, Mono, ObjectError, StoreConfig},
@@ -8,7 +9,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -39,6 +40,8 @@ pub struct BackupStatus {
     pub duration_ms: u64,
     /// Whether a full snapshot is part of it.
     pub full: bool,
+    /// Domains whose service has ended and whose keys may still be in it.
+    pub unerased: Vec<Uuid>,
     /// Why there is no newer one, or what has expired is still there; it is tried again.
     pub trouble: Option<String>,
     /// What must not be: something that ought to be unreadable is not.
@@ -81,6 +84,8 @@ struct Known {
 #[derive(Default)]
 struct State {
     status: BackupStatus,
+    /// Whose keys are in it, once that was looked at.
+    keys: Option<BTreeSet<Uuid>>,
     wrong: BTreeMap<What, String>,
 }
 
@@ -115,8 +120,8 @@ impl Keeper {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For people.
-    pub(super) fn status(&self) -> BackupStatus {
+    /// For people. `ended`: the domains whose service has ended.
+    pub(super) fn status(&self, ended: &[Uuid]) -> BackupStatus {
         let now_ms = self.env.wall_ms();
         let state = self.state();
         let texts = |alarm: bool| {
@@ -129,11 +134,14 @@ impl Keeper {
             (!texts.is_empty()).then(|| texts.join("; "))
         };
         let there = state.status.number > 0;
+        let may_be_there = |domain: &&Uuid| state.keys.as_ref().is_none_or(|keys| keys.contains(*domain));
+        let unerased = ended.iter().filter(may_be_there).copied().collect();
         BackupStatus {
             store: self.config.region.clone(),
             age_ms: there.then(|| now_ms.saturating_sub(state.status.made_ms)),
             trouble: texts(false),
             alarm: texts(true),
+            unerased,
             ..state.status.clone()
         }
     }
@@ -203,11 +211,11 @@ impl Keeper {
     }
 
     /// Makes a backup; false if there is none, and why is noted.
-    pub(super) async fn back_up(&self, source: &mut dyn Source, keyring: &BTreeMap<Uuid, Vec<u8>>) -> bool {
+    pub(super) async fn back_up(&self, source: &mut dyn Source, keys: &Keys) -> bool {
         let mut known = self.known.lock().await;
         let began = self.env.now();
         self.wrong(What::Waiting, None);
-        let made = self.try_to(&mut known, source, keyring).await;
+        let made = self.try_to(&mut known, source, keys).await;
         let duration = self.env.now().since(began);
         match made {
             Ok(written) => {
@@ -225,7 +233,7 @@ impl Keeper {
         &self,
         known: &mut Known,
         source: &mut dyn Source,
-        keyring: &BTreeMap<Uuid, Vec<u8>>,
+        keys: &Keys,
     ) -> Result<Written, String> {
         let text = |error: ObjectError| error.to_string();
         let place = self.place(known).await.map_err(text)?;
@@ -234,12 +242,15 @@ impl Keeper {
             self.look(&place).await.map_err(text)?;
             known.looked = true;
         }
-        let left = place.keep_keyring(&mut known.keyring, keyring).await;
+        place.keep_ended(&mut known.keyring, &keys.ended).await.map_err(text)?;
+        let left = place.keep_keyring(&mut known.keyring, &keys.sealed).await;
         let left = left.map_err(|error| format!("a domain's key is not beside the backups: {error}"))?;
         let alarm = left.first().map(|(domain, error)| {
             format!("{} of the keys of domains that are gone, such as {domain}'s: {error}", left.len())
         });
         self.wrong(What::DomainKeys, alarm);
+        let keys = keys.sealed.keys().copied().chain(left.iter().map(|(domain, _)| *domain)).collect();
+        self.state().keys = Some(keys);
         place.write(source).await.map_err(|error: WriteError| error.to_string())
     }
 

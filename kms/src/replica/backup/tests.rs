@@ -1,6 +1,6 @@
 //! The schedule on a clock that goes to the next thing that somebody waits for, with stores in memory.
 
-use super::{Backups, Keeper, LOOK, Origin, RETRY_MAX, Stood, anchor::Logged, look_after};
+use super::{Backups, Keeper, Keys, LOOK, Origin, RETRY_MAX, Stood, anchor::Logged, look_after};
 use crate::{
     backup::{
         BackupKey, BackupPlace, Source, keyring,
@@ -19,6 +19,7 @@ use std::{
     task::{Context, Poll, Waker},
     time::Duration,
 };
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 const INTERVAL_MS: u64 = 240_000;
@@ -83,16 +84,18 @@ impl Stores for Two {
 struct Fake {
     region: Mutex<Option<Region>>,
     keyring: Mutex<BTreeMap<Uuid, Vec<u8>>>,
+    keys_gone: Notify,
 }
 
 impl Origin for Fake {
     fn stand(&self) -> BoxFuture<'_, Result<Stood, String>> {
         let region = self.region.lock().expect("no panic").clone();
-        let keyring = Arc::new(self.keyring.lock().expect("no panic").clone());
+        let sealed = self.keyring.lock().expect("no panic").clone();
+        let keys = Arc::new(Keys { sealed, ended: BTreeMap::new() });
         Box::pin(async move {
             let region = region.ok_or("blank")?;
             let sources = Box::new(move || Box::new(region.clone()) as Box<dyn Source>);
-            Ok(Stood { sources, keyring, mark: 0 })
+            Ok(Stood { sources, keys, mark: 0 })
         })
     }
 
@@ -108,6 +111,10 @@ impl Origin for Fake {
 
     fn gone(&self, _mark: u64) -> BoxFuture<'_, ()> {
         Box::pin(std::future::pending())
+    }
+
+    fn keys_gone(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.keys_gone.notified())
     }
 }
 
@@ -140,7 +147,11 @@ impl World {
         let place =
             |store: &MemoryStore| BackupPlace::new(env.clone(), Arc::new(store.clone()), key.clone(), REGION);
         let places = [place(&stores[0]), place(&stores[1])];
-        let origin = Fake { region: Mutex::new(Some(Region::new())), keyring: Mutex::default() };
+        let origin = Fake {
+            region: Mutex::new(Some(Region::new())),
+            keyring: Mutex::default(),
+            keys_gone: Notify::new(),
+        };
         World { time, backups, origin, stores, places }
     }
 
@@ -180,7 +191,7 @@ fn both_stores_get_a_backup_every_interval_from_start_to_start() {
         let (manifest, _) = now(world.places[store].manifest(newest)).expect("reads");
         assert_eq!((manifest.newest_ms, manifest.position.seq), (NOON_MS, 1));
     }
-    let status = world.backups.status();
+    let status = world.backups.status(&[]);
     assert_eq!(status.iter().map(|store| store.store.as_str()).collect::<Vec<_>>(), PLACES);
     for store in status {
         assert_eq!((store.number, store.position, store.full, store.age_ms), (4, 1, false, Some(1)));
@@ -199,7 +210,7 @@ fn a_store_that_is_down_keeps_nothing_from_the_other_and_both_are_complete_again
     world.pass(ms(2 * INTERVAL_MS + 1));
     assert_eq!(world.made(0), [0, INTERVAL_MS, 2 * INTERVAL_MS]);
     assert_eq!(world.made(1), [0; 0]);
-    let status = world.backups.status();
+    let status = world.backups.status(&[]);
     assert_eq!((status[0].number, &status[0].trouble), (3, &None));
     assert_eq!((status[1].number, status[1].age_ms), (0, None));
     assert!(status[1].trouble.as_ref().is_some_and(|why| why.contains("does not answer")), "{status:?}");
@@ -212,7 +223,7 @@ fn a_store_that_is_down_keeps_nothing_from_the_other_and_both_are_complete_again
     let made = world.made(1);
     assert_eq!(made.len(), 1, "it is tried again within {RETRY_MAX:?}");
     assert!(made[0] <= u64::try_from((back + RETRY_MAX).as_millis()).expect("small") + 2_000);
-    let status = world.backups.status();
+    let status = world.backups.status(&[]);
     assert_eq!((status[1].position, &status[1].trouble), (2, &None));
     // They fall in with each other again.
     world.pass(ms(2 * INTERVAL_MS));
@@ -232,11 +243,11 @@ fn nothing_to_back_up_is_no_backup_and_deletes_no_key() {
     world.stores[0].lock().objects.insert(domain.clone(), vec![7]);
     world.pass(ms(INTERVAL_MS));
     assert_eq!(world.stores[0].names(), std::slice::from_ref(&domain));
-    assert_eq!(world.backups.status()[0].trouble.as_deref(), Some("blank"));
+    assert_eq!(world.backups.status(&[])[0].trouble.as_deref(), Some("blank"));
     *world.origin.region.lock().expect("no panic") = Some(Region::new());
     world.pass(LOOK);
     assert!(!world.stores[0].names().contains(&domain), "the region does not have it");
-    assert_eq!(world.backups.status()[0].number, 1);
+    assert_eq!(world.backups.status(&[])[0].number, 1);
 }
 
 #[test]
@@ -255,7 +266,7 @@ fn keys_of_domains_come_before_the_backup_and_go_when_the_region_has_them_no_mor
     world.origin.keyring.lock().expect("no panic").remove(&one);
     world.stores[1].lock().refuses_deletes = true;
     world.pass(ms(1_600));
-    let status = world.backups.status();
+    let status = world.backups.status(&[]);
     assert!(!world.stores[0].names().contains(&keyring(one)));
     assert!(world.stores[1].names().contains(&keyring(one)));
     assert_eq!(status[0].alarm, None);
@@ -264,7 +275,7 @@ fn keys_of_domains_come_before_the_backup_and_go_when_the_region_has_them_no_mor
     world.stores[1].lock().refuses_deletes = false;
     world.pass(ms(INTERVAL_MS));
     assert!(!world.stores[1].names().contains(&keyring(one)));
-    assert_eq!(world.backups.status()[1].alarm, None);
+    assert_eq!(world.backups.status(&[])[1].alarm, None);
 }
 
 #[test]
@@ -274,11 +285,11 @@ fn a_store_that_keeps_versions_is_not_used_and_is_looked_at_again() {
     world.pass(ms(INTERVAL_MS + 1));
     assert_eq!(world.stores[0].names(), []);
     assert_eq!(world.made(1).len(), 2);
-    let status = world.backups.status();
+    let status = world.backups.status(&[]);
     assert!(status[0].alarm.as_ref().is_some_and(|why| why.contains("versions")), "{status:?}");
     world.stores[0].lock().keeping = Keeping::default();
     world.pass(ms(INTERVAL_MS));
-    let status = world.backups.status();
+    let status = world.backups.status(&[]);
     assert_eq!((&status[0].alarm, &status[0].trouble), (&None, &None));
     assert!(status[0].number >= 1);
 }
@@ -291,12 +302,12 @@ fn a_new_day_begins_with_a_whole_backup_and_what_has_expired_goes() {
     let made = world.made(0);
     let first = made.iter().find(|made| **made >= DAY_MS / 2).expect("a backup of the new day");
     assert!(*first <= DAY_MS / 2 + 1_000, "right after midnight: {first}");
-    assert!(world.backups.status()[0].full);
+    assert!(world.backups.status(&[])[0].full);
     // 31 days later, on another process's watch: the days are gone, their keys first.
     world.stores[0].lock().refuses_deletes = true;
     *world.time.now.lock().expect("no panic") += ms(31 * DAY_MS);
     world.pass(ms(20_000));
-    let status = world.backups.status();
+    let status = world.backups.status(&[]);
     assert!(status[0].alarm.as_ref().is_some_and(|why| why.contains("days/")), "{status:?}");
     assert_eq!(status[1].alarm, None);
     let old =
@@ -304,7 +315,7 @@ fn a_new_day_begins_with_a_whole_backup_and_what_has_expired_goes() {
     assert_eq!((old(&world.stores[0]), old(&world.stores[1])), (3, 1));
     world.stores[0].lock().refuses_deletes = false;
     world.pass(ms(INTERVAL_MS * 2));
-    assert_eq!((old(&world.stores[0]), &world.backups.status()[0].alarm), (1, &None));
+    assert_eq!((old(&world.stores[0]), &world.backups.status(&[])[0].alarm), (1, &None));
 }
 
 #[test]
@@ -319,13 +330,13 @@ fn tombstones_are_anchored_soon_in_each_store_and_once() {
     assert_eq!((anchors(0).len(), anchors(1).len()), (1, 0), "long before the next backup");
     let anchor = now(world.places[0].anchor(anchors(0)[0])).expect("reads");
     assert_eq!((anchor.position.seq, anchor.at_ms, anchor.tombstones.len()), (2, NOON_MS + 1_000, 1));
-    let status = world.backups.status();
+    let status = world.backups.status(&[]);
     assert_eq!(status[0].trouble, None);
     assert!(status[1].trouble.as_ref().is_some_and(|why| why.contains("1 tombstones are not")), "{status:?}");
     world.stores[1].lock().puts_left = None;
     world.pass(ms(10_000));
     assert_eq!(now(world.places[1].anchor(anchors(1)[0])), Ok(anchor));
-    assert_eq!(world.backups.status()[1].trouble, None);
+    assert_eq!(world.backups.status(&[])[1].trouble, None);
     // Another process looks at the whole log, and puts only what is missing.
     let puts = world.stores[0].lock().puts;
     world.stores[1].lock().objects.retain(|name, _| !name.as_str().starts_with("tombstones/"));

@@ -175,6 +175,8 @@ fn not_read(why: i32) -> ReadError {
         Ok(NotRead::EpochChanged) => ReadError::EpochChanged,
         Ok(NotRead::Behind) => ReadError::Behind,
         Ok(NotRead::Damaged) => ReadError::Damaged,
+        Ok(NotRead::Terminated) => ReadError::Terminated,
+        Ok(NotRead::InDoubt) => ReadError::InDoubt,
         Ok(NotRead::NotServing | NotRead::Unspecified) | Err(_) => ReadError::NotServing,
     }
 }
@@ -186,6 +188,7 @@ fn refusal(why: i32) -> Refusal {
         Ok(NotDone::InDoubt) => Refusal::InDoubt,
         Ok(NotDone::EpochChanged) => Refusal::EpochChanged,
         Ok(NotDone::Behind) => Refusal::Behind,
+        Ok(NotDone::Terminated) => Refusal::Terminated,
         Ok(NotDone::NotServing | NotDone::Unspecified) | Err(_) => Refusal::NotServing,
     }
 }
@@ -244,5 +247,10 @@ impl RecordStore for StoreClient {
     fn health(&self) -> StoreHealth {
         let (head, tail) = (self.head.state(), self.tail.state());
         StoreHealth { can_read: head.serving || tail.serving, can_write: head.writable }
+    }
+
+    fn epoch(&self) -> (u64, Vec<u8>) {
+        let seen = self.knowledge.seen();
+        (seen.epoch_no, seen.epoch_id)
     }
 }

@@ -18,6 +18,7 @@ use super::{
     epoch::Identity,
     log::{Entry, Position},
     row,
+    termination::{KIND_TERMINATION, Termination},
 };
 use crate::{
     env::BlockFile,
@@ -41,6 +42,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
+use uuid::Uuid;
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
@@ -102,6 +104,8 @@ pub struct Loaded {
     pub confirmed: Position,
     /// The entry above `confirmed`, if there is one (head).
     pub pending: Option<Entry>,
+    /// The domains whose service has ended, as applied.
+    pub terminated: Vec<Termination>,
 }
 
 /// How many times what is kept anyway is kept for a replica that is being fed.
@@ -182,7 +186,7 @@ impl Engine {
             return Err(self.corrupt("more than one entry above the confirmed index"));
         }
         let pending = self.entries_after(confirmed, usize::MAX)?.pop();
-        Ok(Loaded { identity, last, confirmed, pending })
+        Ok(Loaded { identity, last, confirmed, pending, terminated: self.terminated()? })
     }
 
     /// The confirmed position, as one view shows it.
@@ -350,6 +354,37 @@ impl Engine {
             page.records.push((key, record));
         }
         Ok(page)
+    }
+
+    /// The domains whose service has ended, by the records that say so.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn terminated(&self) -> Result<Vec<Termination>, EngineError> {
+        self.terminations(Termination::of_row)
+    }
+
+    /// The operator's statements in those records, by domain.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn termination_statements(&self) -> Result<Vec<(Uuid, Vec<u8>)>, EngineError> {
+        self.terminations(Termination::statement_of_row)
+    }
+
+    fn terminations<T>(
+        &self,
+        read_row: impl Fn(&RecordKey, &[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, EngineError> {
+        let read = self.read()?;
+        let records = read.open_table(RECORDS).map_err(redb_error)?;
+        let (from, until) = ([KIND_TERMINATION], [KIND_TERMINATION + 1]);
+        let mut terminated = Vec::new();
+        for item in records.range::<&[u8]>(from.as_slice()..until.as_slice()).map_err(redb_error)? {
+            let (key, stored) = item.map_err(redb_error)?;
+            terminated.extend(read_row(&RecordKey(key.value().to_vec()), stored.value()));
+        }
+        Ok(terminated)
     }
 
     /// The sequence number under which an attempt stands in the log.

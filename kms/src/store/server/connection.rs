@@ -6,10 +6,10 @@ use super::{
     directory::Directory,
     feed,
     fill::{self, Filling},
-    head::{Event, Waiting},
+    head::{Event, From, Waiting},
     orders,
     read::{self, Query},
-    replace, status, tail,
+    replace, status, tail, terminate,
     view::Shared,
 };
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
         engine::{Engine, KEYRING_DIR, Loaded, STORE_DIR},
         epoch::DbId,
         log::{Attempt, Entry},
+        termination::is_termination,
     },
     wire::{
         epoch::Order,
@@ -73,10 +74,11 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// R17a: an entry that replaces the witness is taken with the operator's signature, and not without.
+    /// An entry that replaces the witness (R17a), or ends the service of a domain, is taken with the operator's signature, and not
+    /// without.
     pub(super) fn check(&self, entry: &Entry) -> Result<(), String> {
-        let checked = entry.check_witness(&self.operator, &self.config.region);
-        checked.map_err(|error| format!("an entry of the log replaces the witness: {error}"))
+        let checked = entry.check(&self.operator, &self.config.region);
+        checked.map_err(|error| format!("an entry may not stand in this log: {error}"))
     }
 
     /// Ends the incarnation.
@@ -188,6 +190,7 @@ impl Behind {
                 Err(why) => Body::BadRequest(why),
             },
             (PeerRole::Operator, Some(Body::ReadEpoch(_))) => replace::begins_with(&self),
+            (PeerRole::Operator, Some(Body::Domains(_))) => terminate::domains(&self).await,
             _ => Body::BadRequest(format!("a {} may not ask this", role.word())),
         };
         self.envelope(call, body)
@@ -283,6 +286,9 @@ async fn commit_attempt(
     if let Err(error) = attempt.transaction.check(attempt.id) {
         return Body::BadRequest(error.to_string());
     }
+    if attempt.transaction.keys().any(|key| is_termination(&key.0)) {
+        return Body::BadRequest("no host ends the service of a domain".to_owned());
+    }
     {
         let view = shared.view();
         if !view.accepting() {
@@ -299,7 +305,8 @@ async fn commit_attempt(
     };
     let (answer, answered) = oneshot::channel();
     let until = shared.env.now() + ms(shared.config.limits.queue_ms);
-    let waiting = Waiting { attempt, answer, until, size: message.encoded_len() };
+    let (size, from) = (message.encoded_len(), From::Host);
+    let waiting = Waiting { attempt, answer, until, size, from };
     if events.send(Event::Commit(waiting)).is_err() {
         return not_serving(true);
     }
@@ -331,14 +338,20 @@ async fn resolve(shared: &Arc<Shared>, id: &[u8]) -> Body {
 
 /// The keyring lies beside the log, never in it.
 async fn keyring(shared: &Arc<Shared>, domain: &[u8]) -> Body {
-    if let Some(why) = shared.view().not_read() {
-        return Body::NotRead(why as i32);
-    }
-    let Ok(domain) = codec::id16(domain) else {
+    let Ok(domain) = codec::id16(domain).map(Uuid::from_bytes) else {
         return Body::BadRequest("an id is not 16 bytes".to_owned());
     };
-    let path =
-        shared.config.data_dir.join(STORE_DIR).join(KEYRING_DIR).join(Uuid::from_bytes(domain).to_string());
+    {
+        let view = shared.view();
+        let ended = || {
+            let ending = view.ending(Some(domain)).then_some(NotRead::InDoubt);
+            view.has_ended(Some(domain)).then_some(NotRead::Terminated).or(ending)
+        };
+        if let Some(why) = view.not_read().or_else(ended) {
+            return Body::NotRead(why as i32);
+        }
+    }
+    let path = shared.config.data_dir.join(STORE_DIR).join(KEYRING_DIR).join(domain.to_string());
     let disk = shared.env.disk.clone();
     match shared.env.blocking("keyring", move || disk.read(&path)).await {
         Ok(Ok(sealed)) => Body::KeyringObject(KeyringObject { sealed }),

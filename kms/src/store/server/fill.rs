@@ -17,6 +17,7 @@ use crate::{
         epoch::{DbId, Identity, Phase, Registered, lineage_in, lineage_out},
         giving::{PATIENCE, give_keyring, give_rows, say},
         log::{Entry, Position},
+        termination::{check_row, erase_keys_beside},
     },
     wire::{
         epoch as wire,
@@ -294,10 +295,19 @@ async fn fill(
         return Err("the entries do not lead to the end of the source's log".to_owned());
     }
     identity.filled = Some(last);
-    let loaded = Loaded { identity: identity.clone(), last, confirmed: last, pending: None };
-    let store = filled.clone();
-    // Its sync makes the rows durable too.
-    blocking(node, move || store.engine.set_identity(&identity)).await?;
+    let (store, stored) = (filled.clone(), identity.clone());
+    let (disk, dir) = (node.env.disk.clone(), node.config.data_dir.join(FILLING_DIR));
+    let terminated = blocking(node, move || {
+        let terminated = store.engine.terminated()?;
+        // The source may not have deleted them yet.
+        let ended: Vec<_> = terminated.iter().map(|end| end.domain).collect();
+        erase_keys_beside(&*disk, &dir, &ended)?;
+        // Its sync makes the rows durable too.
+        store.engine.set_identity(&stored)?;
+        Ok(terminated)
+    });
+    let terminated = terminated.await?;
+    let loaded = Loaded { identity, last, confirmed: last, pending: None, terminated };
     let filled = Arc::try_unwrap(filled).map_err(|_| "the filled store is still in use".to_owned())?;
     Ok((filled, loaded))
 }
@@ -340,6 +350,8 @@ async fn take_part(
     let (mut rows, mut bytes) = (Vec::with_capacity(part.rows.len()), 0);
     for row in part.rows {
         bytes += (row.key.len() + row.value.len()) as u64;
+        check_row(&row.key, &row.value, &node.operator, &node.config.region)
+            .map_err(|error| format!("a row may not stand here: {error}"))?;
         rows.push((row.key, row.value));
     }
     let (count, store) = (rows.len() as u64, filled.clone());

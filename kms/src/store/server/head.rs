@@ -17,6 +17,7 @@ use crate::{
         engine::{Engine, EngineError},
         epoch::Epoch,
         log::{Attempt, Entry, Position},
+        termination::{domain_of, is_termination},
     },
     wire::message::{Apart, Append, Body, Empty, Halt, NotDone, Start},
 };
@@ -25,6 +26,7 @@ use std::{
     sync::Arc,
 };
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 /// A commit that waits to be appended. Its answer is given once, through the sender.
 pub(super) struct Waiting {
@@ -33,6 +35,21 @@ pub(super) struct Waiting {
     pub(super) until: Mono,
     /// Encoded size, bytes.
     pub(super) size: usize,
+    pub(super) from: From,
+}
+
+/// Who asks for a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum From {
+    Host,
+    /// This program, for an operator or by itself: also about domains whose service has ended.
+    Within,
+}
+
+impl Waiting {
+    fn about(&self, domain: impl Fn(Uuid) -> bool) -> bool {
+        self.attempt.transaction.keys().filter_map(|key| domain_of(&key.0)).any(domain)
+    }
 }
 
 /// What reaches the head's task.
@@ -410,11 +427,28 @@ impl Head {
             }
         }
         self.queue = kept;
+        self.refuse_ended();
         self.replace(now).await?;
         if self.in_flight.is_some() || self.queue.is_empty() || !self.shared.view().accepting() {
             return Ok(());
         }
         self.append().await
+    }
+
+    /// What a host writes in a domain whose service has ended.
+    fn refuse_ended(&mut self) {
+        let (ended, kept) = {
+            let view = self.shared.view();
+            let queue = std::mem::take(&mut self.queue);
+            let ended = |waiting: &Waiting| {
+                waiting.from == From::Host && waiting.about(|domain| view.ended.has(domain))
+            };
+            queue.into_iter().partition::<VecDeque<_>, _>(ended)
+        };
+        self.queue = kept;
+        for waiting in ended {
+            refuse(waiting.answer, NotDone::Terminated);
+        }
     }
 
     /// R1: evaluates, appends durably, marks pending, forwards.
@@ -486,10 +520,13 @@ fn form_and_append(
     let mut touched: BTreeSet<RecordKey> = BTreeSet::new();
     let mut ids = BTreeSet::new();
     let (mut bytes, mut batch) = (0, Vec::new());
+    let mut ending: BTreeSet<Vec<u8>> = BTreeSet::new();
     for waiting in queue {
         let transaction = &waiting.attempt.transaction;
         let meets = transaction.expect.iter().any(|expect| touched.contains(&expect.key));
         let full = batch.len() == BATCH_MAX_TRANSACTIONS || bytes + waiting.size > BATCH_MAX_BYTES;
+        // What comes after the end of a domain's service is refused once that is confirmed.
+        let meets = meets || waiting.about(|domain| ending.contains(domain.as_bytes().as_slice()));
         if meets || full || !formed.later.is_empty() && overlaps(&formed.later, &waiting) {
             formed.later.push_back(waiting);
             continue;
@@ -507,7 +544,9 @@ fn form_and_append(
             holds => holds?,
         };
         if holds {
-            touched.extend(transaction.expect.iter().map(|expect| expect.key.clone()));
+            touched.extend(transaction.keys().cloned());
+            let ends = transaction.keys().filter(|key| is_termination(&key.0));
+            ending.extend(ends.map(|key| key.0[1..].to_vec()));
             bytes += waiting.size;
             batch.push(waiting.attempt);
             formed.waiters.push(waiting.answer);

@@ -15,6 +15,7 @@ mod read;
 mod replace;
 mod status;
 mod tail;
+mod terminate;
 mod view;
 
 pub use status::{DatabaseStatus, FillStatus};
@@ -183,6 +184,14 @@ async fn open(node: &Arc<Node>) -> Result<Option<(Engine, Loaded)>, String> {
     }
 }
 
+async fn keep_purging(shared: Arc<Shared>, events: mpsc::UnboundedSender<head::Event>) {
+    match terminate::purge(shared, events).await {}
+}
+
+async fn keep_erasing(shared: Arc<Shared>) {
+    match terminate::erase(shared).await {}
+}
+
 /// One life of the store, from opening to the end of its last task.
 async fn incarnation(
     node: &Arc<Node>,
@@ -221,8 +230,11 @@ async fn incarnation(
                 parts.push(env.spawn("head", head::Head::new(shared.clone()).run(inbox)).abort_on_drop());
                 let link = link::run(shared.clone(), node.tls.clone(), events.clone());
                 parts.push(env.spawn("chain-link", link).abort_on_drop());
+                let purging = keep_purging(shared.clone(), events.clone());
+                parts.push(env.spawn("purge", purging).abort_on_drop());
                 events
             });
+            parts.push(env.spawn("erase", keep_erasing(shared.clone())).abort_on_drop());
             behind.member = Some((shared, events));
         }
         Ok(None) => tracing::error!("no store here: blank, serving nothing (see `kms status`)"),

@@ -1,10 +1,11 @@
-//! The operator's orders to a database: the steps of a rebuild (R12-R16), to serve alone (R10), to listen to another witness (R17a). Each is
+//! The operator's orders to a database: the steps of a rebuild (R12-R16), to serve alone (R10), to listen to another witness (R17a), to end
+//! the service of a domain (G14). Each is
 //! durable before it is answered, and may be given again. Believes nothing that the operator has not signed,
 //! and no registered epoch that the witness does not know.
 
 use super::{
     connection::{Behind, Node},
-    fill, replace,
+    fill, replace, terminate,
     view::Shared,
 };
 use crate::{
@@ -72,6 +73,9 @@ pub(super) async fn carry_out(behind: &Behind, order: &Order) -> Result<(), Stri
         }
         (Ok(OrderKind::ReplaceWitness), Statement::Witness(record)) => {
             replace::order(behind, Replaced { record, signed: signed.clone() }).await
+        }
+        (Ok(OrderKind::TerminateDomain), Statement::Terminate(termination)) => {
+            terminate::order(behind, termination, signed).await
         }
         _ => Err("the statement does not fit the order".to_owned()),
     }

@@ -8,10 +8,12 @@ use crate::{
         api::Page,
         codec,
         engine::{Engine, EngineError},
+        termination::domain_of,
     },
     wire::message::{Body, NotRead, Read},
 };
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// What is read.
 #[derive(Debug, Clone)]
@@ -26,6 +28,14 @@ impl Query {
             prefix: scan.prefix,
             after: (!scan.after.is_empty()).then_some(RecordKey(scan.after)),
             limit: (scan.limit as usize).clamp(1, SCAN_MAX_RECORDS),
+        }
+    }
+
+    /// The domain that it is about.
+    fn domain(&self) -> Option<Uuid> {
+        match self {
+            Query::Get(key) => domain_of(&key.0),
+            Query::Scan { prefix, .. } => domain_of(prefix),
         }
     }
 
@@ -94,8 +104,9 @@ impl Query {
 pub(super) async fn answer(shared: &Arc<Shared>, query: Query, seen: u64) -> Body {
     let deadline = shared.env.now() + ms(shared.config.limits.read_wait_ms);
     let mut confirmations = shared.confirmed.subscribe();
+    let domain = query.domain();
     let pending = loop {
-        let touching = {
+        let (touching, ending) = {
             let view = shared.view();
             if let Some(why) = view.not_read() {
                 return Body::NotRead(why as i32);
@@ -105,11 +116,18 @@ pub(super) async fn answer(shared: &Arc<Shared>, query: Query, seen: u64) -> Bod
                 shared.found_behind();
                 return Body::NotRead(NotRead::Behind as i32);
             }
-            view.pending.clone().filter(|pending| query.touched_by(pending))
+            if view.has_ended(domain) {
+                return Body::NotRead(NotRead::Terminated as i32);
+            }
+            let ending = view.ending(domain);
+            (view.pending.clone().filter(|pending| ending || query.touched_by(pending)), ending)
         };
         let Some(pending) = touching else { break None };
         // In doubt: wait for the confirmation, but not for ever.
         if shared.env.deadline(deadline, confirmations.changed()).await.is_err() {
+            if ending {
+                return Body::NotRead(NotRead::InDoubt as i32);
+            }
             break Some(pending);
         }
     };

@@ -1,7 +1,7 @@
 //! What `kms status` shows of a database. Changes nothing.
 
 use super::{connection::Behind, view::Shared};
-use crate::store::epoch::Identity;
+use crate::store::{epoch::Identity, termination::TerminatedStatus};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -59,6 +59,8 @@ pub struct DatabaseStatus {
     pub withheld: Option<String>,
     /// The integrity alarm, until what gave rise to it is over.
     pub alarm: Option<String>,
+    /// The domains whose service has ended, and whether their keys are gone from this disk.
+    pub terminated: Vec<TerminatedStatus>,
     /// The store that is being filled, if there is one.
     pub fill: Option<FillStatus>,
 }
@@ -128,6 +130,7 @@ async fn member(shared: &Arc<Shared>) -> DatabaseStatus {
         alone: identity.alone.len() as u64,
         withheld: view.withheld.word().map(str::to_owned),
         alarm: view.loud.map(str::to_owned),
+        terminated: view.ended.status(),
         ..DatabaseStatus::default()
     }
 }

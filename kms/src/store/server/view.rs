@@ -14,6 +14,7 @@ use crate::{
         giving::Giver,
         held::{Closed, Held},
         log::{Entry, Position},
+        termination::{BadEntry, Ended, termination_key},
     },
     wire::message::{Body, ENVELOPE_VERSION, Envelope, NotRead},
 };
@@ -23,6 +24,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::{Notify, mpsc, watch};
+use uuid::Uuid;
 
 /// A batch that is in the head's log and not confirmed.
 #[derive(Debug)]
@@ -68,6 +70,8 @@ pub(super) struct View {
     pub(super) catch_up_to: u64,
     /// How far the replica that is fed from here has taken the log, durably; for people.
     pub(super) replica: Option<u64>,
+    /// The domains whose service has ended.
+    pub(super) ended: Ended,
     /// The last loud event, for `kms status`, until what gave rise to it is over.
     pub(super) loud: Option<&'static str>,
 }
@@ -116,12 +120,25 @@ impl View {
         }
     }
 
-    /// R17a: `entry` was applied, durably, and with it whom this database listens to.
+    /// `entry` was applied, durably, and with it whom this database listens to (R17a), and whose service has ended.
     pub(super) fn applied(&mut self, entry: &Entry) {
+        self.ended.applied(entry);
         if let Some(identity) = self.identity.after(entry) {
             tracing::info!(witness = %hex::encode(identity.witness()), "another witness is listened to");
             self.identity = Arc::new(identity);
         }
+    }
+
+    /// Whether the end of a domain's service is in the log and not confirmed: nothing may be answered that is not true
+    /// under both outcomes.
+    pub(super) fn ending(&self, domain: Option<Uuid>) -> bool {
+        let pending = self.pending.as_ref().zip(domain);
+        pending.is_some_and(|(pending, domain)| pending.changes.contains_key(&termination_key(domain)))
+    }
+
+    /// Whether the service of a domain has ended, for certain.
+    pub(super) fn has_ended(&self, domain: Option<Uuid>) -> bool {
+        domain.is_some_and(|domain| self.ended.has(domain))
     }
 
     /// Whether writes are taken (R12): not before the epoch is known active here.
@@ -183,6 +200,7 @@ impl Shared {
             head_confirmed: 0,
             catch_up_to: 0,
             replica: None,
+            ended: Ended::new(loaded.terminated.iter().copied()),
             loud: diverged.then_some("loud:not-a-prefix"),
         };
         assert!(view.confirmed.seq <= view.last.seq, "confirmed <= last");
@@ -281,11 +299,15 @@ impl Shared {
         tracing::error!(target: "kms::probe", name = what, node = %self.config.node_id, "integrity alarm");
     }
 
-    /// Whether an entry from the chain may stand in this log: one that replaces the witness has the operator's signature (R17a).
+    /// Whether an entry from the chain may stand in this log: one that replaces the witness (R17a), or ends the service of a
+    /// domain, has the operator's signature.
     pub(super) fn check(&self, entry: &Entry) -> Result<(), String> {
-        entry.check_witness(&self.operator, &self.config.region).map_err(|error| {
-            self.loud("loud:witness-without-a-statement");
-            format!("an entry replaces the witness: {error}")
+        entry.check(&self.operator, &self.config.region).map_err(|error| {
+            self.loud(match error {
+                BadEntry::Witness(_) => "loud:witness-without-a-statement",
+                BadEntry::Termination(_) => "loud:termination-without-a-statement",
+            });
+            format!("an entry may not stand here: {error}")
         })
     }
 

@@ -203,6 +203,7 @@ impl Actions for Processes {
     fn switch_off_old(&self, _: &str) {}
     fn replace_witness(&self, _: Option<Micros>) {}
 
+    fn terminate_domain(&self, _: u64) {}
     fn restore(&self, _: bool, _: Option<Micros>) {}
     fn remember_disk(&self, _: &str) {}
     fn roll_back_disk(&self, _: &str) {}
