@@ -166,6 +166,11 @@ impl Desk {
         Some(self.state().status.epoch_no).filter(|no| *no > 0)
     }
 
+    /// End of the log, as last shown.
+    pub(super) fn last(&self) -> u64 {
+        self.state().status.last
+    }
+
     /// The witness calls epoch `no` active.
     pub(super) fn active(&self, no: u64) {
         let mut state = self.state();

@@ -2,7 +2,7 @@
 //! with the witness, or without.
 
 use crate::{
-    region::{Region, Says},
+    region::{Region, Says, key, put},
     replica::Third,
 };
 use kms::{
@@ -15,6 +15,7 @@ use kms::{
         session::{Progress, RebuildError},
     },
     record::RecordKey,
+    replica::ReplicaStatus,
     store::{
         api::{Place, Reading, RecordStore},
         server::DatabaseNode,
@@ -246,6 +247,74 @@ async fn one_backup_store_is_enough() {
         status.last > later.last && status.backups.iter().all(|store| store.position == status.last)
     });
     anew.await;
+    for node in [head, tail] {
+        node.shutdown().await;
+    }
+    replica.shutdown().await;
+    witness.shutdown().await;
+}
+
+/// A record is ended, and the region made anew of a backup from before: it is as it was ended, and nobody does that by mistake.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_ended_stays_ended_after_an_older_backup() {
+    let stores = ["eu-west-sbg", "eu-west-gra"];
+    let store = |place: &str| StoreConfig {
+        region: place.to_owned(),
+        at: StoreAt::Directory(format!("../backups/{place}").into()),
+    };
+    let third = Third::of(Region::with_backups("restore-ended", stores[0], stores.map(store)));
+    let region = &third.region;
+    let (witness, head, tail) = region.begin_work().await;
+    let replica = third.start().await;
+    let backed_up = |status: &ReplicaStatus, seq: u64| {
+        status.last >= seq && status.backups.iter().all(|store| store.position == status.last)
+    };
+    third.until("is backed up", |status| backed_up(status, 1)).await;
+    let before_ms = region.env.wall_ms();
+    let client = region.client("host-a1");
+    region.until_writable(&client).await;
+    let Ok(Reading::Settled(Some(found))) = client.get(Place::Near, key("k")).await else {
+        panic!("k is there");
+    };
+    let (mut end, version) = put(region.attempt(), "k", Some(found.version), b"tombstone");
+    end.ends.push(key("k"));
+    client.commit(version.commit_id, end).await.expect("ended");
+    let had = third.until("has it in backups", |status| backed_up(status, 2)).await;
+    // By then its anchors are there too.
+    let later =
+        |status: &ReplicaStatus| status.backups.iter().all(|store| store.number > had.backups[0].number + 2);
+    third.until("has made more", later).await;
+    for node in [head, tail] {
+        node.shutdown().await;
+    }
+    replica.shutdown().await;
+    for node in ["db-a", "db-b", "replica"] {
+        region.lose_disk(node);
+    }
+    let replica = third.start().await;
+    let (head, tail) = start(region).await;
+    let operator = region.operator();
+    let older = |older_than_anchor| RestorePlan {
+        from: Copy::Backup { store: None, at_ms: Some(before_ms) },
+        older_than_anchor,
+        ..RestorePlan::default()
+    };
+    let refused = operator.restore(&older(false), &mut Says::new(true)).await;
+    assert!(
+        matches!(&refused, Err(RebuildError::Refused(why)) if why.contains("--older-than-anchor")),
+        "{refused:?}"
+    );
+    let restored = operator.restore(&older(true), &mut Says::new(true)).await.expect("restored");
+    assert_eq!(restored.position.seq, 1, "it is of before");
+    let tombstones = restored.tombstones.expect("known");
+    assert_eq!((tombstones.changed, tombstones.newest_seq, tombstones.unread.len()), (1, 2, 0));
+    let client = region.client("host-a1");
+    region.until_writable(&client).await;
+    for place in [Place::Near, Place::Far] {
+        let read = client.get(place, key("k")).await;
+        let ended = matches!(&read, Ok(Reading::Settled(Some(found))) if found.blob == b"tombstone");
+        assert!(ended, "{read:?}");
+    }
     for node in [head, tail] {
         node.shutdown().await;
     }

@@ -215,6 +215,16 @@ impl Desk {
             let work = operator.restore(&plan, &mut person);
             match self.for_a_while(&mut interrupt, work).await {
                 Some(Ok(restored)) => {
+                    // Whoever was interrupted before the witness had answered was not told that the epoch is active.
+                    let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+                    let unheard = active.insert(restored.epoch.to_string());
+                    drop(active);
+                    if unheard {
+                        DATABASES.iter().for_each(|node| self.world.disk_is_good(node));
+                        self.world.happened(What::Restored { backup });
+                        self.world.probe("region-restored", REPLICA);
+                        step(Rebuild::Activated);
+                    }
                     return self
                         .note(&format!("restored, epoch {}, {:?}", restored.epoch, restored.position));
                 }
