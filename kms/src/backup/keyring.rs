@@ -13,26 +13,17 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-/// What a store is known to have, so that nothing is put twice. Forgets nothing by itself: whoever wants a fresh look takes a new one.
+/// What was put into a store, so that nothing is put twice. What a store has lost since is put again: it is listed each time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyringKept {
     /// Domains whose end is told there.
     ended: BTreeSet<Uuid>,
     /// Hashes of the objects that were put.
     put: BTreeMap<Uuid, [u8; 32]>,
-    /// Everything else in the store was looked for, and is deleted.
-    listed: bool,
 }
 
 /// Domains whose keys ought to be gone and may still be there.
 pub type KeyringLeft = Vec<(Uuid, ObjectError)>;
-
-impl KeyringKept {
-    /// Has the store's objects looked at again the next time: a put that was given up may have arrived since.
-    pub fn look_again(&mut self) {
-        self.listed = false;
-    }
-}
 
 /// The domain whose key an object is; `None` if it is something else.
 pub fn domain_of(name: &ObjectName) -> Option<Uuid> {
@@ -62,6 +53,12 @@ impl BackupPlace {
         known: &mut KeyringKept,
         statements: &BTreeMap<Uuid, Vec<u8>>,
     ) -> Result<(), ObjectError> {
+        if statements.is_empty() {
+            return Ok(());
+        }
+        let listed = self.list(KEYRING).await?;
+        let there: BTreeSet<Uuid> = listed.iter().filter_map(|object| ended_of(&object.name)).collect();
+        known.ended.retain(|domain| there.contains(domain));
         for (domain, statement) in statements {
             if !known.ended.contains(domain) {
                 let name = ended(*domain);
@@ -82,6 +79,10 @@ impl BackupPlace {
         known: &mut KeyringKept,
         have: &BTreeMap<Uuid, Vec<u8>>,
     ) -> Result<KeyringLeft, ObjectError> {
+        let listed = self.list(KEYRING).await?;
+        // A store may have been emptied, and a put that was given up may have arrived since.
+        let there: BTreeSet<Uuid> = listed.iter().filter_map(|object| domain_of(&object.name)).collect();
+        known.put.retain(|domain, _| there.contains(domain));
         for (domain, sealed) in have {
             let hash = sha256(sealed);
             if known.put.get(domain) != Some(&hash) {
@@ -90,18 +91,11 @@ impl BackupPlace {
                 known.put.insert(*domain, hash);
             }
         }
-        let mut gone: BTreeSet<Uuid> = known.put.keys().copied().collect();
-        if !known.listed {
-            let listed = self.list(KEYRING).await?;
-            gone.extend(listed.iter().filter_map(|object| domain_of(&object.name)));
-            known.listed = true;
-        }
         let mut left = Vec::new();
-        for domain in gone.into_iter().filter(|domain| !have.contains_key(domain)) {
+        for domain in there.into_iter().filter(|domain| !have.contains_key(domain)) {
             known.put.remove(&domain);
             let name = keyring(domain);
             if let Err(error) = self.patiently(|| self.store.delete(&name)).await {
-                known.listed = false;
                 left.push((domain, error));
             }
         }
@@ -143,7 +137,6 @@ mod tests {
             assert_eq!(now(fixture.place.keep_ended(&mut known, &statements)), Ok(()));
         }
         assert_eq!(fixture.store.lock().puts, puts + 1);
-        known.look_again();
         assert_eq!(now(fixture.place.keep_keyring(&mut known, &have)), Ok(vec![]));
         assert_eq!(names().iter().filter_map(ended_of).collect::<Vec<_>>(), [three]);
         assert_eq!(ended_of(&keyring(three)), None);
@@ -163,7 +156,6 @@ mod tests {
 
         // A put that arrives late is found by the next look.
         fixture.store.lock().objects.insert(keyring(one), vec![1]);
-        known.look_again();
         assert_eq!(now(fixture.place.keep_keyring(&mut known, &have)), Ok(vec![]));
         assert!(!names().contains(&keyring(one)));
 
@@ -174,5 +166,12 @@ mod tests {
         fixture.store.lock().puts_left = None;
         assert_eq!(now(fixture.place.keep_keyring(&mut known, &have)), Ok(vec![]));
         assert!(names().contains(&keyring(three)));
+
+        // A store that was emptied has all of it again.
+        fixture.store.lock().objects.clear();
+        assert_eq!(now(fixture.place.keep_keyring(&mut known, &have)), Ok(vec![]));
+        assert_eq!(now(fixture.place.keep_ended(&mut known, &statements)), Ok(()));
+        let again = [keyring(two), keyring(three), ended(three)];
+        assert_eq!(names(), again);
     }
 }

@@ -1,6 +1,7 @@
 //! Reads backups in full, now and then and at the end, with the service's own reader and the region's backup key, from copies of the
 //! stores: without faults, and without any time passing. Judges nothing (see `check::g7_backups`).
 
+use super::images::is_termination;
 use crate::{
     actions::Actions,
     dice::Dice,
@@ -13,7 +14,7 @@ use kms::{
     backup::{BackupKey, BackupPlace, Found, Name, ReadError},
     init::{BACKUP_KEY_FILE, Bundle},
     record::RecordKey,
-    store::{row, termination::is_termination},
+    store::row,
 };
 use std::{
     collections::BTreeMap,

@@ -11,10 +11,7 @@ use crate::{
 };
 use kms::{
     env::BlockFile,
-    store::{
-        engine::{EngineError, JOURNAL_FILE, STORE_DIR, STORE_FILE, records_in},
-        termination::is_termination,
-    },
+    store::engine::{EngineError, JOURNAL_FILE, STORE_DIR, STORE_FILE, records_in},
 };
 use std::{
     collections::BTreeMap,
@@ -106,6 +103,11 @@ fn records(store: Vec<u8>, journal: Vec<u8>) -> Result<BTreeMap<String, u64>, En
         records.insert(Uuid::from_bytes(*id).to_string(), record.version.counter);
     }
     Ok(records)
+}
+
+/// Whether a record tells of the end of a domain's service: what its key begins with is stored data, never renumbered.
+pub(super) fn is_termination(key: &[u8]) -> bool {
+    key.first() == Some(&0xf0)
 }
 
 /// A copy in memory: opening a store repairs it, which must not touch the disk looked at.

@@ -406,10 +406,6 @@ impl Scenario {
         within("hosts_per_zone", self.topology.hosts_per_zone, 1, 8)?;
         within("clients", self.topology.clients, 1, 32)?;
         within("domains", self.topology.domains, 1, 8)?;
-        let ends = |fault: &FaultSpec| fault.kind.values().contains(&&FaultKind::TerminateDomain);
-        if self.topology.domains.low < 2 && self.fault.iter().any(ends) {
-            return Err("terminate-domain needs a domain that stays: say `domains = 2` or more".to_owned());
-        }
         if self.topology.backups {
             if !self.topology.replica {
                 return Err("backups are made by the replica: say `replica = true` too".to_owned());

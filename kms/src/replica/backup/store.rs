@@ -308,7 +308,6 @@ impl Keeper {
         known.expiry_failed = done.is_err();
         // Looked at anew every hour: a store can be changed, and what was given up can arrive.
         known.erases = false;
-        known.keyring.look_again();
         self.wrong(What::Expiry, done.err());
     }
 
