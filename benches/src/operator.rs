@@ -85,7 +85,13 @@ impl Person for Watch {
                 }
                 steps.fill = fill.clone();
             }
-            Progress::Adopted | Progress::Fenced(_) | Progress::Waiting(_) | Progress::Committed(_) => {}
+            Progress::Adopted
+            | Progress::ReplicaStands
+            | Progress::Loading(_)
+            | Progress::FillingZone(..)
+            | Progress::Fenced(_)
+            | Progress::Waiting(_)
+            | Progress::Committed(_) => {}
         }
     }
 
