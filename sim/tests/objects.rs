@@ -1,7 +1,10 @@
 //! Faults of simulated object stores do what they say, secrets in objects are found, and a run repeats.
 
 use kms::env::{Env, ObjectError, ObjectName, Objects, StoreAt, StoreConfig};
-use kms_sim::world::{NodeSpec, World, run};
+use kms_sim::{
+    history::StoreWhat,
+    world::{NodeSpec, World, run},
+};
 use std::{sync::Arc, time::Duration};
 
 const PLACE: &str = "eu-west-sbg";
@@ -156,4 +159,36 @@ fn a_run_repeats_and_every_operation_counts() {
     assert_eq!(hash(6, b"one"), hash(6, b"one"));
     assert_ne!(hash(6, b"one"), hash(6, b"two"));
     assert_ne!(hash(6, b"one"), hash(7, b"one"));
+}
+
+#[test]
+fn what_becomes_of_objects_is_written_down_and_a_copy_does_not_change() {
+    run(9, |world| async move {
+        let (_, store) = store(&world).await;
+        store.put(&name(1), vec![1]).await.expect("puts");
+        store.put(&name(2), vec![2]).await.expect("puts");
+        let copy = world.frozen_store(PLACE);
+        store.delete(&name(1)).await.expect("deletes");
+        store.delete(&name(7)).await.expect("nothing to delete");
+        assert!(world.damage_object(PLACE, name(2).as_str(), 3));
+        world.lose_store(PLACE);
+        assert_eq!(copy.list("things/", None).await.expect("lists").len(), 2);
+        assert_eq!(copy.list("things/", Some(&name(1))).await.expect("lists").len(), 1);
+        assert_eq!(copy.list("thing/", None).await.expect("lists").len(), 0);
+        assert_eq!(copy.get(&name(2)).await.expect("gets"), Some(vec![2]));
+        assert!(copy.put(&name(3), vec![3]).await.is_err());
+        let node = || "replica".to_owned();
+        let put = |number: u32| StoreWhat::Put { node: node(), name: name(number).to_string(), bytes: 1 };
+        let events: Vec<StoreWhat> = world.store_events().into_iter().map(|event| event.what).collect();
+        assert_eq!(
+            events,
+            [
+                put(1),
+                put(2),
+                StoreWhat::Deleted { node: node(), name: name(1).to_string() },
+                StoreWhat::Hurt { name: name(2).to_string(), gone: false },
+                StoreWhat::Lost,
+            ]
+        );
+    });
 }

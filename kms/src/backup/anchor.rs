@@ -151,7 +151,7 @@ impl BackupPlace {
     /// [`ReadError`]: the store's own, or the day's key.
     pub async fn put_anchor(&self, anchor: &Anchor) -> Result<(), ReadError> {
         let day = Day::of(self.env.wall_ms().saturating_add(MARGIN_MS));
-        let key = self.sealing_key(day).await?;
+        let (key, _) = self.sealing_key(day).await?;
         let (seq, id) = anchor.id();
         let name = Name::Anchor(day, seq, id);
         let object = seal::seal(&key, &self.region, name, Kind::Tombstones, &anchor.text());

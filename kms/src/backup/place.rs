@@ -241,14 +241,14 @@ impl BackupPlace {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// A key to seal the backups of `day` with: one that the store has, or a new one that it has now.
-    pub(super) async fn sealing_key(&self, day: Day) -> Result<Arc<DayKey>, ReadError> {
+    /// A key to seal the backups of `day` with: one that the store has, or a new one that it has now; and whether it is new.
+    pub(super) async fn sealing_key(&self, day: Day) -> Result<(Arc<DayKey>, bool), ReadError> {
         let prefix = format!("{DAYS}{day}-");
         for listed in self.list(DAYS).await?.iter().rev().filter(|one| one.name.as_str().starts_with(&prefix))
         {
             let Some(Name::DayKey(day, id)) = Name::read(&listed.name) else { continue };
             match self.day_key(day, id).await {
-                Ok(Some(key)) => return Ok(key),
+                Ok(Some(key)) => return Ok((key, false)),
                 // One that is damaged seals nothing more; another one takes its place.
                 Ok(None) | Err(ReadError::Damaged { .. }) => {}
                 Err(error) => return Err(error),
@@ -260,6 +260,6 @@ impl BackupPlace {
             why: format!("no randomness for a day's key: {error}"),
         })?;
         self.put(key.name(), &object).await?;
-        Ok(self.remember(key))
+        Ok((self.remember(key), true))
     }
 }

@@ -89,7 +89,8 @@ impl BackupPlace {
         Ok(before)
     }
 
-    async fn index(&self, manifest: &Manifest) -> Result<FullIndex, ReadError> {
+    /// The list of parts of the snapshot that a backup stands on.
+    pub(super) async fn index(&self, manifest: &Manifest) -> Result<FullIndex, ReadError> {
         let name = manifest.full.name;
         let text = self.part(manifest.full, Kind::FullIndex).await?;
         let index = FullIndex::read(&text).map_err(ReadError::malformed(name))?;

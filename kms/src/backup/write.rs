@@ -14,7 +14,7 @@ use super::{
     segment::Segment,
 };
 use crate::{
-    env::{BoxFuture, Mono, ObjectError, ObjectName, Purpose},
+    env::{BoxFuture, Listed, Mono, OBJECT_LIST_MAX, ObjectError, ObjectName, Purpose},
     limits::BACKUP_RUN_MAX,
     store::{
         engine::{FillRow, RowDigest},
@@ -138,8 +138,8 @@ impl BackupPlace {
         let stood_ms = u64::try_from(stood.as_millis()).unwrap_or(u64::MAX);
         let wall_ms = self.env.wall_ms().saturating_sub(stood_ms);
         let day = Day::of(wall_ms);
-        let before = self.before_now().await?;
-        let key = self.sealing_key(day).await?;
+        let mut before = self.before_now().await?;
+        let (key, new_key) = self.sealing_key(day).await?;
         let id = AttemptId(self.env.random(Purpose::Public).map_err(|error| ObjectError::Other {
             place: self.place().to_owned(),
             why: format!("no randomness for a name: {error}"),
@@ -147,7 +147,15 @@ impl BackupPlace {
         let mut attempt = Attempt { place: self, key, day, id, bytes: 0, objects: 0 };
         let number = before.newest.map_or(0, |found| found.number).saturating_add(1);
         let found = Found { day, number, made_ms: wall_ms.min(day.ends_ms() - 1), id };
-        let goes_on = before.read.as_ref().filter(|(newest, _)| goes_on(newest, day, &standing));
+        let mut goes_on = before.read.as_ref().filter(|(newest, _)| goes_on(newest, day, &standing));
+        if let Some((newest, previous)) = goes_on
+            && (new_key || !self.stands(newest).await?)
+        {
+            // The store was emptied, in the middle of a backup perhaps: what is left of that is no ground.
+            let missing = ReadError::Missing(newest.full.name.object());
+            before.broken = Some((previous.found, missing));
+            goes_on = None;
+        }
         let log = match goes_on {
             Some((newest, _)) => attempt.log(source, newest.position, standing.position).await?,
             None => None,
@@ -204,6 +212,27 @@ impl BackupPlace {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether a backup's snapshot is there: the list of its parts, and each of them, as a listing shows. Of more than 1,000
+    /// parts the first are looked at.
+    async fn stands(&self, newest: &Manifest) -> Result<bool, ReadError> {
+        let index = match self.index(newest).await {
+            Ok(index) => index,
+            Err(error) if error.is_of_backup() => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let name = newest.full.name;
+        let list = name.object();
+        let prefix = list.as_str().trim_end_matches("index");
+        let listed = self.patiently(|| self.store.list(prefix, None)).await?;
+        let parts = listed.iter().filter(|one| one.name != list);
+        let in_place = |((number, part), listed): ((u32, &PartEntry), &Listed)| {
+            listed.name == part_name(name, number).object() && listed.bytes == part.bytes
+        };
+        let looked_at = index.parts.len().min(OBJECT_LIST_MAX - 1);
+        let there = (0..).zip(&index.parts).zip(parts).take(looked_at).filter(|pair| in_place(*pair)).count();
+        Ok(there == looked_at)
     }
 
     /// Whether a backup is still there and nothing stands behind it, in one short listing.

@@ -329,3 +329,43 @@ fn records_are_swapped_while_the_database_is_down_and_clocks_come_back() {
     );
     assert_eq!(done.counts["records-swapped"], 1);
 }
+
+#[test]
+fn troubles_of_a_store_add_up_and_end_one_by_one() {
+    let mut plan = plan(Heal::All, Vec::new());
+    plan.topology.region = "eu-west-rbx".to_owned();
+    (plan.topology.replica, plan.topology.backups) = (true, true);
+    let stores = || nodes(&["eu-west-sbg"]);
+    let store = || "eu-west-sbg".to_owned();
+    plan.faults = vec![
+        fault(1000, Some(3000), Act::CutStore { stores: stores() }),
+        fault(2000, None, Act::FlakyStore { stores: stores(), midway: 1, altered: 2, hidden: 3 }),
+        fault(4000, Some(5000), Act::SlowStore { stores: stores(), extra_us: 9 }),
+        fault(6000, None, Act::DamageStore { store: store(), objects: 2, draw: 5 }),
+        fault(7000, None, Act::LoseStore { store: store() }),
+    ];
+    plan.check().expect("plan");
+    assert_eq!(Plan::parse(&plan.to_string()).expect("parses"), plan);
+    let (log, done) = run(&plan, &Fake::default());
+    assert_eq!(
+        log,
+        [
+            "1000 store eu-west-sbg true 0 0 0 0",
+            "2000 store eu-west-sbg true 0 1 2 3",
+            "3000 store eu-west-sbg false 0 1 2 3",
+            "4000 store eu-west-sbg false 9 1 2 3",
+            "5000 store eu-west-sbg false 0 1 2 3",
+            "6000 damage-store eu-west-sbg 2 5",
+            "7000 lose-store eu-west-sbg",
+            "10000 store eu-west-sbg false 0 0 0 0",
+            "10000 join-all"
+        ]
+    );
+    assert_eq!(done.counts["objects-damaged"], 2);
+    // One of the two keeps everything, and there are two.
+    plan.faults.push(fault(8000, None, Act::LoseStore { store: "eu-west-gra".to_owned() }));
+    assert!(matches!(plan.check(), Err(crate::plan::BadPlan::OverBudget(_))));
+    plan.faults.pop();
+    plan.faults.push(fault(8000, None, Act::LoseStore { store: "eu-west-rbx".to_owned() }));
+    assert!(matches!(plan.check(), Err(crate::plan::BadPlan::NoSuchStore(_))));
+}

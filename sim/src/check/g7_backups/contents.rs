@@ -97,6 +97,10 @@ impl Log<'_> {
                 from = from.max(earlier.made);
             }
         }
+        // Begun before everything was lost, and put after it.
+        if self.lost.iter().any(|lost| backup.made <= *lost && *lost <= backup.put) {
+            return true;
+        }
         let day = Some(backup.found.day);
         self.objects.iter().any(|object| {
             let of_it = object.day() == day
