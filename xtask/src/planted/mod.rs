@@ -32,7 +32,7 @@ pub struct Args {
     /// Seeds per bug, 1 to N, over its scenarios in turn
     #[arg(long, value_name = "N", default_value_t = 100)]
     seeds: u64,
-    /// So many bugs only, chosen by the commit
+    /// So many bugs only, chosen by the commit, none that needs a scenario marked `long`
     #[arg(long, value_name = "N", conflicts_with = "ids")]
     sample: Option<usize>,
     /// Run every seed of every bug
@@ -51,7 +51,12 @@ pub fn run(args: Args) -> Result<u8, Failure> {
     let root = shell::root();
     let all = tree::bugs(&root)?;
     let commit = shell::commit(&root);
-    let chosen = choose(&all, &args, &commit)?;
+    let long: BTreeSet<String> = crate::sim::build::scenarios(&root)?
+        .into_iter()
+        .filter(|scenario| scenario.long)
+        .map(|scenario| scenario.name)
+        .collect();
+    let chosen = choose(&all, &args, &commit, |name| long.contains(name))?;
     let names: Vec<&str> = chosen.iter().map(|bug| bug.header.id.as_str()).collect();
     say::out(format_args!("planted {}: seeds 1..{}, commit {commit}", names.join(" "), args.seeds + 1));
     let binary = tree::build(&root, &all)?;
@@ -77,12 +82,19 @@ pub fn run(args: Args) -> Result<u8, Failure> {
     Ok(code)
 }
 
-/// The bugs asked for; a sample starts at a place that the commit decides and goes round.
-fn choose<'a>(all: &'a [Bug], args: &Args, commit: &str) -> Result<Vec<&'a Bug>, Failure> {
+/// The bugs asked for; a sample starts at a place that the commit decides and goes round those that no `long` scenario is run for.
+fn choose<'a>(
+    all: &'a [Bug],
+    args: &Args,
+    commit: &str,
+    is_long: impl Fn(&str) -> bool,
+) -> Result<Vec<&'a Bug>, Failure> {
     if let Some(count) = args.sample {
+        let short = |bug: &&Bug| !bug.header.scenarios.iter().any(|scenario| is_long(scenario));
+        let all: Vec<&Bug> = all.iter().filter(short).collect();
         let start = commit.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         return Ok((0..count.min(all.len()))
-            .map(|step| &all[(start % all.len() + step) % all.len()])
+            .map(|step| all[(start % all.len() + step) % all.len()])
             .collect());
     }
     if args.ids.is_empty() {
