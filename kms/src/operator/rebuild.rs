@@ -319,11 +319,11 @@ impl Operator {
                         _ => None,
                     };
                     if filled.is_some_and(|filled| filled == at(source)) {
-                        return position(source);
+                        return position("source", source.last, &source.hash);
                     }
                     if source.active || target.active && target.epoch == name {
                         // Interrupted after it had become active.
-                        return position(source);
+                        return position("source", source.last, &source.hash);
                     }
                 }
                 (Ok(source), Ok(_)) => {
@@ -433,9 +433,10 @@ impl Operator {
     }
 }
 
-fn position(status: &DatabaseStatus) -> Result<Position, RebuildError> {
-    let mut hash = [0; 32];
-    hex::decode_to_slice(&status.hash, &mut hash)
-        .map_err(|_| refused("the source tells no position of its log"))?;
-    Ok(Position { seq: status.last, hash })
+/// Where the log of `whose` ends, as its status says.
+pub(super) fn position(whose: &str, last: u64, hash: &str) -> Result<Position, RebuildError> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(hash, &mut bytes)
+        .map_err(|_| refused(format!("the {whose} tells no position of its log")))?;
+    Ok(Position { seq: last, hash: bytes })
 }

@@ -4,7 +4,7 @@
 
 use super::{
     ask::{ANSWER_WITHIN, look_at_backup, order_replica, replica_knows, replica_status},
-    rebuild::place,
+    rebuild::{place, position},
     session::{LOOK, Operator, PATIENCE, Person, Progress, RebuildError, described, hex16, message, refused},
 };
 use crate::{
@@ -95,7 +95,7 @@ impl Operator {
         {
             return Err(older_than_anchor(seen));
         }
-        let known = self.stands(plan, &replica, seen.as_ref()).await?;
+        let (known, lost) = self.stands(plan, &replica, seen.as_ref()).await?;
         if known.pending.is_none() && known.active.record.is_restore() && is_of(&replica, &known.active) {
             let again = plan.from == Copy::Replica && self.are_members(&known).await;
             if again || self.needs_to_hear(&known).await {
@@ -108,7 +108,8 @@ impl Operator {
                 (pending.clone(), known, true)
             }
             _ => {
-                let stands = self.register_restore(plan, &known, (&replica, seen.is_some()), person).await?;
+                let copy = (&replica, seen.is_some());
+                let stands = self.register_restore(plan, (&known, lost), copy, person).await?;
                 (stands.newest().clone(), stands, false)
             }
         };
@@ -223,18 +224,19 @@ impl Operator {
         status.map_err(|error| RebuildError::Away(format!("the replica, {address}"), error))
     }
 
-    /// What stands at the witness; with a lost one, what the copy knows, unless the new one knows already.
+    /// What stands at the witness; with a lost one, what the copy knows, unless the new one knows already. True: it is the copy's word,
+    /// and the witness is blank.
     async fn stands(
         &self,
         plan: &RestorePlan,
         replica: &ReplicaStatus,
         seen: Option<&BackupSeen>,
-    ) -> Result<Known, RebuildError> {
+    ) -> Result<(Known, bool), RebuildError> {
         let address = &self.config.witness;
         let read = witness::read_if_any(&self.env, &self.tls, address, &self.verifier, ANSWER_WITHIN).await;
         let there = read.map_err(|error| RebuildError::Witness(address.clone(), error))?;
         match (there, plan.witness_lost) {
-            (Some(known), _) => Ok(known),
+            (Some(known), _) => Ok((known, false)),
             (None, false) => Err(refused(format!(
                 "the witness at {address} is blank. If the one before is lost for good, add --witness-lost: this one then \
                  begins with the restore"
@@ -243,13 +245,16 @@ impl Operator {
                 if let Some(seen) = seen {
                     let known = seen.known.as_ref().ok_or_else(|| refused("the backup names no epoch"))?;
                     let known = Known::verify(known, &self.verifier, &self.config.region);
-                    return known.map_err(|error| refused(format!("the epoch of the backup: {error}")));
+                    let known =
+                        known.map_err(|error| refused(format!("the epoch of the backup: {error}")))?;
+                    return Ok((known, true));
                 }
                 let address = self.replica_address()?;
                 let known = replica_knows(&self.env, &self.tls, address, &self.verifier).await;
-                known.map_err(|error| {
+                let known = known.map_err(|error| {
                     RebuildError::Away(format!("the replica {}, {address}", replica.db_id), error)
-                })
+                })?;
+                Ok((known, true))
             }
         }
     }
@@ -258,7 +263,7 @@ impl Operator {
     async fn register_restore(
         &self,
         plan: &RestorePlan,
-        known: &Known,
+        (known, lost): (&Known, bool),
         (replica, backup): (&ReplicaStatus, bool),
         person: &mut dyn Person,
     ) -> Result<Known, RebuildError> {
@@ -293,7 +298,6 @@ impl Operator {
             )));
         }
         let previous = known.newest().record.epoch;
-        let lost = plan.witness_lost && self.blank_witness().await?;
         let (no, witness) = if lost {
             // R17: what was registered at the lost one is not known. Seconds are above every number that was counted.
             let seconds = self.env.clock.wall().as_secs();
@@ -327,12 +331,6 @@ impl Operator {
         }
     }
 
-    async fn blank_witness(&self) -> Result<bool, RebuildError> {
-        let address = &self.config.witness;
-        let read = witness::read_if_any(&self.env, &self.tls, address, &self.verifier, ANSWER_WITHIN).await;
-        Ok(read.map_err(|error| RebuildError::Witness(address.clone(), error))?.is_none())
-    }
-
     /// Gives the replica an order until it is carried out or refused.
     async fn give_replica(&self, order: Order, person: &mut dyn Person) -> Result<(), RebuildError> {
         let (address, until) = (self.replica_address()?, self.env.now() + PATIENCE);
@@ -342,12 +340,12 @@ impl Operator {
                 Err(NoAnswer::Refused(why)) if self.env.now() > until || !why.ends_with(ORDER_AGAIN) => {
                     return Err(refused(format!("the replica, {address}, refuses: {why}")));
                 }
-                Err(error) if self.env.now() > until => {
-                    return Err(RebuildError::Away(format!("the replica, {address}"), error));
+                Err(error) => {
+                    let waiting = format!("the replica: {error}");
+                    let over = RebuildError::Away(format!("the replica, {address}"), error);
+                    self.wait_on(until, waiting, over, person).await?;
                 }
-                Err(error) => person.told(&Progress::Waiting(format!("the replica: {error}"))),
             }
-            self.env.sleep(LOOK).await;
         }
     }
 
@@ -359,8 +357,8 @@ impl Operator {
         person: &mut dyn Person,
     ) -> Result<Vec<(DbId, u64)>, RebuildError> {
         let (mut fenced, mut retired) = (Vec::new(), Vec::new());
-        let replica = replica_status(&self.env, &self.tls, self.replica_address()?).await;
-        let done = replica.is_ok_and(|it| it.fenced && it.epoch == epoch.record.epoch.to_string());
+        let done =
+            self.ask_replica().await.is_ok_and(|it| it.fenced && it.epoch == epoch.record.epoch.to_string());
         for zone in [Zone::A, Zone::B] {
             let old = known.active.record.members[place(zone)];
             let there = self.status(zone).await.ok().filter(|status| status.db_id == old.to_string());
@@ -411,10 +409,7 @@ impl Operator {
                 filled += usize::from(at == Some((replica.last, replica.hash.clone())));
             }
             if filled == 2 {
-                let mut hash = [0; 32];
-                hex::decode_to_slice(&replica.hash, &mut hash)
-                    .map_err(|_| refused("the replica tells no position of its log"))?;
-                return Ok(Position { seq: replica.last, hash });
+                return position("replica", replica.last, &replica.hash);
             }
             let now = self.env.now();
             if before.as_ref() != Some(&seen) {
@@ -434,10 +429,9 @@ impl Operator {
         let until = self.env.now() + PATIENCE;
         loop {
             match self.ask_replica().await {
-                Err(error) if self.env.now() < until => person.told(&Progress::Waiting(error.to_string())),
+                Err(error) => self.wait_on(until, error.to_string(), error, person).await?,
                 done => return done,
             }
-            self.env.sleep(LOOK).await;
         }
     }
 

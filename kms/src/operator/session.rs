@@ -8,7 +8,7 @@ use super::{
 use crate::{
     config::Zone,
     crypto::{OperatorKey, OperatorVerifier},
-    env::{BoxFuture, Env},
+    env::{BoxFuture, Env, Mono},
     limits::ms,
     replica::SeedStatus,
     store::{
@@ -210,13 +210,29 @@ impl Operator {
             match witness::change(&self.env, &self.tls, address, &self.verifier, body, ANSWER_WITHIN).await {
                 Ok(known) => return Ok(known),
                 Err(NoAnswer::Refused(why)) => return Err(refused(format!("the witness refuses: {why}"))),
-                Err(error) if self.env.now() > until => {
-                    return Err(RebuildError::Witness(address.clone(), error));
+                Err(error) => {
+                    let waiting = format!("the witness: {error}");
+                    let over = RebuildError::Witness(address.clone(), error);
+                    self.wait_on(until, waiting, over, person).await?;
                 }
-                Err(error) => person.told(&Progress::Waiting(format!("the witness: {error}"))),
             }
-            self.env.sleep(LOOK).await;
         }
+    }
+
+    /// Waits before something that does not answer is asked again; past `until` it is not, and that is `over`.
+    pub(super) async fn wait_on(
+        &self,
+        until: Mono,
+        waiting: String,
+        over: RebuildError,
+        person: &mut dyn Person,
+    ) -> Result<(), RebuildError> {
+        if self.env.now() > until {
+            return Err(over);
+        }
+        person.told(&Progress::Waiting(waiting));
+        self.env.sleep(LOOK).await;
+        Ok(())
     }
 
     pub(super) async fn order(&self, zone: Zone, message: Order, limit: Duration) -> Result<(), NoAnswer> {
@@ -239,12 +255,12 @@ impl Operator {
                 Err(NoAnswer::Refused(why)) => {
                     return Err(refused(format!("{} refuses: {why}", self.name(zone))));
                 }
-                Err(error) if self.env.now() > until => {
-                    return Err(RebuildError::Away(self.name(zone), error));
+                Err(error) => {
+                    let waiting = format!("{}: {error}", self.name(zone));
+                    let over = RebuildError::Away(self.name(zone), error);
+                    self.wait_on(until, waiting, over, person).await?;
                 }
-                Err(error) => person.told(&Progress::Waiting(format!("{}: {error}", self.name(zone)))),
             }
-            self.env.sleep(LOOK).await;
         }
     }
 }
