@@ -8,7 +8,6 @@ use super::{
     load::load,
 };
 use crate::{
-    limits::ms,
     store::{
         engine::EngineError,
         epoch::{Epoch, Identity, Registered, Statement, begins},
@@ -228,21 +227,9 @@ async fn adopt(node: &Node, kept: &mut Kept, epoch: Registered) -> Result<(), Un
     Ok(kept.change_identity(node, adopted).await?)
 }
 
-/// A statement can be signed and yet not be registered: another operator was faster.
 async fn known_at_witness(node: &Node, epoch: &Registered) -> Result<Known, Undone> {
-    let Some(address) = node.config.peers.witness.as_deref() else {
-        return refused("no peers.witness in node.toml");
-    };
-    let limit = ms(node.config.limits.connect_ms);
-    match witness::read_epoch(&node.env, &node.tls, address, &node.operator, limit).await {
-        Ok(known) if known.newest() == epoch => Ok(known),
-        Ok(known) => refused(format!(
-            "the witness knows epoch {} and not {}",
-            known.newest().record.epoch,
-            epoch.record.epoch
-        )),
-        Err(error) => refused(format!("the witness, {address}: {error}; nothing was changed")),
-    }
+    let known = witness::read_registered((&node.env, &node.tls), &node.config, &node.operator, epoch);
+    known.await.map_err(Undone::Refused)
 }
 
 /// R16: the epoch is active, and follows where this log ends.

@@ -12,7 +12,7 @@ use crate::{
     config::NodeConfig,
     crypto::{OperatorVerifier, equal, sha256},
     env::{Disk, Env, Task},
-    limits::Limits,
+    limits::{Limits, ms},
     wire::{
         epoch::{Signed, WitnessState},
         message::{Body, Empty},
@@ -258,6 +258,28 @@ pub async fn read_epoch(
     limit: Duration,
 ) -> Result<Known, NoAnswer> {
     change(env, tls, address, operator, Body::ReadEpoch(Empty {}), limit).await
+}
+
+/// What the witness knows, if `epoch` is what was registered there last: a statement can be signed and yet not be registered, as another
+/// operator was faster.
+///
+/// # Errors
+/// Why nothing is done, for the operator to read.
+pub async fn read_registered(
+    (env, tls): (&Env, &NodeTls),
+    config: &NodeConfig,
+    operator: &OperatorVerifier,
+    epoch: &Registered,
+) -> Result<Known, String> {
+    let address = config.peers.witness.as_deref().ok_or("no peers.witness in node.toml")?;
+    let known = read_epoch(env, tls, address, operator, ms(config.limits.connect_ms)).await;
+    let known = known.map_err(|error| format!("the witness, {address}: {error}; nothing was changed"))?;
+    if known.newest() == epoch {
+        Ok(known)
+    } else {
+        let stands = known.newest().record.epoch;
+        Err(format!("the witness knows epoch {stands} and not {}", epoch.record.epoch))
+    }
 }
 
 /// Tells the witness to register or to activate; answers what stands then.

@@ -10,13 +10,12 @@ use super::{
 };
 use crate::{
     config::Zone,
-    limits::ms,
     store::{
         engine::promote,
         epoch::{Identity, Phase, Registered, Statement, begins},
         log::Position,
         replacement::Replaced,
-        witness,
+        witness::{self, Known},
     },
     wire::epoch::{Order, OrderKind, Signed},
 };
@@ -81,18 +80,8 @@ pub(super) async fn carry_out(behind: &Behind, order: &Order) -> Result<(), Stri
     }
 }
 
-/// A statement can be signed and yet not be registered: another operator was faster.
-async fn known_at_witness(node: &Node, epoch: &Registered) -> Result<(), String> {
-    let address = node.config.peers.witness.as_deref().ok_or("no peers.witness in node.toml")?;
-    let limit = ms(node.config.limits.connect_ms);
-    let known = witness::read_epoch(&node.env, &node.tls, address, &node.operator, limit).await;
-    let known = known.map_err(|error| format!("the witness, {address}: {error}; nothing was changed"))?;
-    if known.newest() == epoch {
-        Ok(())
-    } else {
-        let stands = known.newest().record.epoch;
-        Err(format!("the witness knows epoch {stands} and not {}", epoch.record.epoch))
-    }
+async fn known_at_witness(node: &Node, epoch: &Registered) -> Result<Known, String> {
+    witness::read_registered((&node.env, &node.tls), &node.config, &node.operator, epoch).await
 }
 
 /// R12: from now on no writes, no confirmations, no link; reads go on.
