@@ -1,4 +1,4 @@
-//! `kms backup list` and `kms backup verify`: which backups there are, and whether one can be read. Asks the running replica, or, given
+//! `kms backup list` and `kms backup verify` (`rehearse` has a room of its own): which backups there are, and whether one can be read. Asks the running replica, or, given
 //! the replica's own configuration, the stores.
 
 use super::{
@@ -16,7 +16,7 @@ use kms::{
     store::exchange::NoAnswer,
     wire::tls::NodeTls,
 };
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 /// Longest TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(3);
@@ -44,6 +44,8 @@ enum What {
     List(ListOptions),
     /// Read a backup to its end and check all of it that can be checked without a key of the hosts
     Verify(VerifyOptions),
+    /// Take a backup as a restore would, beside the running region, and check all of it
+    Rehearse(super::rehearse::Options),
 }
 
 #[derive(Debug, Args)]
@@ -82,17 +84,22 @@ enum Source {
     Stores(Backups),
 }
 
+/// The configuration of a replica, for a command that reads its stores itself.
+pub(super) fn replica_config(env: &Env, path: &Path) -> Result<NodeConfig, Failure> {
+    let config = NodeConfig::load(&*env.disk, path).map_err(Failure::usage)?;
+    if config.role == Role::Replica {
+        return Ok(config);
+    }
+    Err(Failure::Usage(format!(
+        "{} is the configuration of a {}: backups are made by the replica; give its node.toml",
+        path.display(),
+        config.role.word()
+    )))
+}
+
 fn source(env: &Env, which: &WhichRegion) -> Result<Source, Failure> {
     if let Some(path) = which.node_file(env)? {
-        let config = NodeConfig::load(&*env.disk, path).map_err(Failure::usage)?;
-        if config.role != Role::Replica {
-            return Err(Failure::Usage(format!(
-                "{} is the configuration of a {}: backups are made by the replica; give its node.toml, or the operator's \
-                 configuration",
-                path.display(),
-                config.role.word()
-            )));
-        }
+        let config = replica_config(env, path)?;
         let backups = Backups::configured(env, &config).map_err(Failure::usage)?;
         let none = || Failure::Usage(format!("{} names no backup stores", path.display()));
         return backups.map(Source::Stores).ok_or_else(none);
@@ -118,6 +125,7 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     match options.what {
         What::List(options) => list(&env, &options).await,
         What::Verify(options) => verify(&env, options).await,
+        What::Rehearse(options) => super::rehearse::run(env, options).await,
     }
 }
 

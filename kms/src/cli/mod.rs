@@ -11,6 +11,7 @@ mod logs;
 mod output;
 mod rebuild;
 mod region;
+mod rehearse;
 mod replica;
 mod restore;
 mod serve;

@@ -110,15 +110,19 @@ impl WhichRegion {
     }
 
     fn file(&self, env: &Env) -> Result<PathBuf, Failure> {
-        let Some(dir) = &self.dir else {
-            return self.config.clone().ok_or_else(|| Failure::usage("give --config or --dir"));
-        };
-        let places = [dir.join("operator/operator.toml"), dir.join("region/operator/operator.toml")];
-        for place in &places {
-            if env.disk.read(place).map_err(Failure::runtime)?.is_some() {
-                return Ok(place.clone());
-            }
+        match &self.dir {
+            Some(dir) => below(env, dir, "operator/operator.toml"),
+            None => self.config.clone().ok_or_else(|| Failure::usage("give --config or --dir")),
         }
-        Err(Failure::Usage(format!("no region in {}: make one with `kms init` or `kms dev`", dir.display())))
     }
+}
+
+/// A file of a region, below the directory of `kms init --out` or `kms dev --dir`.
+pub(super) fn below(env: &Env, dir: &Path, file: &str) -> Result<PathBuf, Failure> {
+    for place in [dir.join(file), dir.join("region").join(file)] {
+        if env.disk.read(&place).map_err(Failure::runtime)?.is_some() {
+            return Ok(place);
+        }
+    }
+    Err(Failure::Usage(format!("no {file} in {}: make a region with `kms init` or `kms dev`", dir.display())))
 }

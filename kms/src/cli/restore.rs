@@ -104,7 +104,7 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
 }
 
 /// A time as people write it, in Unix milliseconds.
-fn unix_ms(text: &str) -> Result<u64, Failure> {
+pub(super) fn unix_ms(text: &str) -> Result<u64, Failure> {
     let wrong = || Failure::Usage(format!("--at {text}: use a time such as 2026-11-26T12:00:00Z"));
     let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| wrong())?;
     u64::try_from(time.unix_timestamp_nanos() / 1_000_000).map_err(|_| wrong())

@@ -1,11 +1,13 @@
 //! What a person who runs a region does to it: `operator.toml` says where its nodes are; [`ask`] asks and orders
 //! a single node once, a [`session`] signs what is ordered and asks until it is answered; [`rebuild`] makes a lost zone anew,
-//! [`restore`] a lost region, [`witness`] replaces a witness, [`domain`] ends the service of a domain.
+//! [`restore`] a lost region, [`witness`] replaces a witness, [`domain`] ends the service of a domain; [`seals`] tells whether
+//! records open.
 
 pub mod ask;
 pub mod domain;
 pub mod rebuild;
 pub mod restore;
+pub mod seals;
 pub mod session;
 mod watch;
 pub mod witness;

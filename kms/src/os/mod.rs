@@ -9,7 +9,7 @@ mod objects;
 mod tasks;
 
 use crate::env::Env;
-use std::sync::Arc;
+use std::{io, path::Path, sync::Arc};
 
 /// The world of this process. To be called inside a tokio runtime with I/O and time; tasks of the
 /// returned [`Env`] run on that runtime.
@@ -26,4 +26,12 @@ pub fn env() -> Env {
         stores: Arc::new(objects::OsStores { disk: disk.clone() }),
         disk,
     }
+}
+
+/// Removes a directory with all that is in it. For what a command has made for itself: nodes remove files one by one.
+///
+/// # Errors
+/// The file system's.
+pub fn remove_tree(dir: &Path) -> io::Result<()> {
+    std::fs::remove_dir_all(dir)
 }

@@ -2,7 +2,7 @@
 //! own beside whatever is there, under the id that the registered epoch names as its source.
 
 use super::{
-    Node,
+    Backups, Node,
     kept::{Closing, Kept, Trouble},
     overlay,
     seed::{complete, put_in_place},
@@ -30,16 +30,25 @@ use uuid::Uuid;
 /// Entries that are taken at a time.
 const ENTRIES: usize = 256;
 
-/// The stores that the configuration names, or the one of `store`.
-async fn places(node: &Node, store: &str) -> Result<Vec<BackupPlace>, String> {
-    let backups = node.backups.as_ref();
-    let backups =
-        backups.ok_or("node.toml names no [[backups]] and no backup_key: this replica reads no backups")?;
-    backups.places(store).await
+/// The stores that the configuration names; what cannot be used goes to `troubles`: the other one may have all that is wanted.
+async fn usable(node: &Node, troubles: &mut Vec<String>) -> Result<Vec<BackupPlace>, String> {
+    let mut places = Vec::new();
+    for (region, place) in stores(node)?.each().await {
+        match place {
+            Ok(place) => places.push(place),
+            Err(why) => troubles.push(format!("the backup store in {region} cannot be used: {why}")),
+        }
+    }
+    Ok(places)
+}
+
+fn stores(node: &Node) -> Result<&Backups, String> {
+    let none = "node.toml names no [[backups]] and no backup_key: this replica reads no backups";
+    node.backups.as_ref().ok_or_else(|| none.to_owned())
 }
 
 /// Whose backup it is, as a witness would know it; verified.
-fn known(node: &Node, lineage: &Lineage) -> Result<(Known, Option<Replaced>), String> {
+fn known(node: &Node, lineage: &Lineage) -> Result<Known, String> {
     let (operator, region) = (&node.operator, node.config.region.as_str());
     let text = |error: crate::store::epoch::BadStatement| format!("the epoch of the backup: {error}");
     let active = Registered::verify(&lineage.epoch, operator, region).map_err(text)?;
@@ -49,7 +58,7 @@ fn known(node: &Node, lineage: &Lineage) -> Result<(Known, Option<Replaced>), St
     let replaced = replaced.map(|signed| Replaced::verify(signed, operator, region)).transpose();
     let replaced = replaced.map_err(text)?;
     let witness = replaced.as_ref().map_or(active.record.witness, |replaced| replaced.record.to);
-    Ok((Known { witness, active, activation, pending: None, replaced: replaced.clone() }, replaced))
+    Ok(Known { witness, active, activation, pending: None, replaced })
 }
 
 /// The newest backup that is wanted and whose manifests can be read, of all stores asked.
@@ -60,10 +69,15 @@ pub(super) async fn look(node: &Node, wanted: &BackupWanted) -> Body {
     }
 }
 
-async fn seen(node: &Node, wanted: &BackupWanted) -> Result<BackupSeen, String> {
+/// As [`look`]; why there is none.
+pub(super) async fn seen(node: &Node, wanted: &BackupWanted) -> Result<BackupSeen, String> {
     let mut best: Option<(Backup, String, bool)> = None;
     let mut troubles = Vec::new();
-    for place in places(node, &wanted.store).await? {
+    let places = match wanted.store.as_str() {
+        "" => usable(node, &mut troubles).await?,
+        store => stores(node)?.places(store).await?,
+    };
+    for place in places {
         let newest = newest_readable(&place, wanted.at_ms, &mut troubles).await;
         match newest {
             Ok((backup, older)) => {
@@ -80,7 +94,7 @@ async fn seen(node: &Node, wanted: &BackupWanted) -> Result<BackupSeen, String> 
     }
     let (backup, store, older) = best.ok_or_else(|| troubles.join("; "))?;
     let manifest = backup.manifest();
-    let (known, _) = known(node, &manifest.lineage)?;
+    let known = known(node, &manifest.lineage)?;
     let beyond = overlay::newest_beyond(node, manifest).await;
     let (anchor_seq, anchor_ms) = beyond.map_or((0, 0), |anchor| (anchor.position.seq, anchor.at_ms));
     Ok(BackupSeen {
@@ -138,14 +152,16 @@ fn of_backup(error: impl std::fmt::Display) -> Trouble {
     Trouble::Source(format!("the backup: {error}"))
 }
 
-async fn take(
+/// As [`load`], and tells nobody before or after.
+pub(super) async fn take(
     node: &Node,
     (kept, closing): (&mut Option<Kept>, &mut Closing),
     epoch: &Registered,
     wanted: &BackupName,
 ) -> Result<(), Trouble> {
     let env = &node.env;
-    let place = places(node, &wanted.store).await.map_err(Trouble::Source)?.remove(0);
+    let stores = stores(node).map_err(Trouble::Source)?;
+    let place = stores.places(&wanted.store).await.map_err(Trouble::Source)?.remove(0);
     let name = ObjectName::new(wanted.name.clone()).ok().and_then(|name| Name::read(&name));
     let Some(Name::Manifest(found)) = name else {
         return Err(Trouble::Source(format!("{} is no backup", wanted.name)));
@@ -253,15 +269,16 @@ async fn take_entries(node: &Node, backup: &Backup, held: &Held) -> Result<(), T
 /// The domains whose service has ended, as the operator's statements beside the backups say, in whichever of the stores. One that was
 /// away since may have a key still: it is not taken.
 async fn ended(node: &Node) -> Result<BTreeSet<Uuid>, Trouble> {
-    let mut all = BTreeSet::new();
-    for place in places(node, "").await.map_err(Trouble::Source)? {
+    let (mut all, mut troubles) = (BTreeSet::new(), Vec::new());
+    for place in usable(node, &mut troubles).await.map_err(Trouble::Source)? {
         match ended_in(node, &place).await {
             Ok(ended) => all.extend(ended),
-            Err(error) => {
-                tracing::warn!(store = place.place(), %error, "a backup store does not say which domains' service has ended: one \
-                    that ended while the other store was away has its key there still, and would have it again");
-            }
+            Err(error) => troubles.push(format!("{}: {error}", place.place())),
         }
+    }
+    for trouble in troubles {
+        tracing::warn!(%trouble, "a backup store does not say which domains' service has ended: one that ended while the other \
+            store was away has its key there still, and would have it again");
     }
     Ok(all)
 }

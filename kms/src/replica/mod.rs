@@ -9,10 +9,12 @@ mod kept;
 mod load;
 mod orders;
 mod overlay;
+mod rehearse;
 mod seed;
 mod status;
 
 pub use backup::{Asked, BackupStatus, Backups, ListedBackup, StoreBackups, Verification, VerifiedBackup};
+pub use rehearse::{Rehearsal, Rehearsed};
 pub use status::{ReplicaStatus, SeedStatus, Tombstones};
 
 use crate::{
@@ -112,23 +114,9 @@ pub async fn serve(
     tls: Arc<NodeTls>,
     operator: OperatorVerifier,
 ) -> Result<ReplicaNode, StartError> {
-    let backups = Backups::configured(&env, &config)?;
-    let listener = env.net.bind(config.listen.as_deref().unwrap_or_default()).await?;
+    let node = Arc::new(Node::new(env.clone(), config, tls, operator)?);
+    let listener = env.net.bind(node.config.listen.as_deref().unwrap_or_default()).await?;
     let address = listener.local_address();
-    let desk = status::Desk::new(&env);
-    let node = Arc::new(Node {
-        env: env.clone(),
-        config,
-        tls,
-        operator,
-        desk,
-        reseed: Reseed::default(),
-        newer: Notify::new(),
-        commands: orders::Commands::default(),
-        opened: give::Opened::default(),
-        broken: Notify::new(),
-        backups,
-    });
     let (stop, stopping) = watch::channel(false);
     let task = env.spawn("replica", run(node, listener, stopping));
     Ok(ReplicaNode { address, stop, task })
@@ -179,6 +167,30 @@ impl Reseed {
 }
 
 impl Node {
+    /// Nothing of it runs yet.
+    fn new(
+        env: Env,
+        config: NodeConfig,
+        tls: Arc<NodeTls>,
+        operator: OperatorVerifier,
+    ) -> Result<Node, BackupKeyError> {
+        let backups = Backups::configured(&env, &config)?;
+        let desk = status::Desk::new(&env);
+        Ok(Node {
+            env,
+            config,
+            tls,
+            operator,
+            desk,
+            reseed: Reseed::default(),
+            newer: Notify::new(),
+            commands: orders::Commands::default(),
+            opened: give::Opened::default(),
+            broken: Notify::new(),
+            backups,
+        })
+    }
+
     /// Has the follower carry an order out, between two connections.
     async fn order(&self, order: Order) -> Body {
         let (answer, answered) = oneshot::channel();

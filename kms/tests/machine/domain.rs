@@ -7,7 +7,6 @@ use crate::{
 };
 use kms::{
     config::Zone,
-    env::{StoreAt, StoreConfig},
     init,
     limits::ms,
     operator::{
@@ -72,11 +71,7 @@ async fn is_refused(region: &Region, domain: Uuid) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_terminated_domain_is_refused_and_its_key_goes_from_every_place() {
-    let store = |place: &str| StoreConfig {
-        region: place.to_owned(),
-        at: StoreAt::Directory(format!("../backups/{place}").into()),
-    };
-    let third = Third::of(Region::with_backups("domain-end", STORES[0], STORES.map(store)));
+    let third = Third::of(Region::with_backups("domain-end", STORES[0], STORES));
     let region = &third.region;
     let (_witness, head, tail) = region.begin_work().await;
     let replica = third.start().await;

@@ -11,6 +11,7 @@ mod init;
 mod operator;
 mod os_env;
 mod region;
+mod rehearse;
 mod replica;
 mod restore;
 mod tls;

@@ -4,7 +4,7 @@ use crate::common::{Scratch, bundle, spec};
 use kms::{
     config::{NodeConfig, Zone},
     crypto::OperatorVerifier,
-    env::{BoxFuture, Env, Purpose, StoreConfig},
+    env::{BoxFuture, Env, Purpose, StoreAt, StoreConfig},
     init::{self, Addresses, Bundle, RegionSpec},
     limits::{Limits, ms},
     operator::{
@@ -55,8 +55,13 @@ impl Region {
         Region::of(name, RegionSpec { replica: Some(place.to_owned()), ..spec() }, |_| {})
     }
 
-    /// A region whose replica makes a backup every second.
-    pub fn with_backups(name: &str, place: &str, stores: [StoreConfig; 2]) -> Region {
+    /// A region whose replica makes a backup every second, in the directories `backups/<region of the store>`.
+    pub fn with_backups(name: &str, place: &str, stores: [&str; 2]) -> Region {
+        let store = |region: &str| StoreConfig {
+            region: region.to_owned(),
+            at: StoreAt::Directory(format!("../backups/{region}").into()),
+        };
+        let stores = stores.map(store);
         let limits = Limits { backup_interval_ms: 1_000, ..spec().limits };
         let spec = RegionSpec { replica: Some(place.to_owned()), backups: Some(stores), limits, ..spec() };
         Region::of(name, spec, |_| {})

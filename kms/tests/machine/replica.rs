@@ -3,7 +3,6 @@
 use crate::region::Region;
 use kms::{
     backup::{BackupKey, BackupPlace},
-    env::{StoreAt, StoreConfig},
     init,
     limits::ms,
     operator::ask::{backups, replica_status, reseed, verify_backup},
@@ -135,13 +134,8 @@ async fn rows_of(third: &Third) -> BTreeMap<Vec<u8>, Vec<u8>> {
 
 #[tokio::test]
 async fn a_replica_makes_backups_that_hold_what_it_holds() {
-    let name = "replica-backups";
-    let store = |place: &str| StoreConfig {
-        region: place.to_owned(),
-        at: StoreAt::Directory(format!("../backups/{place}").into()),
-    };
     let (sbg, gra) = ("eu-west-sbg", "eu-west-gra");
-    let third = Third::of(Region::with_backups(name, PLACE, [store(sbg), store(gra)]));
+    let third = Third::of(Region::with_backups("replica-backups", PLACE, [sbg, gra]));
     let env = &third.region.env;
     let (_witness, _head, _tail) = third.region.begin_work().await;
     let node = third.start().await;

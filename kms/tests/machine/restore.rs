@@ -7,7 +7,7 @@ use crate::{
 };
 use kms::{
     config::Zone,
-    env::{StoreAt, StoreConfig},
+    env::{S3Config, StoreAt},
     init,
     limits::ms,
     operator::{
@@ -190,11 +190,7 @@ async fn without_the_witness_a_new_one_begins_with_the_restore() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_backup_store_is_enough() {
     let (sbg, gra) = ("eu-west-sbg", "eu-west-gra");
-    let store = |place: &str| StoreConfig {
-        region: place.to_owned(),
-        at: StoreAt::Directory(format!("../backups/{place}").into()),
-    };
-    let third = Third::of(Region::with_backups("restore-backup", sbg, [store(sbg), store(gra)]));
+    let third = Third::of(Region::with_backups("restore-backup", sbg, [sbg, gra]));
     let region = &third.region;
     let (witness, head, tail) = region.begin_work().await;
     let replica = third.start().await;
@@ -220,7 +216,17 @@ async fn one_backup_store_is_enough() {
     region.lose(&format!("backups/{sbg}"));
 
     let witness = region.witness().await;
-    let replica = third.start().await;
+    // Nor can the lost store even be opened: the new machine has no credentials for it.
+    let (mut config, tls, verifier) = region.parts("replica");
+    config.backups[0].at = StoreAt::S3(S3Config {
+        endpoint: "http://127.0.0.1:1".to_owned(),
+        bucket: "b".to_owned(),
+        region: "sbg".to_owned(),
+        key_id: "k".to_owned(),
+        secret_file: region.scratch.path("no-such.secret"),
+        ca: None,
+    });
+    let replica = kms::replica::serve(region.env.clone(), config, tls, verifier).await.expect("a replica");
     let (head, tail) = start(region).await;
     let operator = region.operator();
     let from = |store: Option<&str>| RestorePlan {
@@ -229,7 +235,7 @@ async fn one_backup_store_is_enough() {
         ..RestorePlan::default()
     };
     let gone = operator.restore(&from(Some(sbg)), &mut Says::new(true)).await;
-    assert!(matches!(&gone, Err(RebuildError::Refused(why)) if why.contains("no such backup")), "{gone:?}");
+    assert!(matches!(&gone, Err(RebuildError::Refused(why)) if why.contains("no-such.secret")), "{gone:?}");
     let blank = RestorePlan { witness_lost: true, ..RestorePlan::default() };
     let blank = operator.restore(&blank, &mut Says::new(true)).await;
     assert!(blank.is_err(), "a blank replica has nothing: {blank:?}");
@@ -241,7 +247,11 @@ async fn one_backup_store_is_enough() {
         assert!(holds(region, name).await, "{name}");
     }
     assert_eq!(keyring(region, "db-a"), before);
-    // The new region is backed up again, from a snapshot on, in both stores.
+    // Somebody has found the credentials. The new region is backed up again, from a snapshot on, in both stores.
+    replica.shutdown().await;
+    let replica = third.start().await;
+    let empty = operator.restore(&from(Some(sbg)), &mut Says::new(true)).await;
+    assert!(matches!(&empty, Err(RebuildError::Refused(why)) if why.contains("no such backup")), "{empty:?}");
     region.commit("fourth").await;
     let anew = third.until("is backed up anew", |status| {
         status.last > later.last && status.backups.iter().all(|store| store.position == status.last)
@@ -257,12 +267,8 @@ async fn one_backup_store_is_enough() {
 /// A record is ended, and the region made anew of a backup from before: it is as it was ended, and nobody does that by mistake.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_ended_stays_ended_after_an_older_backup() {
-    let stores = ["eu-west-sbg", "eu-west-gra"];
-    let store = |place: &str| StoreConfig {
-        region: place.to_owned(),
-        at: StoreAt::Directory(format!("../backups/{place}").into()),
-    };
-    let third = Third::of(Region::with_backups("restore-ended", stores[0], stores.map(store)));
+    let third =
+        Third::of(Region::with_backups("restore-ended", "eu-west-sbg", ["eu-west-sbg", "eu-west-gra"]));
     let region = &third.region;
     let (witness, head, tail) = region.begin_work().await;
     let replica = third.start().await;
