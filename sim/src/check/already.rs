@@ -1,14 +1,17 @@
 //! Whether a key may have been in the state that an activation or deactivation asks for before it was asked:
 //! such a request changes nothing and writes nothing. An upper bound from the writes of the history: without a
-//! clear outcome a write may happen at any time, writes at the same time in any order; reads narrow nothing.
+//! clear outcome a write may happen at any time, writes at the same time in any order; reads narrow nothing. A region that is made
+//! anew of a copy may lack the last writes of before: none of them certainly followed another one any more.
 
 use super::{end_of, in_doubt, subject};
-use crate::history::{Call, History, Micros, Op, Outcome};
+use crate::history::{Call, History, Micros, Op, Outcome, What};
 use std::collections::BTreeMap;
 
 /// The writes that set the state of each key.
 pub struct Already<'a> {
     by_key: BTreeMap<&'a str, Vec<Setting>>,
+    /// When the region was made anew of a copy.
+    restored: Vec<Micros>,
 }
 
 /// A write that may have set a state.
@@ -53,7 +56,9 @@ impl<'a> Already<'a> {
                 by_key.entry(key).or_default().push(Setting { op: op.id, to, invoked: op.invoked, done });
             }
         }
-        Already { by_key }
+        let restored = history.events.iter();
+        let restored = restored.filter(|event| matches!(event.what, What::Restored { .. }));
+        Already { by_key, restored: restored.map(|event| event.at).collect() }
     }
 
     /// Whether the key may have been so before `op`, an acknowledged activation or deactivation.
@@ -66,13 +71,14 @@ impl<'a> Already<'a> {
             .flatten()
             .filter(|setting| setting.op != op.id && setting.invoked <= end)
             .collect();
+        let restored = self.restored.iter().filter(|at| **at <= end).max().copied().unwrap_or(0);
         // The last word may be of any write that no other certainly followed, and that was not over too early.
         let last = before.iter().filter(|setting| {
-            let over = |done: Micros| {
-                before
-                    .iter()
-                    .any(|later| later.done.is_some_and(|later| later < op.invoked) && later.invoked > done)
+            let followed = |later: &Setting, done: Micros| {
+                later.invoked > done
+                    && later.done.is_some_and(|later| later < op.invoked && later >= restored)
             };
+            let over = |done: Micros| before.iter().any(|later| followed(later, done));
             !setting.done.is_some_and(over)
         });
         let compromised = before.iter().any(|setting| setting.to == To::Compromised);
@@ -127,6 +133,26 @@ mod tests {
         assert!(!possibly(vec![off()], deactivate("key_compromise")));
         assert!(!possibly(vec![off(), (activate(), 4 * S, 5 * S, done())], deactivate("superseded")));
         assert!(!possibly(vec![off(), (activate(), 4 * S, 5 * S, Outcome::Refused)], activate()));
+    }
+
+    #[test]
+    fn what_a_restored_region_may_lack_did_not_certainly_follow() {
+        let asked = |restored_at: Micros, asked: Call| {
+            let mut build = Build::new();
+            build.created("k", "n", S);
+            build.op(deactivate("superseded"), 2 * S, 3 * S, done());
+            build.op(activate(), 4 * S, 5 * S, done());
+            build.event(restored_at, What::Restored { backup: true });
+            build.op(activate(), 7 * S, 8 * S, done());
+            let id = build.op(asked, 10 * S, 10 * S + MS, done());
+            let op = build.history.ops[id as usize].clone();
+            Already::new(&build.history).possibly(&op, 10 * S + MS)
+        };
+        // The last activation came after it, and holds.
+        assert!(!asked(6 * S, deactivate("superseded")) && asked(6 * S, activate()));
+        // It is of before: what it followed may stand again.
+        assert!(asked(9 * S, deactivate("superseded")) && asked(9 * S, activate()));
+        assert!(!asked(11 * S, deactivate("superseded")), "what happens later changes nothing");
     }
 
     #[test]
