@@ -1,6 +1,7 @@
-//! The sealed domain keys beside the backups of a store: what a region's copy has is put, what it has no more is deleted. Nothing of
-//! them is opened here. Of a domain whose service has ended, the operator's statement lies there instead: another store that was
-//! away may have the key still, and an absent one alone says nothing, for a store can be emptied or damaged.
+//! The sealed domain keys beside the backups of a store: what a region's copy has is put, and the key of a domain whose service has
+//! ended is deleted. Nothing of them is opened here. The operator's statement lies there instead: another store that was
+//! away may have the key still, and an absent one alone says nothing, for a store can be emptied or damaged. Nor does it say
+//! anything that the region's copy has a key no more: it may have lost it, and this may be the last one there is.
 
 use super::{
     names::{ENDED, KEYRING, keyring},
@@ -16,14 +17,18 @@ use uuid::Uuid;
 /// What was put into a store, so that nothing is put twice. What a store has lost since is put again: it is listed each time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyringKept {
-    /// Domains whose end is told there.
-    ended: BTreeSet<Uuid>,
     /// Hashes of the objects that were put.
     put: BTreeMap<Uuid, [u8; 32]>,
 }
 
-/// Domains whose keys ought to be gone and may still be there.
-pub type KeyringLeft = Vec<(Uuid, ObjectError)>;
+/// What is in a store and ought not to be as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyringLeft {
+    /// Domains whose keys ought to be gone and may still be there.
+    pub undeleted: Vec<(Uuid, ObjectError)>,
+    /// Domains whose keys the region's copy has not, although their service goes on.
+    pub lacking: Vec<Uuid>,
+}
 
 /// The domain whose key an object is; `None` if it is something else.
 pub fn domain_of(name: &ObjectName) -> Option<Uuid> {
@@ -44,33 +49,8 @@ pub fn ended_of(name: &ObjectName) -> Option<Uuid> {
 }
 
 impl BackupPlace {
-    /// Puts the operator's statements about domains whose service has ended, by domain: before their keys go.
-    ///
-    /// # Errors
-    /// The store's own.
-    pub async fn keep_ended(
-        &self,
-        known: &mut KeyringKept,
-        statements: &BTreeMap<Uuid, Vec<u8>>,
-    ) -> Result<(), ObjectError> {
-        if statements.is_empty() {
-            return Ok(());
-        }
-        let listed = self.list(KEYRING).await?;
-        let there: BTreeSet<Uuid> = listed.iter().filter_map(|object| ended_of(&object.name)).collect();
-        known.ended.retain(|domain| there.contains(domain));
-        for (domain, statement) in statements {
-            if !known.ended.contains(domain) {
-                let name = ended(*domain);
-                self.patiently(|| self.store.put(&name, statement.clone())).await?;
-                known.ended.insert(*domain);
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts the sealed key of each domain that is new or changed, then deletes those of domains that are not in `have`. Answers
-    /// what could not be deleted; it is tried again the next time.
+    /// Puts the operator's statements about domains whose service has `ended`, then the sealed key of each domain that is new or
+    /// changed, then deletes the keys of `ended` domains that are not in `have`. What could not be deleted is tried again the next time.
     ///
     /// # Errors
     /// The store's own, when an object could not be put: a backup that is made now may hold records that nothing could open.
@@ -78,11 +58,17 @@ impl BackupPlace {
         &self,
         known: &mut KeyringKept,
         have: &BTreeMap<Uuid, Vec<u8>>,
+        statements: &BTreeMap<Uuid, Vec<u8>>,
     ) -> Result<KeyringLeft, ObjectError> {
         let listed = self.list(KEYRING).await?;
         // A store may have been emptied, and a put that was given up may have arrived since.
+        let told: BTreeSet<Uuid> = listed.iter().filter_map(|object| ended_of(&object.name)).collect();
         let there: BTreeSet<Uuid> = listed.iter().filter_map(|object| domain_of(&object.name)).collect();
         known.put.retain(|domain, _| there.contains(domain));
+        for (domain, statement) in statements.iter().filter(|(domain, _)| !told.contains(*domain)) {
+            let name = ended(*domain);
+            self.patiently(|| self.store.put(&name, statement.clone())).await?;
+        }
         for (domain, sealed) in have {
             let hash = sha256(sealed);
             if known.put.get(domain) != Some(&hash) {
@@ -91,12 +77,16 @@ impl BackupPlace {
                 known.put.insert(*domain, hash);
             }
         }
-        let mut left = Vec::new();
+        let mut left = KeyringLeft::default();
         for domain in there.into_iter().filter(|domain| !have.contains_key(domain)) {
+            if !statements.contains_key(&domain) {
+                left.lacking.push(domain);
+                continue;
+            }
             known.put.remove(&domain);
             let name = keyring(domain);
             if let Err(error) = self.patiently(|| self.store.delete(&name)).await {
-                left.push((domain, error));
+                left.undeleted.push((domain, error));
             }
         }
         Ok(left)
@@ -109,69 +99,68 @@ mod tests {
     use crate::backup::testing::{Fixture, now};
 
     #[test]
-    fn a_store_has_the_keys_that_the_region_has_and_no_others() {
+    fn a_store_has_the_keys_that_the_region_has_and_none_of_what_has_ended() {
         let fixture = Fixture::new();
         let names = || fixture.store.names();
         let [one, two, three] = [1, 2, 3].map(Uuid::from_u128);
         let mut have = BTreeMap::from([(one, vec![1]), (two, vec![2])]);
+        let mut ends = BTreeMap::new();
+        let mut known = KeyringKept::default();
+        let mut keep = |have: &BTreeMap<_, _>, ends: &BTreeMap<_, _>| {
+            now(fixture.place.keep_keyring(&mut known, have, ends))
+        };
+        let nothing = || Ok(KeyringLeft::default());
         let stranger = ObjectName::new("keyring/readme").expect("a name");
         {
             let objects = &mut fixture.store.lock().objects;
             objects.insert(keyring(three), vec![3]);
             objects.insert(stranger.clone(), Vec::new());
         }
-        let mut known = KeyringKept::default();
-        assert_eq!(now(fixture.place.keep_keyring(&mut known, &have)), Ok(vec![]));
-        assert_eq!(
-            names(),
-            [keyring(one), keyring(two), stranger.clone()],
-            "only what is a domain's is touched"
-        );
+        // What the region has not, and nobody has ended, may be the last there is.
+        let lacking = KeyringLeft { lacking: vec![three], ..KeyringLeft::default() };
+        assert_eq!(keep(&have, &ends), Ok(lacking));
+        assert_eq!(names(), [keyring(one), keyring(two), keyring(three), stranger.clone()]);
         let puts = fixture.store.lock().puts;
-        assert_eq!(now(fixture.place.keep_keyring(&mut known, &have)), Ok(vec![]));
-        assert_eq!(fixture.store.lock().puts, puts, "what is there is not put again");
 
-        // The end of a domain is told once, and stays.
-        let statements = BTreeMap::from([(three, vec![7])]);
+        // The end of a domain is told once, and stays; its key goes.
+        ends.insert(three, vec![7]);
         for _ in 0..2 {
-            assert_eq!(now(fixture.place.keep_ended(&mut known, &statements)), Ok(()));
+            assert_eq!(keep(&have, &ends), nothing());
         }
-        assert_eq!(fixture.store.lock().puts, puts + 1);
-        assert_eq!(now(fixture.place.keep_keyring(&mut known, &have)), Ok(vec![]));
-        assert_eq!(names().iter().filter_map(ended_of).collect::<Vec<_>>(), [three]);
+        assert_eq!(fixture.store.lock().puts, puts + 1, "what is there is not put again");
+        assert_eq!(names(), [keyring(one), keyring(two), ended(three), stranger.clone()]);
         assert_eq!(ended_of(&keyring(three)), None);
         assert_eq!(domain_of(&ended(three)), None);
-        fixture.store.lock().objects.remove(&ended(three));
 
-        // Changed, and gone: it stays as long as the store does not delete it, and is told.
+        // Changed, and ended: it stays as long as the store does not delete it, and is told.
         have.insert(two, vec![22]);
         have.remove(&one);
+        ends.insert(one, vec![7]);
         fixture.store.lock().refuses_deletes = true;
-        let left = now(fixture.place.keep_keyring(&mut known, &have)).expect("put");
-        assert_eq!(left.iter().map(|(domain, _)| *domain).collect::<Vec<_>>(), [one]);
+        let left = keep(&have, &ends).expect("put");
+        assert_eq!(left.undeleted.iter().map(|(domain, _)| *domain).collect::<Vec<_>>(), [one]);
         assert_eq!(fixture.store.lock().objects[&keyring(two)], [22]);
         fixture.store.lock().refuses_deletes = false;
-        assert_eq!(now(fixture.place.keep_keyring(&mut known, &have)), Ok(vec![]));
-        assert_eq!(names(), [keyring(two), stranger]);
+        assert_eq!(keep(&have, &ends), nothing());
+        assert_eq!(names(), [ended(one), keyring(two), ended(three), stranger]);
 
         // A put that arrives late is found by the next look.
         fixture.store.lock().objects.insert(keyring(one), vec![1]);
-        assert_eq!(now(fixture.place.keep_keyring(&mut known, &have)), Ok(vec![]));
+        assert_eq!(keep(&have, &ends), nothing());
         assert!(!names().contains(&keyring(one)));
 
         // What cannot be put is an error, and put the next time.
-        have.insert(three, vec![3]);
+        let four = Uuid::from_u128(4);
+        have.insert(four, vec![4]);
         fixture.store.lock().puts_left = Some(0);
-        assert!(now(fixture.place.keep_keyring(&mut known, &have)).is_err());
+        assert!(keep(&have, &ends).is_err());
         fixture.store.lock().puts_left = None;
-        assert_eq!(now(fixture.place.keep_keyring(&mut known, &have)), Ok(vec![]));
-        assert!(names().contains(&keyring(three)));
+        assert_eq!(keep(&have, &ends), nothing());
+        assert!(names().contains(&keyring(four)));
 
         // A store that was emptied has all of it again.
         fixture.store.lock().objects.clear();
-        assert_eq!(now(fixture.place.keep_keyring(&mut known, &have)), Ok(vec![]));
-        assert_eq!(now(fixture.place.keep_ended(&mut known, &statements)), Ok(()));
-        let again = [keyring(two), keyring(three), ended(three)];
-        assert_eq!(names(), again);
+        assert_eq!(keep(&have, &ends), nothing());
+        assert_eq!(names(), [ended(one), keyring(two), ended(three), keyring(four)]);
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{
     Backups, Node,
-    kept::{Closing, Kept, Trouble},
+    kept::{Closing, Kept, Trouble, keep_keyring},
     overlay,
     seed::{complete, put_in_place},
     status::SeedStatus,
@@ -12,19 +12,20 @@ use crate::{
     backup::{Backup, BackupPlace, Found, KEYRING, Lineage, Name, ReadError, domain_of, ended_of},
     env::{ObjectError, ObjectName},
     store::{
-        engine::{Engine, EngineError, FILLING_DIR, Filler, KEYRING_DIR},
+        engine::{Engine, EngineError, FILLING_DIR, Filler},
         epoch::{Identity, Phase, Registered},
         held::Held,
         replacement::Replaced,
-        termination::{check_row, verify_blob},
+        termination::{Ended, check_row, domain_of as domain_of_record, verify_blob},
         witness::Known,
     },
     wire::{
+        epoch::FillRow,
         message::Body,
         restore::{BackupName, BackupSeen, BackupWanted},
     },
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Entries that are taken at a time.
@@ -194,10 +195,13 @@ pub(super) async fn take(
         closing.blocking(env, "load", move || Engine::create_filling(&*disk, &data, &made, keep)).await;
     let (held, closed) = Held::new(created?);
     let at = closing.other(closed);
-    take_rows(node, &backup, &held).await?;
-    take_entries(node, &backup, &held).await?;
+    let mut domains = BTreeSet::new();
+    take_rows(node, &backup, &held, &mut domains).await?;
+    take_entries(node, &backup, &held, &mut domains).await?;
     let tombstones = overlay::put_tombstones(node, (&place, manifest), &held).await?;
-    take_keyring(node, &place).await?;
+    let ended = ended(node).await?;
+    take_keyring(node, &place, domains, &ended).await?;
+    held.run(env, "load", move |engine| overlay::put_ends(engine, ended)).await?;
     let position = manifest.position;
     identity.filled = Some(position);
     identity.phase = Phase::Replica;
@@ -217,7 +221,12 @@ async fn open(place: &BackupPlace, found: Found) -> Result<Backup, Trouble> {
     place.open(found).await.map_err(of_backup)
 }
 
-async fn take_rows(node: &Node, backup: &Backup, held: &Held) -> Result<(), Trouble> {
+async fn take_rows(
+    node: &Node,
+    backup: &Backup,
+    held: &Held,
+    domains: &mut BTreeSet<Uuid>,
+) -> Result<(), Trouble> {
     let mut rows = backup.rows();
     loop {
         let page = rows.next().await.map_err(of_backup)?;
@@ -225,6 +234,7 @@ async fn take_rows(node: &Node, backup: &Backup, held: &Held) -> Result<(), Trou
             break;
         }
         for (key, row) in &page {
+            domains.extend(domain_of_record(key));
             check_row(key, row, &node.operator, &node.config.region).map_err(of_backup)?;
         }
         let (count, bytes) =
@@ -245,13 +255,20 @@ async fn take_rows(node: &Node, backup: &Backup, held: &Held) -> Result<(), Trou
     Ok(read_back.await?)
 }
 
-async fn take_entries(node: &Node, backup: &Backup, held: &Held) -> Result<(), Trouble> {
+async fn take_entries(
+    node: &Node,
+    backup: &Backup,
+    held: &Held,
+    domains: &mut BTreeSet<Uuid>,
+) -> Result<(), Trouble> {
     let (mut entries, mut batch, mut bytes) = (backup.entries(), Vec::new(), 0);
     loop {
         let entry = entries.next().await.map_err(of_backup)?;
         let ended = entry.is_none();
         if let Some(entry) = entry {
             entry.check(&node.operator, &node.config.region).map_err(of_backup)?;
+            let put = entry.batch.iter().flat_map(|attempt| &attempt.transaction.put);
+            domains.extend(put.filter_map(|(key, _)| domain_of_record(&key.0)));
             bytes += entry.bytes.len();
             batch.push(entry);
         }
@@ -266,10 +283,10 @@ async fn take_entries(node: &Node, backup: &Backup, held: &Held) -> Result<(), T
     }
 }
 
-/// The domains whose service has ended, as the operator's statements beside the backups say, in whichever of the stores. One that was
+/// The operator's statements beside the backups about domains whose service has ended, in whichever of the stores; verified. One that was
 /// away since may have a key still: it is not taken.
-async fn ended(node: &Node) -> Result<BTreeSet<Uuid>, Trouble> {
-    let (mut all, mut troubles) = (BTreeSet::new(), Vec::new());
+async fn ended(node: &Node) -> Result<BTreeMap<Uuid, Vec<u8>>, Trouble> {
+    let (mut all, mut troubles) = (BTreeMap::new(), Vec::new());
     for place in usable(node, &mut troubles).await.map_err(Trouble::Source)? {
         match ended_in(node, &place).await {
             Ok(ended) => all.extend(ended),
@@ -283,13 +300,13 @@ async fn ended(node: &Node) -> Result<BTreeSet<Uuid>, Trouble> {
     Ok(all)
 }
 
-async fn ended_in(node: &Node, place: &BackupPlace) -> Result<Vec<Uuid>, ObjectError> {
+async fn ended_in(node: &Node, place: &BackupPlace) -> Result<Vec<(Uuid, Vec<u8>)>, ObjectError> {
     let mut all = Vec::new();
     for listed in place.list(KEYRING).await? {
         let Some(domain) = ended_of(&listed.name) else { continue };
         let statement = place.object(&listed.name).await?.unwrap_or_default();
         match verify_blob(domain, &statement, &node.operator, &node.config.region) {
-            Ok(()) => all.push(domain),
+            Ok(()) => all.push((domain, statement)),
             Err(error) => {
                 tracing::warn!(%domain, store = place.place(), %error, "not the operator's word that its service has ended");
             }
@@ -299,30 +316,51 @@ async fn ended_in(node: &Node, place: &BackupPlace) -> Result<Vec<Uuid>, ObjectE
 }
 
 /// The sealed domain keys lie beside the backups: those that are there now, and not those that were when the backup was made. What was
-/// erased stays erased, also if one of the stores does not know yet.
-async fn take_keyring(node: &Node, place: &BackupPlace) -> Result<(), Trouble> {
-    let ended = ended(node).await?;
-    let mut objects = Vec::new();
-    for listed in place.list(KEYRING).await.map_err(of_backup)? {
+/// erased stays erased, also if one of the stores does not know yet. What the backup's own store has lost the other one may have.
+async fn take_keyring(
+    node: &Node,
+    place: &BackupPlace,
+    of: BTreeSet<Uuid>,
+    ended: &BTreeMap<Uuid, Vec<u8>>,
+) -> Result<(), Trouble> {
+    let mut keys = keys_in(place, ended).await.map_err(of_backup)?;
+    for other in usable(node, &mut Vec::new()).await.map_err(Trouble::Source)? {
+        if other.place() == place.place() {
+            continue;
+        }
+        match keys_in(&other, ended).await {
+            Ok(found) => found.into_iter().for_each(|(domain, sealed)| {
+                keys.entry(domain).or_insert(sealed);
+            }),
+            Err(error) => {
+                tracing::warn!(store = other.place(), %error, "a backup store does not say which domain keys it has");
+            }
+        }
+    }
+    for domain in of.iter().filter(|domain| !keys.contains_key(domain) && !ended.contains_key(domain)) {
+        tracing::error!(%domain, "no backup store has the key of a domain: nothing will open its records");
+    }
+    let object =
+        |(domain, sealed): (Uuid, Vec<u8>)| FillRow { key: domain.into_bytes().to_vec(), value: sealed };
+    let objects = keys.into_iter().map(object).collect();
+    keep_keyring(node, (&node.config.data_dir.join(FILLING_DIR), &Ended::default()), objects).await
+}
+
+/// The sealed domain keys in a store, but for those of domains whose service has `ended`.
+async fn keys_in(
+    place: &BackupPlace,
+    ended: &BTreeMap<Uuid, Vec<u8>>,
+) -> Result<BTreeMap<Uuid, Vec<u8>>, ObjectError> {
+    let mut keys = BTreeMap::new();
+    for listed in place.list(KEYRING).await? {
         let Some(domain) = domain_of(&listed.name) else { continue };
-        if ended.contains(&domain) {
+        if ended.contains_key(&domain) {
             tracing::warn!(%domain, store = place.place(), "the service of a domain has ended: its key is not taken");
             continue;
         }
-        if let Some(sealed) = place.object(&listed.name).await.map_err(of_backup)? {
-            objects.push((domain, sealed));
+        if let Some(sealed) = place.object(&listed.name).await? {
+            keys.insert(domain, sealed);
         }
     }
-    let (disk, dir) = (node.env.disk.clone(), node.config.data_dir.join(FILLING_DIR).join(KEYRING_DIR));
-    let kept = node.env.blocking("load", move || {
-        for (domain, sealed) in objects {
-            disk.write_atomic(&dir.join(domain.to_string()), &sealed, true)?;
-        }
-        disk.sync_dir(&dir)
-    });
-    match kept.await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Trouble::Disk(format!("own disk: {error}"))),
-        Err(_) => Err(Trouble::Disk("own disk: panicked".to_owned())),
-    }
+    Ok(keys)
 }

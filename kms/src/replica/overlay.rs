@@ -1,5 +1,6 @@
-//! Tombstones over a backup (G12): the anchors of all stores, read and put over what the backup has, so that a key that was destroyed after
-//! the backup was made stays destroyed. A store that cannot be read is told of: the other one has the same, unless it was away.
+//! What was ended for good, over a backup. Tombstones (G12): the anchors of all stores, read and put over what the backup has, so that a key that was destroyed after
+//! the backup was made stays destroyed. A store that cannot be read is told of: the other one has the same, unless it was away. And the ends of domains' service (G14), as the operator's statements beside the
+//! backups say.
 
 use super::{Node, kept::Trouble, status::Tombstones};
 use crate::{
@@ -9,10 +10,12 @@ use crate::{
         engine::{Engine, EngineError, FillRow, Filler},
         held::Held,
         row,
+        termination::{termination_key, termination_record},
     },
 };
 use futures_util::{StreamExt, stream};
 use std::collections::BTreeMap;
+use uuid::Uuid;
 
 /// Anchors read at a time.
 const AT_ONCE: usize = 16;
@@ -135,4 +138,17 @@ fn overlay(engine: &Engine, rows: BTreeMap<(u64, u64), Vec<FillRow>>) -> Result<
     }
     Filler(engine).rows(&changed)?;
     Ok(changed.len() as u64)
+}
+
+/// The records of the ends of domains' service, but for those that are there: the region knows then what it has to refuse, and which
+/// keys have to go from wherever they come back.
+pub(super) fn put_ends(engine: &Engine, statements: BTreeMap<Uuid, Vec<u8>>) -> Result<(), EngineError> {
+    let mut rows = Vec::new();
+    for (domain, statement) in statements {
+        let key = termination_key(domain);
+        if engine.get(&key)?.is_none() {
+            rows.push((key.0.clone(), row::encode(&key, &termination_record(statement))));
+        }
+    }
+    Filler(engine).rows(&rows)
 }

@@ -48,6 +48,11 @@ pub fn termination_key(domain: Uuid) -> RecordKey {
     RecordKey([&[KIND_TERMINATION], domain.as_bytes().as_slice()].concat())
 }
 
+/// The record of a domain's end: the operator's signed statement.
+pub fn termination_record(statement: Vec<u8>) -> SealedRecord {
+    SealedRecord { version: Version { counter: 1, commit_id: CommitId([0; 16]) }, blob: statement }
+}
+
 /// Whether a key is of this kind, well formed or not.
 pub fn is_termination(key: &[u8]) -> bool {
     key.first() == Some(&KIND_TERMINATION)
@@ -91,8 +96,7 @@ impl Termination {
     /// The transaction by which the chain commits it, once for each domain; whoever attempts it puts its id in.
     pub fn transaction(self, signed: &wire::Signed) -> Transaction {
         let key = termination_key(self.domain);
-        let version = Version { counter: 1, commit_id: CommitId([0; 16]) };
-        let record = SealedRecord { version, blob: signed.encode_to_vec() };
+        let record = termination_record(signed.encode_to_vec());
         Transaction {
             expect: vec![Expect { key: key.clone(), version: None }],
             put: vec![(key, record)],

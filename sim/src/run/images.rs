@@ -11,10 +11,10 @@ use crate::{
 };
 use kms::{
     env::BlockFile,
-    store::engine::{EngineError, JOURNAL_FILE, STORE_DIR, STORE_FILE, records_in},
+    store::engine::{EngineError, JOURNAL_FILE, KEYRING_DIR, STORE_DIR, STORE_FILE, records_in},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -78,13 +78,17 @@ pub(super) fn taken(images: &Images) -> Vec<DiskImage> {
 /// None if there is no store on the disk.
 fn image(world: &World, node: &str, down: &str, acknowledged_before: Micros) -> Option<DiskImage> {
     let mut files: Vec<_> = world.disk_image(node).into_iter().filter(|file| file.durable).collect();
+    let beside = format!("/{STORE_DIR}/{KEYRING_DIR}/");
+    let domain = |path: &str| Some(path.rsplit_once(&beside)?.1.parse().ok()?);
+    let keyring: BTreeSet<Uuid> =
+        files.iter().filter(|file| file.named).filter_map(|file| domain(&file.path)).collect();
     let mut file = |name: &str| {
         let serving = format!("/{STORE_DIR}/{name}");
         let at = files.iter().position(|file| file.path.ends_with(&serving))?;
         Some(files.swap_remove(at).bytes)
     };
     let (store, journal) = (file(STORE_FILE)?, file(JOURNAL_FILE).unwrap_or_default());
-    let read = records(store, journal);
+    let read = records(store, journal, &keyring);
     let (records, unreadable) = match read {
         Ok(records) => (records, None),
         Err(error) => (BTreeMap::new(), Some(error.to_string())),
@@ -93,13 +97,22 @@ fn image(world: &World, node: &str, down: &str, acknowledged_before: Micros) -> 
 }
 
 /// The record counters in a store, by the id at the end of each record key. A row that does not match its
-/// checksum is as good as missing.
-fn records(store: Vec<u8>, journal: Vec<u8>) -> Result<BTreeMap<String, u64>, EngineError> {
+/// checksum is as good as missing, and so is one whose domain has no key in the `keyring` beside it: nothing opens it.
+fn records(
+    store: Vec<u8>,
+    journal: Vec<u8>,
+    keyring: &BTreeSet<Uuid>,
+) -> Result<BTreeMap<String, u64>, EngineError> {
     let copy = |bytes| Box::new(Copy(Mutex::new(bytes)));
+    let rows = records_in(copy(store), copy(journal))?;
+    let domain = |key: &[u8]| key.get(1..17).and_then(|id| Uuid::from_slice(id).ok());
+    // The end of a domain's service is nobody's key, and has its keys deleted.
+    let (ended, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(key, _)| is_termination(&key.0));
+    let ended: BTreeSet<Uuid> = ended.iter().filter_map(|(key, _)| domain(&key.0)).collect();
+    let opens = |key: &[u8]| domain(key).is_some_and(|of| keyring.contains(&of) || ended.contains(&of));
     let mut records = BTreeMap::new();
-    for (key, record) in records_in(copy(store), copy(journal))? {
-        // The end of a domain's service is nobody's key.
-        let Some(id) = key.0.last_chunk::<16>().filter(|_| !is_termination(&key.0)) else { continue };
+    for (key, record) in rows {
+        let Some(id) = key.0.last_chunk::<16>().filter(|_| opens(&key.0)) else { continue };
         records.insert(Uuid::from_bytes(*id).to_string(), record.version.counter);
     }
     Ok(records)

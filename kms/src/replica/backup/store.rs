@@ -58,12 +58,13 @@ enum What {
     Keeps,
     DayKeys,
     DomainKeys,
+    Lacking,
 }
 
 impl What {
     /// Whether it must not be.
     fn alarm(self) -> bool {
-        matches!(self, What::Keeps | What::DayKeys | What::DomainKeys)
+        matches!(self, What::Keeps | What::DayKeys | What::DomainKeys | What::Lacking)
     }
 }
 
@@ -177,7 +178,10 @@ impl Keeper {
             (Some(why), What::DomainKeys) if !again => {
                 tracing::error!(target: "kms::probe", name = "loud:backup-domain-key-left", store, %why, "a domain's key is gone from the region and could not be deleted beside its backups");
             }
-            (Some(_), What::Keeps | What::DayKeys | What::DomainKeys) => {}
+            (Some(why), What::Lacking) if !again => {
+                tracing::error!(target: "kms::probe", name = "loud:replica-lacks-keys", store, %why, "a domain's key is beside the backups and not at the replica");
+            }
+            (Some(_), What::Keeps | What::DayKeys | What::DomainKeys | What::Lacking) => {}
             (Some(why), What::Anchors) if !again => {
                 tracing::warn!(store, %why, "tombstones are not anchored; it is tried again");
             }
@@ -242,14 +246,22 @@ impl Keeper {
             self.look(&place).await.map_err(text)?;
             known.looked = true;
         }
-        place.keep_ended(&mut known.keyring, &keys.ended).await.map_err(text)?;
-        let left = place.keep_keyring(&mut known.keyring, &keys.sealed).await;
+        let left = place.keep_keyring(&mut known.keyring, &keys.sealed, &keys.ended).await;
         let left = left.map_err(|error| format!("a domain's key is not beside the backups: {error}"))?;
-        let alarm = left.first().map(|(domain, error)| {
-            format!("{} of the keys of domains that are gone, such as {domain}'s: {error}", left.len())
+        let undeleted = &left.undeleted;
+        let alarm = undeleted.first().map(|(domain, error)| {
+            format!("{} of the keys of domains that are gone, such as {domain}'s: {error}", undeleted.len())
         });
         self.wrong(What::DomainKeys, alarm);
-        let keys = keys.sealed.keys().copied().chain(left.iter().map(|(domain, _)| *domain)).collect();
+        let lacking = left.lacking.first().map(|domain| {
+            format!(
+                "this replica has lost the keys of {} domains, such as {domain}'s, which lie beside its backups: `kms replica reseed`",
+                left.lacking.len()
+            )
+        });
+        self.wrong(What::Lacking, lacking);
+        let there = undeleted.iter().map(|(domain, _)| domain).chain(&left.lacking);
+        let keys = keys.sealed.keys().chain(there).copied().collect();
         self.state().keys = Some(keys);
         place.write(source).await.map_err(|error: WriteError| error.to_string())
     }

@@ -84,6 +84,7 @@ impl Stores for Two {
 struct Fake {
     region: Mutex<Option<Region>>,
     keyring: Mutex<BTreeMap<Uuid, Vec<u8>>>,
+    ended: Mutex<BTreeMap<Uuid, Vec<u8>>>,
     keys_gone: Notify,
 }
 
@@ -91,7 +92,8 @@ impl Origin for Fake {
     fn stand(&self) -> BoxFuture<'_, Result<Stood, String>> {
         let region = self.region.lock().expect("no panic").clone();
         let sealed = self.keyring.lock().expect("no panic").clone();
-        let keys = Arc::new(Keys { sealed, ended: BTreeMap::new() });
+        let ended = self.ended.lock().expect("no panic").clone();
+        let keys = Arc::new(Keys { sealed, ended });
         Box::pin(async move {
             let region = region.ok_or("blank")?;
             let sources = Box::new(move || Box::new(region.clone()) as Box<dyn Source>);
@@ -150,6 +152,7 @@ impl World {
         let origin = Fake {
             region: Mutex::new(Some(Region::new())),
             keyring: Mutex::default(),
+            ended: Mutex::default(),
             keys_gone: Notify::new(),
         };
         World { time, backups, origin, stores, places }
@@ -236,7 +239,7 @@ fn a_store_that_is_down_keeps_nothing_from_the_other_and_both_are_complete_again
 }
 
 #[test]
-fn nothing_to_back_up_is_no_backup_and_deletes_no_key() {
+fn a_key_that_nobody_ended_is_never_deleted() {
     let world = World::new();
     *world.origin.region.lock().expect("no panic") = None;
     let domain = keyring(Uuid::from_u128(7));
@@ -246,12 +249,19 @@ fn nothing_to_back_up_is_no_backup_and_deletes_no_key() {
     assert_eq!(world.backups.status(&[])[0].trouble.as_deref(), Some("blank"));
     *world.origin.region.lock().expect("no panic") = Some(Region::new());
     world.pass(LOOK);
-    assert!(!world.stores[0].names().contains(&domain), "the region does not have it");
-    assert_eq!(world.backups.status(&[])[0].number, 1);
+    // The region does not have it, and nobody has said why: its copy may have lost it.
+    assert!(world.stores[0].names().contains(&domain));
+    let status = &world.backups.status(&[])[0];
+    assert!(status.alarm.as_ref().is_some_and(|why| why.contains("has lost the keys")), "{status:?}");
+    assert_eq!((status.number, &status.trouble), (1, &None), "there is a backup all the same");
+    world.origin.ended.lock().expect("no panic").insert(Uuid::from_u128(7), vec![8]);
+    world.pass(ms(INTERVAL_MS));
+    assert!(!world.stores[0].names().contains(&domain), "its domain's service has ended");
+    assert_eq!(world.backups.status(&[])[0].alarm, None);
 }
 
 #[test]
-fn keys_of_domains_come_before_the_backup_and_go_when_the_region_has_them_no_more() {
+fn keys_of_domains_come_before_the_backup_and_go_when_their_service_has_ended() {
     let world = World::new();
     let [one, two] = [1, 2].map(Uuid::from_u128);
     world.origin.keyring.lock().expect("no panic").insert(one, vec![1]);
@@ -264,6 +274,7 @@ fn keys_of_domains_come_before_the_backup_and_go_when_the_region_has_them_no_mor
     world.pass(ms(1));
     assert!(world.stores.iter().all(|store| store.names().contains(&keyring(two))));
     world.origin.keyring.lock().expect("no panic").remove(&one);
+    world.origin.ended.lock().expect("no panic").insert(one, vec![9]);
     world.stores[1].lock().refuses_deletes = true;
     world.pass(ms(1_600));
     let status = world.backups.status(&[]);

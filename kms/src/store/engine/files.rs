@@ -155,8 +155,9 @@ impl Engine {
         if let Some(parent) = data.parent() {
             disk.sync_dir(parent)?;
         }
-        let engine = make(disk, &dir, identity, keep)?;
+        // Its name is durable with that of the store file: else the keys that are put there would go with the power.
         disk.create_dir(&dir.join(KEYRING_DIR))?;
+        let engine = make(disk, &dir, identity, keep)?;
         disk.sync_dir(data)?;
         Ok(engine)
     }

@@ -39,6 +39,8 @@ pub struct ImageFile {
     pub path: String,
     /// True: what a power cut now would surely leave; false: what the operating system shows.
     pub durable: bool,
+    /// A power cut now would surely leave a name of it, by whatever path.
+    pub named: bool,
     /// Contents.
     pub bytes: Vec<u8>,
 }

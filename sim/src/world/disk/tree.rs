@@ -4,7 +4,7 @@
 use super::super::node::Life;
 use super::{ImageFile, errno};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Component, Path, PathBuf},
     sync::{Arc, Weak, atomic::Ordering},
@@ -448,20 +448,29 @@ impl Tree {
         }
     }
 
-    /// Forgets inodes that no name reaches, cached or durable, and no process holds.
-    pub(super) fn collect(&mut self) {
-        let mut reached = std::collections::BTreeSet::from([ROOT]);
+    /// The inodes that are reached from the root by such names of each directory.
+    fn reached(&self, names: impl Fn(&Inode) -> Vec<u64>) -> BTreeSet<u64> {
+        let mut reached = BTreeSet::from([ROOT]);
         let mut next = vec![ROOT];
         while let Some(at) = next.pop() {
-            if let Some(Inode { body: Body::Dir { cached, durable, log }, .. }) = self.inodes.get(&at) {
+            let named = self.inodes.get(&at).map(&names).unwrap_or_default();
+            next.extend(named.into_iter().filter(|inode| reached.insert(*inode)));
+        }
+        reached
+    }
+
+    /// Forgets inodes that no name reaches, cached or durable, and no process holds.
+    pub(super) fn collect(&mut self) {
+        let reached = self.reached(|inode| match &inode.body {
+            Body::Dir { cached, durable, log } => {
                 let logged = log.iter().filter_map(|change| match change {
                     NameChange::Link(_, inode) | NameChange::Rename(_, _, inode) => Some(*inode),
                     NameChange::Unlink(_) => None,
                 });
-                let all = cached.values().chain(durable.values()).copied().chain(logged);
-                next.extend(all.filter(|inode| reached.insert(*inode)));
+                cached.values().chain(durable.values()).copied().chain(logged).collect()
             }
-        }
+            Body::File { .. } => Vec::new(),
+        });
         self.inodes.retain(|number, inode| reached.contains(number) || inode.lock.is_some());
     }
 
@@ -488,13 +497,18 @@ impl Tree {
     }
 
     pub(super) fn image(&self) -> Vec<ImageFile> {
+        let kept = self.reached(|inode| match &inode.body {
+            Body::Dir { durable, .. } => durable.values().copied().collect(),
+            Body::File { .. } => Vec::new(),
+        });
         let mut files = Vec::new();
-        for inode in self.inodes.values() {
+        for (number, inode) in &self.inodes {
+            let named = kept.contains(number);
             if let Body::File { cached, durable, .. } = &inode.body {
                 for (pages, durable) in [(cached, false), (durable, true)] {
                     let mut bytes = vec![0; usize::try_from(pages.len).unwrap_or(usize::MAX)];
                     pages.read(0, &mut bytes);
-                    files.push(ImageFile { path: inode.path.clone(), durable, bytes });
+                    files.push(ImageFile { path: inode.path.clone(), durable, named, bytes });
                 }
             }
         }
