@@ -59,11 +59,11 @@ pub(super) fn hire(world: &World, bundle: &Bundle) -> Result<(), String> {
         OperatorConfig::load(&*env.disk, &dir.join("operator.toml")).map_err(|error| error.to_string())?;
     let tls = config.tls(&env, ANSWER_WITHIN).map_err(|error| error.to_string())?;
     let domains = bundle.domains.clone();
-    let (place, numbers, active) = (world.clone(), AtomicU64::new(0), Arc::default());
+    let (place, numbers, heard) = (world.clone(), AtomicU64::new(0), Arc::default());
     world.hire(Box::new(move |order| {
         let number = numbers.fetch_add(1, Ordering::Relaxed);
         let desk = Desk {
-            active: Arc::clone(&active),
+            heard: Arc::clone(&heard),
             domains: domains.clone(),
             world: place.clone(),
             env: env.clone(),
@@ -77,10 +77,18 @@ pub(super) fn hire(world: &World, bundle: &Bundle) -> Result<(), String> {
     Ok(())
 }
 
+/// What operators were told, all of them together.
+#[derive(Default)]
+struct Heard {
+    /// Epochs that are active.
+    active: BTreeSet<String>,
+    /// The epoch of the restore that was registered last, and whether it is of a backup.
+    restoring: Option<(String, bool)>,
+}
+
 /// One order, and who sees to it.
 struct Desk {
-    /// Epochs that some operator was told are active.
-    active: Arc<Mutex<BTreeSet<String>>>,
+    heard: Arc<Mutex<Heard>>,
     domains: Vec<Uuid>,
     world: World,
     env: Env,
@@ -115,9 +123,9 @@ impl Desk {
 
     /// Who works on these nodes.
     fn person<'a>(&'a self, nodes: &'a [&'a str]) -> Honest<'a> {
-        let Desk { active, world, env, config, tls, number, .. } = self;
+        let Desk { heard, world, env, config, tls, number, .. } = self;
         Honest {
-            active,
+            heard,
             epoch: String::new(),
             world,
             env,
@@ -198,6 +206,18 @@ impl Desk {
         }
     }
 
+    /// The region is made anew in this epoch. Whoever was interrupted before the witness had answered was not told so: answers whether
+    /// this is the first that is heard of it.
+    fn is_news(&self, epoch: &str, backup: bool) -> bool {
+        let news = self.heard.lock().unwrap_or_else(PoisonError::into_inner).active.insert(epoch.to_owned());
+        if news {
+            DATABASES.iter().for_each(|node| self.world.disk_is_good(node));
+            self.world.happened(What::Restored { backup });
+            self.world.probe("region-restored", REPLICA);
+        }
+        news
+    }
+
     async fn restore(&self, backup: bool, mut interrupt: Option<Micros>) {
         let from = if backup { Copy::Backup { store: None, at_ms: None } } else { Copy::Replica };
         let plan = RestorePlan { from, ..RestorePlan::default() };
@@ -215,14 +235,7 @@ impl Desk {
             let work = operator.restore(&plan, &mut person);
             match self.for_a_while(&mut interrupt, work).await {
                 Some(Ok(restored)) => {
-                    // Whoever was interrupted before the witness had answered was not told that the epoch is active.
-                    let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
-                    let unheard = active.insert(restored.epoch.to_string());
-                    drop(active);
-                    if unheard {
-                        DATABASES.iter().for_each(|node| self.world.disk_is_good(node));
-                        self.world.happened(What::Restored { backup });
-                        self.world.probe("region-restored", REPLICA);
+                    if self.is_news(&restored.epoch.to_string(), backup) {
                         step(Rebuild::Activated);
                     }
                     return self
@@ -230,7 +243,10 @@ impl Desk {
                 }
                 Some(Err(RebuildError::Needless(why))) => {
                     self.note(&why);
-                    return step(Rebuild::GivenUp);
+                    // The region serves: then what somebody had begun is done.
+                    let begun = self.heard.lock().unwrap_or_else(PoisonError::into_inner).restoring.clone();
+                    let news = begun.is_some_and(|(epoch, backup)| self.is_news(&epoch, backup));
+                    return step(if news { Rebuild::Activated } else { Rebuild::GivenUp });
                 }
                 Some(Err(RebuildError::Refused(why))) if self.env.now() > begun + REFUSED => {
                     self.note(&format!("gives up: {why}"));
@@ -277,7 +293,7 @@ impl Desk {
 
 /// States only what is so.
 struct Honest<'a> {
-    active: &'a Mutex<BTreeSet<String>>,
+    heard: &'a Mutex<Heard>,
     /// What it is about.
     epoch: String,
     world: &'a World,
@@ -293,11 +309,11 @@ struct Honest<'a> {
 impl Person for Honest<'_> {
     fn told(&mut self, progress: &Progress) {
         self.world.note("operator", &format!("{}: {progress:?}", self.number));
-        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let step = match progress {
             // Another operator has finished meanwhile: nothing is adopted any more, whatever this one had ordered.
             Progress::Adopted | Progress::ReplicaStands | Progress::Filled(_)
-                if active.contains(&self.epoch) =>
+                if heard.active.contains(&self.epoch) =>
             {
                 return;
             }
@@ -305,10 +321,13 @@ impl Person for Honest<'_> {
             Progress::Filled(_) => Rebuild::Activating,
             Progress::Registered(epoch, _) => {
                 self.epoch = epoch.to_string();
+                if let Some(backup) = self.restores {
+                    heard.restoring = Some((self.epoch.clone(), backup));
+                }
                 return;
             }
             Progress::Activated(epoch) => {
-                active.insert(epoch.to_string());
+                heard.active.insert(epoch.to_string());
                 for node in self.nodes {
                     self.world.disk_is_good(node);
                 }
