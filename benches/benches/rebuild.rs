@@ -9,7 +9,7 @@ use kms::{
     limits::Limits,
 };
 use kms_benches::{
-    bulk::{BLOB_BYTES, put_records},
+    bulk::{BLOB_BYTES, ROW_BYTES, put_records},
     client::Kept,
     operator::{Steps, lose_disk, rebuild},
     paced::{Samples, done, paced},
@@ -28,8 +28,6 @@ const LEAST_MB_PER_S: f64 = 60.0;
 const MOST_MB: f64 = 256.0;
 /// Median of reads during a throttled fill over the median without one, at most.
 const MOST_READ_RATIO: f64 = 1.2;
-/// Bytes of a row: the blob, a key of 33 bytes, a head of 56.
-const ROW_BYTES: u64 = BLOB_BYTES as u64 + 89;
 /// Plaintext of a read (an encrypt).
 const TEXT_BYTES: usize = 1 << 10;
 /// Connections of the reads.
@@ -74,7 +72,7 @@ fn mb(bytes: u64) -> f64 {
 async fn region(env: &Env, dir: &Path, records: u64, limits: Limits) -> Region {
     let installed = Installed::new(env, dir, limits).await;
     report::line(format_args!("  {records} records of {BLOB_BYTES} B: put into the source's store"));
-    put_records(env, &installed.data_dir("db-a"), records, |so_far| {
+    put_records(env, &[installed.data_dir("db-a")], records, |so_far| {
         if so_far.is_multiple_of(250_000) {
             report::line(format_args!("  {so_far} of {records} records"));
         }

@@ -1,4 +1,4 @@
-//! Many records in a store that nobody has open, put there as a fill puts them. Seals nothing: to a database a
+//! Many records in stores that nobody has open, put there as a fill puts them. Seals nothing: to a database a
 //! sealed record is random bytes.
 
 use kms::{
@@ -10,32 +10,38 @@ use kms::{
     },
     vault::{KIND_SERVICE_KEY, record_key},
 };
-use std::path::Path;
+use std::path::PathBuf;
 use uuid::Uuid;
 
 /// Blob of each record.
 pub const BLOB_BYTES: usize = 1 << 10;
+/// Bytes of a row: the blob, a key of 33 bytes, a head of 56.
+pub const ROW_BYTES: u64 = BLOB_BYTES as u64 + 89;
 /// Records in one commit.
 const COMMIT_RECORDS: u64 = 1_000;
 
-/// Puts `count` records into the store in the data directory `data`; all are there when its log begins. Calls `told`
+/// Puts the same `count` records into the store in each of these data directories; all are there when its log begins. Calls `told`
 /// with the number so far.
 ///
 /// # Panics
 /// If there is no store, or the disk fails.
-pub fn put_records(env: &Env, data: &Path, count: u64, mut told: impl FnMut(u64)) {
-    let open = Engine::open(&*env.disk, data, u64::MAX).expect("the store opens");
-    let (engine, loaded) = open.expect("there is a store");
+pub fn put_records(env: &Env, data: &[PathBuf], count: u64, mut told: impl FnMut(u64)) {
+    let open = |data: &PathBuf| Engine::open(&*env.disk, data, u64::MAX).expect("it opens").expect("a store");
+    let stores: Vec<_> = data.iter().map(open).collect();
     // Of a domain that no host knows.
     let domain = Uuid::from_bytes(env.random(Purpose::Public).expect("randomness"));
     for first in (0..count).step_by(COMMIT_RECORDS as usize) {
         let numbers = first..count.min(first + COMMIT_RECORDS);
         let rows: Vec<FillRow> = numbers.map(|number| record(env, domain, number)).collect();
-        Filler(&engine).rows(&rows).expect("rows are taken");
+        for (engine, _) in &stores {
+            Filler(engine).rows(&rows).expect("rows are taken");
+        }
         told(first + rows.len() as u64);
     }
     // Its sync makes the rows durable too.
-    Filler(&engine).begin_log(loaded.last).expect("the log begins");
+    for (engine, loaded) in &stores {
+        Filler(engine).begin_log(loaded.last).expect("the log begins");
+    }
 }
 
 fn record(env: &Env, domain: Uuid, number: u64) -> FillRow {

@@ -86,13 +86,14 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-/// `env` with a disk that counts.
-pub fn counted(env: &Env) -> (Env, Arc<Counters>) {
+/// `env` with a disk that counts, and whose syncs take so much longer.
+pub fn counted(env: &Env, slower: Duration) -> (Env, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
     let disk = Arc::new(CountingDisk {
         disk: env.disk.clone(),
         clock: env.clock.clone(),
         counters: counters.clone(),
+        slower,
     });
     (Env { disk, ..env.clone() }, counters)
 }
@@ -101,12 +102,14 @@ struct CountingDisk {
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
+    slower: Duration,
 }
 
 impl Disk for CountingDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn BlockFile>> {
         let file = self.disk.open(path, mode)?;
-        Ok(Box::new(CountingFile { file, clock: self.clock.clone(), counters: self.counters.clone() }))
+        let (clock, counters) = (self.clock.clone(), self.counters.clone());
+        Ok(Box::new(CountingFile { file, clock, counters, slower: self.slower }))
     }
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
         self.disk.read(path)
@@ -135,6 +138,7 @@ struct CountingFile {
     file: Box<dyn BlockFile>,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
+    slower: Duration,
 }
 
 impl CountingFile {
@@ -159,7 +163,11 @@ impl BlockFile for CountingFile {
         self.counters.resizes.fetch_add(1, Ordering::Relaxed);
         self.file.set_len(len)
     }
+    #[expect(clippy::disallowed_methods, reason = "a slow disk keeps its caller's thread")]
     fn sync_data(&self) -> io::Result<()> {
+        if !self.slower.is_zero() {
+            std::thread::sleep(self.slower);
+        }
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         let (done, span) = self.timed(&self.counters.sync_ns, || self.file.sync_data());
         self.counters.spans.lock().unwrap_or_else(PoisonError::into_inner).push(span);

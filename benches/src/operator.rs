@@ -1,12 +1,14 @@
-//! A rebuild of zone b in a running region, by the code of `kms rebuild`, with the moments of its steps.
+//! A rebuild of zone b in a running region, or the restore of a lost region, by the code of `kms rebuild` and `kms restore`, with the
+//! moments of their steps.
 
-use crate::{region::Region, report};
+use crate::{process::processor_time, region::Region, report};
 use kms::{
     config::Zone,
     env::{BoxFuture, Env, Mono},
     operator::{
         ask::ANSWER_WITHIN,
         rebuild::Plan,
+        restore::{Copy, RestorePlan},
         session::{Operator, Person, Progress},
     },
     store::{epoch::DbId, server::FillStatus},
@@ -22,6 +24,10 @@ pub struct Steps {
     pub registered: Mono,
     /// The fill was first heard of.
     pub filling: Option<Mono>,
+    /// The replica has what the region is made anew of.
+    pub stands: Option<Mono>,
+    /// Processor time of this process by then, seconds.
+    pub stands_cpu: f64,
     /// Both logs end at one place.
     pub filled: Mono,
     /// The witness has the activation.
@@ -37,9 +43,31 @@ pub struct Steps {
 /// # Panics
 /// If its directory cannot be removed.
 pub async fn lose_disk(region: &mut Region) {
-    region.stop_node(LOST).await;
-    std::fs::remove_dir_all(region.data_dir(LOST)).expect("its data directory is removed");
+    region.lose_node(LOST).await;
     region.start_node(LOST).await;
+}
+
+fn operator(env: &Env, region: &Region) -> Operator {
+    let config = region.operator().clone();
+    let tls = config.tls(env, ANSWER_WITHIN).expect("operator's certificate");
+    let key = config.signer(env).expect("operator's key");
+    Operator::new(env.clone(), config, tls, key)
+}
+
+fn watch(env: &Env) -> Watch {
+    Watch { env: env.clone(), steps: Steps::default(), shown: Mono::default() }
+}
+
+/// Makes a lost region, whose databases and replica are blank, anew of the newest backup.
+///
+/// # Panics
+/// If that is refused or breaks off.
+pub async fn restore(env: &Env, region: &Region) -> Steps {
+    let from = Copy::Backup { store: None, at_ms: None };
+    let plan = RestorePlan { from, ..RestorePlan::default() };
+    let mut watch = watch(env);
+    operator(env, region).restore(&plan, &mut watch).await.expect("a restore");
+    watch.steps
 }
 
 /// Rebuilds zone b, whose database is blank.
@@ -47,13 +75,9 @@ pub async fn lose_disk(region: &mut Region) {
 /// # Panics
 /// If the rebuild is refused or breaks off.
 pub async fn rebuild(env: &Env, region: &Region) -> Steps {
-    let config = region.operator().clone();
-    let tls = config.tls(env, ANSWER_WITHIN).expect("operator's certificate");
-    let key = config.signer(env).expect("operator's key");
-    let operator = Operator::new(env.clone(), config, tls, key);
     let plan = Plan { zone: Zone::B, abandon: false, retire_serving: false, instead: false };
-    let mut watch = Watch { env: env.clone(), steps: Steps::default(), shown: Mono::default() };
-    operator.rebuild(plan, &mut watch).await.expect("a rebuild");
+    let mut watch = watch(env);
+    operator(env, region).rebuild(plan, &mut watch).await.expect("a rebuild");
     watch.steps
 }
 
@@ -85,18 +109,26 @@ impl Person for Watch {
                 }
                 steps.fill = fill.clone();
             }
+            Progress::ReplicaStands if steps.stands.is_none() => {
+                (steps.stands, steps.stands_cpu) = (Some(now), processor_time(&self.env));
+            }
+            Progress::FillingZone(_, fill) => steps.fill = fill.clone(),
+            Progress::Loading(load) => {
+                if now.since(self.shown).as_secs() >= 5 {
+                    self.shown = now;
+                    report::line(format_args!("  loading: {} of {} records", load.rows, load.rows_total));
+                }
+            }
             Progress::Adopted
             | Progress::ReplicaStands
-            | Progress::Loading(_)
-            | Progress::FillingZone(..)
             | Progress::Fenced(_)
             | Progress::Waiting(_)
             | Progress::Committed(_) => {}
         }
     }
 
-    /// [`lose_disk`] stopped its process.
-    fn states(&mut self, zone: Zone, _: DbId) -> BoxFuture<'_, bool> {
-        Box::pin(std::future::ready(zone == Zone::B))
+    /// Whoever lost its disk was stopped before.
+    fn states(&mut self, _: Zone, _: DbId) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(true))
     }
 }

@@ -9,12 +9,15 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use kms::{
     config::{NodeConfig, Role},
-    env::Env,
+    env::{Env, StoreAt, StoreConfig},
     init::{Addresses, Bundle, DATA_DIR, NODE_FILE, RegionSpec, install, plan_region, write_files},
     limits::Limits,
     node::{self, Running},
-    operator::OperatorConfig,
-    operator::ask::database_status,
+    operator::{
+        OperatorConfig,
+        ask::{database_status, replica_status},
+    },
+    replica::ReplicaStatus,
     wire::tls::NodeTls,
 };
 use rustls::{
@@ -33,10 +36,12 @@ use uuid::Uuid;
 
 /// Name of the directory of the operator's files.
 const OPERATOR_DIR: &str = "operator";
+/// Regions of the backup stores; the replica stands in the first one.
+const BACKUP_STORES: [&str; 2] = ["eu-west-sbg", "eu-west-gra"];
 /// Hosts in each zone.
 const HOSTS_PER_ZONE: u32 = 2;
-/// Ports a region takes: the entry, two databases, the hosts, the witness.
-const PORTS: u16 = 4 + 2 * HOSTS_PER_ZONE as u16;
+/// Ports a region takes: the entry, two databases, the hosts, the witness, the replica.
+const PORTS: u16 = 5 + 2 * HOSTS_PER_ZONE as u16;
 /// Times `/healthz` is asked, 20 ms apart, before the region counts as broken. A large store takes a while to
 /// open.
 const READY_TRIES: u32 = 6_000;
@@ -54,10 +59,33 @@ impl Installed {
     /// # Panics
     /// If anything of it fails.
     pub async fn new(env: &Env, dir: &Path, limits: Limits) -> Installed {
+        Installed::with(env, dir, limits, None, None).await
+    }
+
+    /// The same with a replica, and with backups in directories beside it if they are wanted.
+    ///
+    /// # Panics
+    /// If anything of it fails.
+    pub async fn with_replica(env: &Env, dir: &Path, limits: Limits, backups: bool) -> Installed {
+        let store = |region: &str| StoreConfig {
+            region: region.to_owned(),
+            at: StoreAt::Directory(format!("../backups/{region}").into()),
+        };
+        let backups = backups.then(|| BACKUP_STORES.map(store));
+        Installed::with(env, dir, limits, Some(BACKUP_STORES[0].to_owned()), backups).await
+    }
+
+    async fn with(
+        env: &Env,
+        dir: &Path,
+        limits: Limits,
+        replica: Option<String>,
+        backups: Option<[StoreConfig; 2]>,
+    ) -> Installed {
         let rest_port = free_ports(env).await;
         let spec = RegionSpec {
-            replica: None,
-            backups: None,
+            replica,
+            backups,
             region: "eu-west-rbx".to_owned(),
             hosts_per_zone: HOSTS_PER_ZONE,
             domains: 1,
@@ -84,6 +112,14 @@ impl Installed {
     /// # Panics
     /// If anything of it fails.
     pub async fn start(self) -> Region {
+        self.start_without(&[]).await
+    }
+
+    /// The same, and leaves some nodes off.
+    ///
+    /// # Panics
+    /// If anything of it fails.
+    pub async fn start_without(self, off: &[&str]) -> Region {
         let Installed { env, dir, bundle } = self;
         let operator = OperatorConfig::load(&*env.disk, &dir.join(OPERATOR_DIR).join("operator.toml"));
         let mut region = Region {
@@ -96,7 +132,7 @@ impl Installed {
             operator: operator.expect("operator.toml"),
         };
         // In the order planned: databases, hosts, the entry.
-        for planned in &bundle.nodes {
+        for planned in bundle.nodes.iter().filter(|planned| !off.contains(&planned.node_id.as_str())) {
             region.start_node(&planned.node_id).await;
         }
         region.ready(&bundle).await;
@@ -129,7 +165,15 @@ impl Region {
     /// # Panics
     /// If it does not start.
     pub async fn start_node(&mut self, node_id: &str) {
-        let (own, counters) = counted(&self.env);
+        self.start_slow(node_id, Duration::ZERO).await;
+    }
+
+    /// The same, on a disk whose syncs take so much longer.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn start_slow(&mut self, node_id: &str, slower: Duration) {
+        let (own, counters) = counted(&self.env, slower);
         self.disks.insert(node_id.to_owned(), counters);
         let node = node::serve(own, &self.dir.join(node_id).join(NODE_FILE)).await.expect("a node");
         self.nodes.push((node_id.to_owned(), node));
@@ -140,6 +184,40 @@ impl Region {
         while let Some(place) = self.nodes.iter().position(|(id, _)| id == node_id) {
             self.nodes.remove(place).1.shutdown().await;
         }
+    }
+
+    /// Stops a node, if it runs, and removes its data.
+    ///
+    /// # Panics
+    /// If its directory cannot be removed.
+    pub async fn lose_node(&mut self, node_id: &str) {
+        self.stop_node(node_id).await;
+        std::fs::remove_dir_all(self.data_dir(node_id)).expect("its data directory is removed");
+    }
+
+    /// What the replica says of itself.
+    ///
+    /// # Panics
+    /// If the region has none, or it does not answer.
+    pub async fn replica(&self) -> ReplicaStatus {
+        let tls = self.operator.tls(&self.env, Duration::from_secs(5)).expect("operator's certificate");
+        let address = self.operator.replica.as_deref().expect("a replica");
+        replica_status(&self.env, &tls, address).await.expect("status of the replica")
+    }
+
+    /// Waits until the replica is as wanted.
+    ///
+    /// # Panics
+    /// If it is not within ten minutes.
+    pub async fn until_replica(&self, wanted: impl Fn(&ReplicaStatus) -> bool) -> ReplicaStatus {
+        for _ in 0..6_000 {
+            let status = self.replica().await;
+            if wanted(&status) {
+                return status;
+            }
+            self.env.sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the replica is not as wanted: {:?}", self.replica().await);
     }
 
     /// Where a node keeps its data.

@@ -63,9 +63,9 @@ async fn a_backup_is_taken_beside_the_region_that_serves() {
 
     // Nothing in one store is what was put there: that one is refused, and the other one is enough.
     for path in files(&region.scratch.path(&format!("backups/{}/full", STORES[0]))) {
-        let mut bytes = std::fs::read(&path).expect("read");
+        let mut bytes = region.env.disk.read(&path).expect("read").expect("a file");
         *bytes.last_mut().expect("not empty") ^= 1;
-        std::fs::write(&path, bytes).expect("written");
+        region.env.disk.write_atomic(&path, &bytes, false).expect("written");
     }
     let wanted = |store: &str| BackupWanted { store: store.to_owned(), at_ms: None };
     let damaged = rehearsal(region, &scratch);

@@ -79,7 +79,7 @@ pub(super) fn taken(images: &Images) -> Vec<DiskImage> {
 fn image(world: &World, node: &str, down: &str, acknowledged_before: Micros) -> Option<DiskImage> {
     let mut files: Vec<_> = world.disk_image(node).into_iter().filter(|file| file.durable).collect();
     let beside = format!("/{STORE_DIR}/{KEYRING_DIR}/");
-    let domain = |path: &str| Some(path.rsplit_once(&beside)?.1.parse().ok()?);
+    let domain = |path: &str| path.rsplit_once(&beside)?.1.parse().ok();
     let keyring: BTreeSet<Uuid> =
         files.iter().filter(|file| file.named).filter_map(|file| domain(&file.path)).collect();
     let mut file = |name: &str| {

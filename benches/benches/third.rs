@@ -1,0 +1,248 @@
+//! The third copy in a whole region on real disks: what creates take while it is there, off, slow, or not part of the region at all; and
+//! how fast a lost region is made anew of a backup, with its memory.
+
+use kms::{
+    env::{Env, Mono},
+    limits::Limits,
+};
+use kms_benches::{
+    bulk::{BLOB_BYTES, ROW_BYTES, put_records},
+    client::Kept,
+    mean_of,
+    operator::restore,
+    per_second,
+    process::{Peak, processor_time, resident},
+    region::{Installed, Region},
+    report::{self, Mode, Series},
+    scratch::Scratch,
+};
+use std::{path::Path, time::Duration};
+
+/// Least rate of a restore from a backup per second of processor time, which is what one core does in a second; MB/s.
+const LEAST_MB_PER_S: f64 = 50.0;
+/// Most memory that a restore may add, MB.
+const MOST_MB: f64 = 512.0;
+/// A create without the replica over one with it, and the other way round, at most.
+const MOST_RATIO: f64 = 1.1;
+/// How much longer each sync of a slow replica's disk takes.
+const SLOWER: Duration = Duration::from_millis(100);
+/// The log of the databases that are backed up: short, so that the replica begins with a snapshot.
+const LOG_ENTRIES: u64 = 16;
+/// Creates in flight.
+const LANES: usize = 32;
+/// The replica's node.
+const REPLICA: &str = "replica";
+
+/// How much is measured.
+struct Size {
+    /// Records of the region that is restored.
+    records: u64,
+    /// Turns of creates; in each, so many one after another, and so long side by side.
+    rounds: u32,
+    creates: u32,
+    span: Duration,
+}
+
+const FULL: Size = Size { records: 1_000_000, rounds: 11, creates: 100, span: Duration::from_millis(1_000) };
+const QUICK: Size = Size { records: 100_000, rounds: 3, ..FULL };
+const ONCE: Size = Size { records: 2_000, rounds: 1, creates: 4, span: Duration::from_millis(50) };
+
+fn mb(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// How it is with the replica.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum With {
+    Well,
+    Off,
+    Slow,
+    None,
+}
+
+const ALL: [(With, &str); 4] = [
+    (With::Well, "with the replica"),
+    (With::Off, "with the replica off"),
+    (With::Slow, "with a slow replica"),
+    (With::None, "without a replica"),
+];
+
+/// A region and who makes keys in it.
+struct Stage {
+    region: Region,
+    one: Kept,
+    lanes: Vec<Kept>,
+}
+
+impl Stage {
+    async fn new(region: Region) -> Stage {
+        let one = region.connect(region.host()).await;
+        let lanes = region.connect_many(region.host(), LANES).await;
+        Stage { region, one, lanes }
+    }
+
+    /// Starts or stops the replica, and lets it settle.
+    async fn put(&mut self, env: &Env, with: With) {
+        if with == With::None {
+            return;
+        }
+        self.region.stop_node(REPLICA).await;
+        match with {
+            With::Well => self.region.start_node(REPLICA).await,
+            With::Slow => self.region.start_slow(REPLICA, SLOWER).await,
+            With::Off | With::None => {}
+        }
+        if with != With::Off {
+            self.region.until_replica(|status| status.source.is_some()).await;
+        }
+        env.sleep(Duration::from_millis(200)).await;
+    }
+
+    /// The time of a create, one at a time, and the time that one takes up with many in flight.
+    async fn measure(&mut self, env: &Env, size: &Size) -> (Duration, Duration) {
+        let Stage { region, one, lanes } = self;
+        let alone = mean_of(env, size.creates, async || drop(region.create(one).await)).await;
+        let rate = per_second(env, size.span, lanes, async |lane| drop(region.create(lane).await)).await;
+        (alone, Duration::from_secs_f64(1.0 / rate))
+    }
+}
+
+async fn creates(env: &Env, dir: &Path, size: &Size) {
+    report::line(format_args!(
+        "creates with the third copy there, off, slow (each sync {} ms longer), and in a region without one, turn by turn:",
+        SLOWER.as_millis()
+    ));
+    let with = Installed::with_replica(env, &dir.join("with"), Limits::default(), false).await.start().await;
+    let without = Installed::new(env, &dir.join("without"), Limits::default()).await.start().await;
+    let (mut with, mut without) = (Stage::new(with).await, Stage::new(without).await);
+    let mut alone = [const { Series::NONE }; ALL.len()];
+    let mut each = alone.clone();
+    for round in 0..size.rounds as usize {
+        // Each has its turn first.
+        for place in (0..ALL.len()).map(|step| (step + round) % ALL.len()) {
+            let state = ALL[place].0;
+            let stage = if state == With::None { &mut without } else { &mut with };
+            stage.put(env, state).await;
+            let (one, many) = stage.measure(env, size).await;
+            alone[place].add(one);
+            each[place].add(many);
+        }
+    }
+    for (place, (_, what)) in ALL.iter().enumerate() {
+        report::time(&format!("create {what}, one at a time"), &alone[place]);
+        report::time(&format!("create {what}, {LANES} in flight, each"), &each[place]);
+    }
+    for (place, (_, what)) in ALL.iter().enumerate().skip(1) {
+        report::ratio(
+            &format!("create {what} / with it, one at a time"),
+            &alone[place],
+            &alone[0],
+            Some(MOST_RATIO),
+        );
+        report::ratio(
+            &format!("create {what} / with it, {LANES} in flight"),
+            &each[place],
+            &each[0],
+            Some(MOST_RATIO),
+        );
+    }
+    with.region.stop().await;
+    without.region.stop().await;
+}
+
+/// A region with `records` whose replica has put a backup of them into both stores.
+async fn backed_up(env: &Env, dir: &Path, records: u64) -> Region {
+    let limits = Limits { log_keep_entries: LOG_ENTRIES, backup_interval_ms: 1_000, ..Limits::default() };
+    let installed = Installed::with_replica(env, dir, limits, true).await;
+    report::line(format_args!("  {records} records of {BLOB_BYTES} B: put into both databases' stores"));
+    let data = [installed.data_dir("db-a"), installed.data_dir("db-b")];
+    put_records(env, &data, records, |so_far| {
+        if so_far.is_multiple_of(250_000) {
+            report::line(format_args!("  {so_far} of {records} records"));
+        }
+    });
+    let mut region = installed.start_without(&[REPLICA]).await;
+    let mut client = region.connect(region.host()).await;
+    for _ in 0..LOG_ENTRIES * 4 {
+        region.create(&mut client).await;
+    }
+    region.start_node(REPLICA).await;
+    let status = region.until_replica(|status| status.last >= LOG_ENTRIES * 4 && status.seed.is_none()).await;
+    let last = status.last;
+    report::line("  the replica has its snapshot; waiting for a backup in each store");
+    region
+        .until_replica(|status| status.backups.iter().all(|store| store.number > 0 && store.position >= last))
+        .await;
+    region
+}
+
+async fn restored(env: &Env, dir: &Path, size: &Size) {
+    report::line("a lost region made anew of a backup, no load:");
+    let mut region = backed_up(env, dir, size.records).await;
+    for node in ["db-a", "db-b", REPLICA] {
+        region.lose_node(node).await;
+    }
+    for node in ["db-a", "db-b", REPLICA] {
+        region.start_node(node).await;
+    }
+    let (before, used) = (resident(env), processor_time(env));
+    let peak = Peak::begin(env);
+    let steps = restore(env, &region).await;
+    let (cpu, peak) = (processor_time(env) - used, peak.bytes());
+    let bytes = size.records * ROW_BYTES;
+    let after = |moment: Mono| moment.since(steps.registered).as_secs_f64();
+    let stands = after(steps.stands.unwrap_or(steps.filled));
+    report::line(format_args!(
+        "  {:.1} MB of rows; after the registration: the replica has the backup {stands:.2} s, both databases filled {:.2} s, activated \
+         {:.2} s, writable {:.2} s; {cpu:.2} s of processor time",
+        mb(bytes),
+        after(steps.filled),
+        after(steps.activated),
+        after(steps.writable),
+    ));
+    report::line(format_args!(
+        "  on the wall, all of it on this machine: {:.1} MB/s into the replica, {:.1} MB/s until both databases are active",
+        mb(bytes) / stands,
+        mb(bytes) / after(steps.activated),
+    ));
+    let loading = mb(bytes) / (steps.stands_cpu - used);
+    report::at_least(
+        "backup into the replica, per second of processor time",
+        loading,
+        " MB/s",
+        LEAST_MB_PER_S,
+    );
+    // The databases' part of it is that of two rebuilds at once.
+    let all = mb(bytes) / cpu;
+    report::at_least("the whole restore, per second of processor time", all, " MB/s", LEAST_MB_PER_S);
+    report::at_most("memory added by the restore", mb(peak.saturating_sub(before)), " MB", MOST_MB);
+    region.stop().await;
+}
+
+fn main() {
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let size = match report::mode() {
+        Mode::List => return,
+        Mode::Test => ONCE,
+        Mode::Measure if quick => QUICK,
+        Mode::Measure => FULL,
+    };
+    let runtime = kms_benches::runtime();
+    let _inside = runtime.enter();
+    let env = kms::os::env();
+    let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    // As criterion does: a word that is no flag chooses.
+    let chosen = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    for name in ["creates", "restore"] {
+        if chosen.as_ref().is_some_and(|chosen| !name.contains(chosen)) {
+            continue;
+        }
+        let scratch = Scratch::new(&env, base, &format!("third-bench-{name}"));
+        runtime.block_on(async {
+            match name {
+                "creates" => creates(&env, scratch.path(), &size).await,
+                _ => restored(&env, scratch.path(), &size).await,
+            }
+        });
+    }
+}
