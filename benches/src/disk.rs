@@ -86,7 +86,7 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-/// `env` with a disk that counts, and whose syncs take so much longer.
+/// `env` with a disk that counts, and whose data syncs take so much longer.
 pub fn counted(env: &Env, slower: Duration) -> (Env, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
     let disk = Arc::new(CountingDisk {

@@ -7,18 +7,17 @@ use super::{
     names::{ENDED, KEYRING, keyring},
     place::BackupPlace,
 };
-use crate::{
-    crypto::sha256,
-    env::{ObjectError, ObjectName},
-};
+use crate::env::{ObjectError, ObjectName};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// What was put into a store, so that nothing is put twice. What a store has lost since is put again: it is listed each time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyringKept {
-    /// Hashes of the objects that were put.
-    put: BTreeMap<Uuid, [u8; 32]>,
+    /// Domains whose end was put.
+    ended: BTreeSet<Uuid>,
+    /// Domains whose key was put, or was there.
+    put: BTreeSet<Uuid>,
 }
 
 /// What is in a store and ought not to be as it is.
@@ -28,6 +27,8 @@ pub struct KeyringLeft {
     pub undeleted: Vec<(Uuid, ObjectError)>,
     /// Domains whose keys the region's copy has not, although their service goes on.
     pub lacking: Vec<Uuid>,
+    /// Domains whose keys are others there than the region's copy has.
+    pub differing: Vec<Uuid>,
 }
 
 /// The domain whose key an object is; `None` if it is something else.
@@ -49,8 +50,9 @@ pub fn ended_of(name: &ObjectName) -> Option<Uuid> {
 }
 
 impl BackupPlace {
-    /// Puts the operator's statements about domains whose service has `ended`, then the sealed key of each domain that is new or
-    /// changed, then deletes the keys of `ended` domains that are not in `have`. What could not be deleted is tried again the next time.
+    /// Puts the operator's `statements` about domains whose service has ended, then the sealed key of each domain that is new, then
+    /// deletes the keys of ended domains that are not in `have`. What could not be deleted is tried again the next time. A key that lies
+    /// there is never written over.
     ///
     /// # Errors
     /// The store's own, when an object could not be put: a backup that is made now may hold records that nothing could open.
@@ -64,26 +66,43 @@ impl BackupPlace {
         // A store may have been emptied, and a put that was given up may have arrived since.
         let told: BTreeSet<Uuid> = listed.iter().filter_map(|object| ended_of(&object.name)).collect();
         let there: BTreeSet<Uuid> = listed.iter().filter_map(|object| domain_of(&object.name)).collect();
-        known.put.retain(|domain, _| there.contains(domain));
-        for (domain, statement) in statements.iter().filter(|(domain, _)| !told.contains(*domain)) {
-            let name = ended(*domain);
-            self.patiently(|| self.store.put(&name, statement.clone())).await?;
-        }
-        for (domain, sealed) in have {
-            let hash = sha256(sealed);
-            if known.put.get(domain) != Some(&hash) {
-                let name = keyring(*domain);
-                self.patiently(|| self.store.put(&name, sealed.clone())).await?;
-                known.put.insert(*domain, hash);
+        known.ended.retain(|domain| told.contains(domain));
+        known.put.retain(|domain| there.contains(domain));
+        for (domain, statement) in statements {
+            // Once for each process: what lies there may be damaged.
+            if !known.ended.contains(domain) {
+                let name = ended(*domain);
+                self.patiently(|| self.store.put(&name, statement.clone())).await?;
+                known.ended.insert(*domain);
             }
         }
         let mut left = KeyringLeft::default();
+        for (domain, sealed) in have {
+            if known.put.contains(domain) {
+                continue;
+            }
+            let name = keyring(*domain);
+            let read = || self.patiently(|| self.store.get(&name));
+            if there.contains(domain)
+                && let Some(found) = read().await?
+            {
+                if found == *sealed {
+                    known.put.insert(*domain);
+                } else if read().await? == Some(found) {
+                    // A sealed key never changes, and the store did not just read it wrong: one of the two is damaged, and only a host
+                    // can tell which.
+                    left.differing.push(*domain);
+                }
+                continue;
+            }
+            self.patiently(|| self.store.put(&name, sealed.clone())).await?;
+            known.put.insert(*domain);
+        }
         for domain in there.into_iter().filter(|domain| !have.contains_key(domain)) {
             if !statements.contains_key(&domain) {
                 left.lacking.push(domain);
                 continue;
             }
-            known.put.remove(&domain);
             let name = keyring(domain);
             if let Err(error) = self.patiently(|| self.store.delete(&name)).await {
                 left.undeleted.push((domain, error));
@@ -132,14 +151,19 @@ mod tests {
         assert_eq!(ended_of(&keyring(three)), None);
         assert_eq!(domain_of(&ended(three)), None);
 
-        // Changed, and ended: it stays as long as the store does not delete it, and is told.
-        have.insert(two, vec![22]);
+        // Another one is left alone and told, by a process that has not put it.
+        let other = BTreeMap::from([(one, vec![1]), (two, vec![22])]);
+        let mut anew = KeyringKept::default();
+        let left = now(fixture.place.keep_keyring(&mut anew, &other, &ends)).expect("put");
+        assert_eq!((left.differing, left.lacking, left.undeleted), (vec![two], vec![], vec![]));
+
+        // Ended: it stays as long as the store does not delete it, and is told.
         have.remove(&one);
         ends.insert(one, vec![7]);
         fixture.store.lock().refuses_deletes = true;
         let left = keep(&have, &ends).expect("put");
         assert_eq!(left.undeleted.iter().map(|(domain, _)| *domain).collect::<Vec<_>>(), [one]);
-        assert_eq!(fixture.store.lock().objects[&keyring(two)], [22]);
+        assert_eq!(fixture.store.lock().objects[&keyring(two)], [2]);
         fixture.store.lock().refuses_deletes = false;
         assert_eq!(keep(&have, &ends), nothing());
         assert_eq!(names(), [ended(one), keyring(two), ended(three), stranger]);

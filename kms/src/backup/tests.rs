@@ -173,8 +173,18 @@ fn another_history_begins_with_a_snapshot_of_its_own() {
     other.lineage.epochs.insert(0, (epoch(9), Position::ORIGIN));
     let written = now(fixture.place.write(&mut other)).expect("written");
     assert!(written.full);
-    assert_eq!(restored(&fixture.place, written.found), Ok(other.rows));
-    // A log that forgot what the store ends with, and one that went back.
+    assert_eq!(restored(&fixture.place, written.found), Ok(other.rows.clone()));
+    // One that ends before the newest backup, in the same epoch, is a disk of the past, and hides nothing that is there.
+    let behind = now(fixture.place.write(&mut region)).expect_err("behind");
+    let (there, here) = (other.position().seq, region.position().seq);
+    assert_eq!(behind, WriteError::Behind { number: written.found.number, there, here });
+    let anew = |region: &mut Region, no: u64| {
+        let begins = region.position();
+        region.lineage.epochs.push((epoch(no), begins));
+        region.lineage.epoch = statement(epoch(no));
+    };
+    // A log that forgot what the store ends with, and one that went back: regions that were made anew.
+    anew(&mut region, 2);
     let before = now(fixture.place.write(&mut region)).expect("written");
     for _ in 0..3 {
         region.write(200, 0);
@@ -182,15 +192,16 @@ fn another_history_begins_with_a_snapshot_of_its_own() {
     region.forgotten = before.position.seq + 1;
     assert!(now(fixture.place.write(&mut region)).expect("written").full);
     let mut back = Region::new();
+    anew(&mut back, 3);
     back.write(1, 0);
     assert!(now(fixture.place.write(&mut back)).expect("written").full);
     // The same number of entries, other ones.
     let mut twin = Region::new();
+    anew(&mut twin, 4);
     twin.write(2, 0);
     assert!(now(fixture.place.write(&mut twin)).expect("written").full);
     // So does a new epoch of the same log: a region that was made anew may have more than its log tells.
-    twin.lineage.epochs.push((epoch(2), twin.position()));
-    twin.lineage.epoch = statement(epoch(2));
+    anew(&mut twin, 5);
     twin.write(3, 0);
     let written = now(fixture.place.write(&mut twin)).expect("written");
     assert!(written.full);

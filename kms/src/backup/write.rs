@@ -76,6 +76,19 @@ pub enum WriteError {
     /// The database that backups are made from.
     #[error("cannot read what is to be backed up: {0}; look at that database")]
     Source(#[from] SourceError),
+    /// It is behind what has been backed up: as the newest backup it would hide a better one.
+    #[error(
+        "backup {number} there holds everything up to {there}, and this database ends at {here}: its disk is one of the past. Backups go on \
+         when it has caught up"
+    )]
+    Behind {
+        /// Number of the newest backup.
+        number: u64,
+        /// Where that ends.
+        there: u64,
+        /// Where the source ends.
+        here: u64,
+    },
     /// It handed out something that can be no backup.
     #[error("what is to be backed up is not well formed ({0}): rebuild that database")]
     Malformed(#[from] Malformed),
@@ -139,6 +152,10 @@ impl BackupPlace {
         let wall_ms = self.env.wall_ms().saturating_sub(stood_ms);
         let day = Day::of(wall_ms);
         let mut before = self.before_now().await?;
+        if let Some((newest, _)) = before.read.as_ref().filter(|(newest, _)| is_behind(&standing, newest)) {
+            let (number, there) = (newest.found.number, newest.position.seq);
+            return Err(WriteError::Behind { number, there, here: standing.position.seq });
+        }
         let (key, new_key) = self.sealing_key(day).await?;
         let id = AttemptId(self.env.random(Purpose::Public).map_err(|error| ObjectError::Other {
             place: self.place().to_owned(),
@@ -243,6 +260,14 @@ impl BackupPlace {
         let listed = self.patiently(|| self.store.list(MANIFEST, before.as_ref())).await?;
         Ok(listed.len() == 1 && listed.iter().all(|listed| listed.name == name))
     }
+}
+
+/// Whether a source has less than a backup. A region that was made anew may have: its epoch is newer then.
+fn is_behind(standing: &Standing, newest: &Manifest) -> bool {
+    let ends = |lineage: &Lineage, position: Position| {
+        (lineage.epochs.last().map(|(epoch, _)| epoch.no), position.seq)
+    };
+    ends(&standing.lineage, standing.position) < ends(&newest.lineage, newest.position)
 }
 
 /// Whether a backup of today may stand on the newest one's snapshot.

@@ -31,7 +31,7 @@ const LISTED: usize = 20;
 #[command(
     after_help = "With --dir, or with --config and the operator's configuration, the running replica is asked. With --config and the\n\
     replica's own node.toml the stores are read from here, with the backup key and the credentials that it names: for when\n\
-    the replica does not run. See docs/backups.md."
+    the replica does not run. `rehearse` always reads the stores. See docs/backups.md."
 )]
 pub(super) struct Options {
     #[command(subcommand)]
@@ -62,8 +62,8 @@ struct ListOptions {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Checks hashes, seals, the rows' checksums and digest, the log's hash chain and the positions; keeps nothing. Whether a\n\
-    record opens only a host can tell. May take minutes; exit code 2 if a backup is not whole."
+    after_help = "Checks hashes, seals, the rows' checksums and digest, the log's hash chain and the positions; keeps nothing. Whether\n\
+    records open, `kms backup rehearse` tells with the root key. May take minutes; exit code 2 if a backup is not whole."
 )]
 struct VerifyOptions {
     /// Number of the backup, as `kms backup list` shows it [default: the newest of each store]
@@ -91,7 +91,7 @@ pub(super) fn replica_config(env: &Env, path: &Path) -> Result<NodeConfig, Failu
         return Ok(config);
     }
     Err(Failure::Usage(format!(
-        "{} is the configuration of a {}: backups are made by the replica; give its node.toml",
+        "{} is the configuration of a {}: backups are made by the replica: give its node.toml, or to `list` and `verify` the operator's configuration",
         path.display(),
         config.role.word()
     )))

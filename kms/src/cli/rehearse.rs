@@ -6,15 +6,16 @@ use super::{
     backup::{moment, replica_config, size},
     output::{complain, say},
     region::below,
-    restore::unix_ms,
+    restore::{troubles, unix_ms},
 };
 use clap::{ArgGroup, Args};
 use kms::{
-    env::Env,
+    env::{Env, Purpose},
     init::NODE_FILE,
     operator::seals::{SealCheck, Seals},
     os,
     replica::{Rehearsal, Rehearsed, Tombstones},
+    store::termination::is_termination,
     vault::RootKey,
     wire::{
         restore::BackupWanted,
@@ -55,10 +56,10 @@ pub(super) struct Options {
     /// A backup made at this time or before, RFC 3339 such as 2026-11-26T12:00:00Z
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
-    /// Where to take it: a directory that is empty or not there [default: `rehearsal` beside the replica's data directory]
+    /// Where to take it: into a new directory in this one [default: beside the replica's data directory]
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
-    /// Leave there what was taken
+    /// Leave there what was taken. Delete it yourself: when the service of a domain ends, nobody else erases the sealed key there
     #[arg(long)]
     keep: bool,
     /// As one line of JSON
@@ -85,7 +86,9 @@ struct Report {
     bytes: u64,
     /// Seconds that it took to take it.
     seconds: f64,
-    /// Keys that were destroyed later, and what could not be read of them.
+    /// A restore of it asks for --older-than-anchor: keys were destroyed after it, and its store has a newer one.
+    older_than_anchor: bool,
+    /// Keys that were destroyed later, what could not be read of them, and domains without a key.
     tombstones: Tombstones,
     /// None without a root key.
     seals: Option<Seals>,
@@ -111,31 +114,34 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     let operator =
         config.operator_cert.as_deref().ok_or_else(|| Failure::usage("node.toml has no operator_cert"))?;
     let operator = load_operator(&env, operator).map_err(Failure::usage)?;
-    let scratch = options.scratch.unwrap_or_else(|| config.data_dir.with_file_name("rehearsal"));
-    let on_disk = |error| Failure::Runtime(format!("{}: {error}", scratch.display()));
-    if !env.disk.list(&scratch).map_err(on_disk)?.is_empty() {
-        return Err(Failure::Usage(format!(
-            "{} is not empty: if a rehearsal was interrupted there, remove it, or give another --scratch",
-            scratch.display()
-        )));
-    }
-    env.disk.create_dir(&scratch).map_err(on_disk)?;
+    // A directory of its own: whatever else is there, another rehearsal too, is not touched.
+    let beside = config.data_dir.parent().unwrap_or(Path::new(".")).to_owned();
+    let tag: [u8; 4] = env.random(Purpose::Public).map_err(Failure::runtime)?;
+    let name = format!("rehearsal-{}", tag.map(|byte| format!("{byte:02x}")).concat());
+    let scratch = options.scratch.unwrap_or(beside).join(name);
     config.data_dir.clone_from(&scratch);
     let rehearsal = Rehearsal::new(&env, config, tls, operator).map_err(Failure::usage)?;
+    let on_disk = |error| Failure::Runtime(format!("{}: {error}", scratch.display()));
+    env.disk.create_dir(&scratch).map_err(on_disk)?;
     let done = rehearse(&env, &rehearsal, &wanted, root.as_ref()).await;
     let left = if options.keep { Ok(()) } else { os::remove_tree(&scratch).map_err(on_disk) };
     let report = done.map_err(Failure::Runtime)?;
     if options.json {
         say(format_args!("{}\n", serde_json::to_string(&report).map_err(Failure::runtime)?));
     } else {
-        say(words(&report, options.keep.then_some(scratch.as_path())));
+        say(words(&report));
     }
     left?;
-    match &report.seals {
-        Some(seals) if !seals.troubles.is_empty() => {
-            Err(Failure::runtime("not everything opens with this root key"))
-        }
-        _ => Ok(()),
+    complain(if options.keep {
+        format!("what was taken is in {}\n", scratch.display())
+    } else {
+        "what was taken is removed again\n".to_owned()
+    });
+    let opens = report.seals.as_ref().is_none_or(|seals| seals.troubles.is_empty());
+    if report.tombstones.keyless.is_empty() && report.tombstones.unread.is_empty() && opens {
+        Ok(())
+    } else {
+        Err(Failure::runtime("a region made of this backup would not be whole: see above"))
     }
 }
 
@@ -168,6 +174,7 @@ async fn rehearse(
         records,
         bytes,
         seconds,
+        older_than_anchor: taken.seen.older && taken.seen.anchor_seq > 0,
         tombstones: taken.tombstones.clone(),
         seals,
     });
@@ -188,7 +195,7 @@ async fn look(
         let rows = rehearsal.rows_after(taken, after).await?;
         let Some((last, _)) = rows.last() else { break };
         after = Some(last.clone());
-        for (key, row) in &rows {
+        for (key, row) in rows.iter().filter(|(key, _)| !is_termination(key)) {
             records += 1;
             bytes += (key.len() + row.len()) as u64;
             if let Some(check) = &mut check {
@@ -199,7 +206,7 @@ async fn look(
     Ok((records, bytes, check.map(SealCheck::done)))
 }
 
-fn words(report: &Report, kept: Option<&Path>) -> String {
+fn words(report: &Report) -> String {
     let Report { store, made_ms, epoch, position, records, bytes, seconds, tombstones, seals, .. } = report;
     let mut text = format!(
         "{store}: the backup of {} can be restored: {records} records up to {position}, epoch {epoch}, {} taken in {seconds:.1} s\n",
@@ -212,11 +219,10 @@ fn words(report: &Report, kept: Option<&Path>) -> String {
             tombstones.changed
         ));
     }
-    for why in &tombstones.unread {
-        text.push_str(&format!(
-            "Keys that were destroyed may be back, for something could not be read: {why}\n"
-        ));
+    if report.older_than_anchor {
+        text.push_str("To restore it takes --older-than-anchor: its store has a newer one, and keys were destroyed in between\n");
     }
+    text.push_str(&troubles(tombstones));
     match seals {
         Some(seals) => {
             let Seals { opened, domains, of_ended, closed, troubles } = seals;
@@ -233,10 +239,6 @@ fn words(report: &Report, kept: Option<&Path>) -> String {
             }
         }
         None => text.push_str("Whether the records open was not looked at: give --root-key\n"),
-    }
-    match kept {
-        Some(kept) => text.push_str(&format!("What was taken is in {}\n", kept.display())),
-        None => text.push_str("What was taken is removed again\n"),
     }
     text
 }

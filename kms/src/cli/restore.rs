@@ -145,9 +145,10 @@ fn report(restored: &Restored) -> String {
 
 /// What became of keys that were destroyed after the backup was made, and what is known of the time after it.
 fn of_tombstones(backup: &BackupSeen, tombstones: Option<&Tombstones>) -> String {
-    let Some(Tombstones { changed, newest_seq, newest_ms, unread, .. }) = tombstones else {
+    let Some(tombstones) = tombstones else {
         return "How many keys that were destroyed later stay destroyed is not known any more: see the replica's log.\n".to_owned();
     };
+    let Tombstones { changed, newest_seq, newest_ms, .. } = tombstones;
     let mut text = format!("Keys that were destroyed after it was made and stay destroyed: {changed}.\n");
     if *newest_seq > 0 {
         let from = if backup.newest_ms > 0 { backup.newest_ms } else { backup.made_ms };
@@ -163,12 +164,21 @@ fn of_tombstones(backup: &BackupSeen, tombstones: Option<&Tombstones>) -> String
             );
         }
     }
-    for why in unread {
-        text.push_str(&format!(
-            "Keys that were destroyed may be back, for something could not be read: {why}\n"
-        ));
-    }
+    text.push_str(&troubles(tombstones));
     text
+}
+
+/// What of it is not as it must be.
+pub(super) fn troubles(tombstones: &Tombstones) -> String {
+    let unread = tombstones.unread.iter().map(|why| {
+        format!("What was destroyed or ended may be back, for something could not be read: {why}\n")
+    });
+    let keyless = tombstones.keyless.iter().map(|domain| {
+        format!(
+            "The key of domain {domain} is in no backup store: NOTHING OPENS ITS RECORDS until it is found\n"
+        )
+    });
+    unread.chain(keyless).collect()
 }
 
 #[cfg(test)]

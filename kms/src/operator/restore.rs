@@ -89,7 +89,7 @@ impl Operator {
         person: &mut dyn Person,
     ) -> Result<Restored, RebuildError> {
         let replica = self.ask_replica().await?;
-        let seen = self.look_at_backup(plan).await?;
+        let mut seen = self.look_at_backup(plan).await?;
         if let Some(seen) = seen.as_ref().filter(|seen| seen.older && seen.anchor_seq > 0)
             && !plan.older_than_anchor
         {
@@ -115,15 +115,18 @@ impl Operator {
         };
         person.told(&Progress::Registered(epoch.record.epoch, before));
         let loaded = replica.epoch == epoch.record.epoch.to_string() && is_of(&replica, &epoch);
+        if loaded && let Some(now) = seen.take() {
+            seen = goes_on_with(plan, &replica, now)?;
+        }
         let tombstones = match &seen {
             Some(seen) if !loaded => self.load(&epoch, seen, person).await?,
             _ => {
                 self.give_replica(message(OrderKind::Adopt, &epoch.signed), person).await?;
-                replica.tombstones.clone().filter(|_| seen.is_some())
+                replica.tombstones.clone().filter(|_| plan.from != Copy::Replica)
             }
         };
         person.told(&Progress::ReplicaStands);
-        let retired = self.fence_region(&known, &epoch, person).await?;
+        let retired = self.fence_region(plan, &known, &epoch, person).await?;
         let end = self.fill_both(&epoch, person).await?;
         person.told(&Progress::Filled(end));
         let activation = self.sign(&Statement::Active(epoch.record.epoch, end));
@@ -272,12 +275,7 @@ impl Operator {
             let Ok(status) = self.status(zone).await else { continue };
             let member = status.db_id == active.members[place(zone)].to_string();
             if member && status.serving && !plan.retire_serving {
-                return Err(RebuildError::Needless(format!(
-                    "{} serves: the region is not lost. If the other zone is, run `kms rebuild zone {}`; to give up what \
-                     this one has beyond the replica, add --retire-serving",
-                    self.name(zone),
-                    zone.other().word()
-                )));
+                return Err(RebuildError::Needless(self.serves(zone)));
             }
         }
         let source = if backup {
@@ -349,9 +347,20 @@ impl Operator {
         }
     }
 
-    /// R13: no database of the old region runs, or each has retired. After the replica has adopted, and not before.
+    fn serves(&self, zone: Zone) -> String {
+        format!(
+            "{} serves: the region is not lost. If the other zone is, run `kms rebuild zone {}`; to give up what \
+             this one has beyond the replica, add --retire-serving",
+            self.name(zone),
+            zone.other().word()
+        )
+    }
+
+    /// R13: no database of the old region runs, or each has retired. After the replica has adopted, and not before. One that serves is not
+    /// retired unless that is meant: it may have come back since the registration.
     async fn fence_region(
         &self,
+        plan: &RestorePlan,
         known: &Known,
         epoch: &Registered,
         person: &mut dyn Person,
@@ -367,6 +376,10 @@ impl Operator {
             }
             if done {
                 continue;
+            }
+            if there.is_some_and(|status| status.serving) && !plan.retire_serving {
+                let registered = epoch.record.epoch;
+                return Err(refused(format!("{}. Epoch {registered} stays registered", self.serves(zone))));
             }
             let by_itself = self.retired(zone, old, epoch).await;
             if !by_itself && !person.states(zone, old).await {
@@ -491,6 +504,29 @@ fn older_than_anchor(seen: &BackupSeen) -> RebuildError {
 fn goes_on(replica: &ReplicaStatus, pending: &Registered, backup: bool) -> bool {
     let adopted = replica.epoch == pending.record.epoch.to_string();
     if backup { adopted || !is_of(replica, pending) } else { is_of(replica, pending) }
+}
+
+/// The replica has begun with a backup already: that is the one that is gone on with, if it may be. None: it is another one than was found
+/// now, and nobody knows more of it than where it ends.
+fn goes_on_with(
+    plan: &RestorePlan,
+    replica: &ReplicaStatus,
+    found: BackupSeen,
+) -> Result<Option<BackupSeen>, RebuildError> {
+    let ends = found.position.as_ref().map_or(0, |position| position.seq);
+    let named = matches!(&plan.from, Copy::Backup { store, at_ms } if store.is_some() || at_ms.is_some());
+    if replica.last == ends {
+        return Ok(Some(found));
+    }
+    if !named && replica.last > ends {
+        return Ok(None);
+    }
+    Err(refused(format!(
+        "the replica has begun already with a backup that ends at position {}, and the one that is meant now ends at {ends}. To go on with \
+         the former, run this as it was run before (--at, --store); to take the latter, start the replica on an empty data directory, and run \
+         this again",
+        replica.last
+    )))
 }
 
 fn is_of(replica: &ReplicaStatus, epoch: &Registered) -> bool {

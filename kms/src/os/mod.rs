@@ -28,7 +28,7 @@ pub fn env() -> Env {
     }
 }
 
-/// Removes a directory with all that is in it. For what a command has made for itself: nodes remove files one by one.
+/// Removes a directory with all that is in it. For one that a command has just made for itself: nodes remove files one by one.
 ///
 /// # Errors
 /// The file system's.

@@ -260,10 +260,18 @@ pub(super) async fn keep_keyring(
             let domain =
                 codec::id16(&object.key).map_err(|error| std::io::Error::other(error.to_string()))?;
             let path = dir.join(Uuid::from_bytes(domain).to_string());
-            if disk.read(&path)?.as_ref() != Some(&object.value) {
-                disk.write_atomic(&path, &object.value, true)?;
+            match disk.read(&path)? {
+                None => disk.write_atomic(&path, &object.value, true)?,
+                Some(own) if own == object.value => {}
+                // A sealed key never changes: one of the two is damaged, and only a host can tell which.
+                Some(_) => {
+                    let domain = Uuid::from_bytes(domain);
+                    tracing::error!(%domain, "the sealed key of a domain is another one at the source: the one here is kept");
+                }
             }
         }
+        // Also of those that were written before: the sync may have failed then.
+        disk.sync_dir(&dir)?;
         disk.sync_dir(dir.parent().unwrap_or(&dir))
     });
     match kept.await {

@@ -31,18 +31,7 @@ use uuid::Uuid;
 /// Entries that are taken at a time.
 const ENTRIES: usize = 256;
 
-/// The stores that the configuration names; what cannot be used goes to `troubles`: the other one may have all that is wanted.
-async fn usable(node: &Node, troubles: &mut Vec<String>) -> Result<Vec<BackupPlace>, String> {
-    let mut places = Vec::new();
-    for (region, place) in stores(node)?.each().await {
-        match place {
-            Ok(place) => places.push(place),
-            Err(why) => troubles.push(format!("the backup store in {region} cannot be used: {why}")),
-        }
-    }
-    Ok(places)
-}
-
+/// The stores that the configuration names.
 fn stores(node: &Node) -> Result<&Backups, String> {
     let none = "node.toml names no [[backups]] and no backup_key: this replica reads no backups";
     node.backups.as_ref().ok_or_else(|| none.to_owned())
@@ -72,30 +61,37 @@ pub(super) async fn look(node: &Node, wanted: &BackupWanted) -> Body {
 
 /// As [`look`]; why there is none.
 pub(super) async fn seen(node: &Node, wanted: &BackupWanted) -> Result<BackupSeen, String> {
-    let mut best: Option<(Backup, String, bool)> = None;
-    let mut troubles = Vec::new();
+    let mut best: Option<(Known, Backup, String, bool)> = None;
+    let (stores, mut troubles) = (stores(node)?, Vec::new());
     let places = match wanted.store.as_str() {
-        "" => usable(node, &mut troubles).await?,
-        store => stores(node)?.places(store).await?,
+        "" => overlay::stores(node, &mut troubles).await,
+        store => stores.places(store).await?,
     };
     for place in places {
         let newest = newest_readable(&place, wanted.at_ms, &mut troubles).await;
         match newest {
-            Ok((backup, older)) => {
-                let position = backup.manifest().position.seq;
-                if best.as_ref().is_none_or(|(best, ..)| best.manifest().position.seq < position) {
-                    best = Some((backup, place.place().to_owned(), older));
+            Ok((backup, older)) => match known(node, &backup.manifest().lineage) {
+                Ok(known) => {
+                    // A newer epoch may begin before the end of an older one, if the region was restored.
+                    let ends = |known: &Known, of: &Backup| {
+                        (known.active.record.epoch.no, of.manifest().position.seq)
+                    };
+                    let newer =
+                        |(other, best, ..): &(Known, Backup, _, _)| ends(other, best) < ends(&known, &backup);
+                    if best.as_ref().is_none_or(newer) {
+                        best = Some((known, backup, place.place().to_owned(), older));
+                    }
                 }
-            }
+                Err(why) => troubles.push(format!("{}: {why}", place.place())),
+            },
             Err(error) => troubles.push(error.to_string()),
         }
     }
     for trouble in &troubles {
         tracing::warn!(%trouble, "a backup cannot be restored");
     }
-    let (backup, store, older) = best.ok_or_else(|| troubles.join("; "))?;
+    let (known, backup, store, older) = best.ok_or_else(|| troubles.join("; "))?;
     let manifest = backup.manifest();
-    let known = known(node, &manifest.lineage)?;
     let beyond = overlay::newest_beyond(node, manifest).await;
     let (anchor_seq, anchor_ms) = beyond.map_or((0, 0), |anchor| (anchor.position.seq, anchor.at_ms));
     Ok(BackupSeen {
@@ -198,10 +194,12 @@ pub(super) async fn take(
     let mut domains = BTreeSet::new();
     take_rows(node, &backup, &held, &mut domains).await?;
     take_entries(node, &backup, &held, &mut domains).await?;
-    let tombstones = overlay::put_tombstones(node, (&place, manifest), &held).await?;
-    let ended = ended(node).await?;
-    take_keyring(node, &place, domains, &ended).await?;
-    held.run(env, "load", move |engine| overlay::put_ends(engine, ended)).await?;
+    let mut tombstones = overlay::put_tombstones(node, (&place, manifest), &held).await?;
+    let ended = ended(node, &place, &mut tombstones.unread).await?;
+    let terminated = held.run(env, "load", move |engine| overlay::put_ends(engine, ended)).await?;
+    let ended: BTreeSet<Uuid> = terminated.iter().map(|end| end.domain).collect();
+    domains.retain(|domain| !ended.contains(domain));
+    tombstones.keyless = take_keyring(node, &place, domains, &ended).await?;
     let position = manifest.position;
     identity.filled = Some(position);
     identity.phase = Phase::Replica;
@@ -284,18 +282,30 @@ async fn take_entries(
 }
 
 /// The operator's statements beside the backups about domains whose service has ended, in whichever of the stores; verified. One that was
-/// away since may have a key still: it is not taken.
-async fn ended(node: &Node) -> Result<BTreeMap<Uuid, Vec<u8>>, Trouble> {
-    let (mut all, mut troubles) = (BTreeMap::new(), Vec::new());
-    for place in usable(node, &mut troubles).await.map_err(Trouble::Source)? {
+/// away since may have a key still: it is not taken. The store that the backup is from must answer.
+async fn ended(
+    node: &Node,
+    chosen: &BackupPlace,
+    unread: &mut Vec<String>,
+) -> Result<BTreeMap<Uuid, Vec<u8>>, Trouble> {
+    let mut all: BTreeMap<_, _> = ended_in(node, chosen).await.map_err(of_backup)?.into_iter().collect();
+    let mut troubles = Vec::new();
+    for place in overlay::stores(node, &mut troubles).await {
+        if place.place() == chosen.place() {
+            continue;
+        }
         match ended_in(node, &place).await {
             Ok(ended) => all.extend(ended),
-            Err(error) => troubles.push(format!("{}: {error}", place.place())),
+            Err(error) => troubles.push(format!("the ends of domains in {}: {error}", place.place())),
         }
     }
     for trouble in troubles {
         tracing::warn!(%trouble, "a backup store does not say which domains' service has ended: one that ended while the other \
             store was away has its key there still, and would have it again");
+        // A store that cannot be used was told of with the anchors.
+        if !unread.contains(&trouble) {
+            unread.push(trouble);
+        }
     }
     Ok(all)
 }
@@ -316,15 +326,16 @@ async fn ended_in(node: &Node, place: &BackupPlace) -> Result<Vec<(Uuid, Vec<u8>
 }
 
 /// The sealed domain keys lie beside the backups: those that are there now, and not those that were when the backup was made. What was
-/// erased stays erased, also if one of the stores does not know yet. What the backup's own store has lost the other one may have.
+/// erased stays erased, also if one of the stores does not know yet. What the backup's own store has lost the other one may have. Answers
+/// which of the domains `of` have no key in any store.
 async fn take_keyring(
     node: &Node,
     place: &BackupPlace,
     of: BTreeSet<Uuid>,
-    ended: &BTreeMap<Uuid, Vec<u8>>,
-) -> Result<(), Trouble> {
+    ended: &BTreeSet<Uuid>,
+) -> Result<Vec<Uuid>, Trouble> {
     let mut keys = keys_in(place, ended).await.map_err(of_backup)?;
-    for other in usable(node, &mut Vec::new()).await.map_err(Trouble::Source)? {
+    for other in overlay::stores(node, &mut Vec::new()).await {
         if other.place() == place.place() {
             continue;
         }
@@ -337,24 +348,26 @@ async fn take_keyring(
             }
         }
     }
-    for domain in of.iter().filter(|domain| !keys.contains_key(domain) && !ended.contains_key(domain)) {
+    let keyless: Vec<Uuid> = of.into_iter().filter(|domain| !keys.contains_key(domain)).collect();
+    for domain in &keyless {
         tracing::error!(%domain, "no backup store has the key of a domain: nothing will open its records");
     }
     let object =
         |(domain, sealed): (Uuid, Vec<u8>)| FillRow { key: domain.into_bytes().to_vec(), value: sealed };
     let objects = keys.into_iter().map(object).collect();
-    keep_keyring(node, (&node.config.data_dir.join(FILLING_DIR), &Ended::default()), objects).await
+    keep_keyring(node, (&node.config.data_dir.join(FILLING_DIR), &Ended::default()), objects).await?;
+    Ok(keyless)
 }
 
 /// The sealed domain keys in a store, but for those of domains whose service has `ended`.
 async fn keys_in(
     place: &BackupPlace,
-    ended: &BTreeMap<Uuid, Vec<u8>>,
+    ended: &BTreeSet<Uuid>,
 ) -> Result<BTreeMap<Uuid, Vec<u8>>, ObjectError> {
     let mut keys = BTreeMap::new();
     for listed in place.list(KEYRING).await? {
         let Some(domain) = domain_of(&listed.name) else { continue };
-        if ended.contains_key(&domain) {
+        if ended.contains(&domain) {
             tracing::warn!(%domain, store = place.place(), "the service of a domain has ended: its key is not taken");
             continue;
         }

@@ -10,7 +10,7 @@ use crate::{
         engine::{Engine, EngineError, FillRow, Filler},
         held::Held,
         row,
-        termination::{termination_key, termination_record},
+        termination::{Termination, is_termination, termination_key, termination_record},
     },
 };
 use futures_util::{StreamExt, stream};
@@ -20,14 +20,14 @@ use uuid::Uuid;
 /// Anchors read at a time.
 const AT_ONCE: usize = 16;
 
-/// Each store that the configuration names.
-async fn stores(node: &Node, unread: &mut Vec<String>) -> Vec<BackupPlace> {
+/// Each store that the configuration names; what cannot be used goes to `troubles`: the other one may have all that is wanted.
+pub(super) async fn stores(node: &Node, troubles: &mut Vec<String>) -> Vec<BackupPlace> {
     let mut places = Vec::new();
     let Some(backups) = node.backups.as_ref() else { return places };
     for (region, place) in backups.each().await {
         match place {
             Ok(place) => places.push(place),
-            Err(why) => unread.push(format!("the anchors in {region}: {why}")),
+            Err(why) => troubles.push(format!("the backup store in {region} cannot be used: {why}")),
         }
     }
     places
@@ -127,7 +127,9 @@ pub(super) async fn put_tombstones(
 
 /// Nothing leads back from a tombstone, so whatever stands there goes. Answers how many records are others now.
 fn overlay(engine: &Engine, rows: BTreeMap<(u64, u64), Vec<FillRow>>) -> Result<u64, EngineError> {
-    let last: BTreeMap<Vec<u8>, Vec<u8>> = rows.into_values().flatten().collect();
+    // The ends of domains have the operator's signature, and do not come this way.
+    let rows = rows.into_values().flatten().filter(|(key, _)| !is_termination(key));
+    let last: BTreeMap<Vec<u8>, Vec<u8>> = rows.collect();
     let mut changed = Vec::new();
     for (key, stored) in last {
         let key = RecordKey(key);
@@ -141,8 +143,11 @@ fn overlay(engine: &Engine, rows: BTreeMap<(u64, u64), Vec<FillRow>>) -> Result<
 }
 
 /// The records of the ends of domains' service, but for those that are there: the region knows then what it has to refuse, and which
-/// keys have to go from wherever they come back.
-pub(super) fn put_ends(engine: &Engine, statements: BTreeMap<Uuid, Vec<u8>>) -> Result<(), EngineError> {
+/// keys have to go from wherever they come back. Answers all that there are then.
+pub(super) fn put_ends(
+    engine: &Engine,
+    statements: BTreeMap<Uuid, Vec<u8>>,
+) -> Result<Vec<Termination>, EngineError> {
     let mut rows = Vec::new();
     for (domain, statement) in statements {
         let key = termination_key(domain);
@@ -150,5 +155,6 @@ pub(super) fn put_ends(engine: &Engine, statements: BTreeMap<Uuid, Vec<u8>>) -> 
             rows.push((key.0.clone(), row::encode(&key, &termination_record(statement))));
         }
     }
-    Filler(engine).rows(&rows)
+    Filler(engine).rows(&rows)?;
+    engine.terminated()
 }

@@ -8,6 +8,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
+use uuid::Uuid;
 
 /// What `kms status` shows of a replica.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +68,8 @@ pub struct Tombstones {
     pub newest_ms: u64,
     /// What could not be read, and why: keys that were destroyed may be back.
     pub unread: Vec<String>,
+    /// Domains of which there are records and no store has the key: nothing opens those records.
+    pub keyless: Vec<Uuid>,
 }
 
 /// How far a snapshot is.

@@ -174,7 +174,11 @@ impl Region {
     }
 
     pub fn operator(&self) -> Operator {
-        let config = self.operator_config();
+        self.operator_of(self.operator_config())
+    }
+
+    /// One who looks for the nodes where this says.
+    pub fn operator_of(&self, config: OperatorConfig) -> Operator {
         let tls = config.tls(&self.env, ANSWER_WITHIN).expect("tls");
         let key = config.signer(&self.env).expect("key");
         Operator::new(self.env.clone(), config, tls, key)

@@ -11,6 +11,7 @@ use kms::{
     init,
     limits::ms,
     operator::{
+        OperatorConfig,
         restore::{Copy, RestorePlan},
         session::{Progress, RebuildError},
     },
@@ -117,6 +118,21 @@ async fn what_returns_of_the_old_region_is_turned_away() {
     let (head, tail) = start(region).await;
     region.until("db-a", "serving", |status| status.serving).await;
     region.until("db-b", "serving", |status| status.serving).await;
+    third.until("has opened its store", |status| status.phase == "replica").await;
+    // An operator who reaches neither of them registers a restore. One who does gives up nothing that serves unless that is meant.
+    let elsewhere = "127.0.0.1:1".to_owned();
+    let blind = region.operator_of(OperatorConfig {
+        head: elsewhere.clone(),
+        tail: elsewhere,
+        ..region.operator_config()
+    });
+    let unsaid = blind.restore(&RestorePlan::default(), &mut Says::new(false)).await;
+    assert!(matches!(unsaid, Err(RebuildError::NotStated(_))), "{unsaid:?}");
+    let serving = region.operator().restore(&RestorePlan::default(), &mut Says::new(true)).await;
+    assert!(
+        matches!(&serving, Err(RebuildError::Refused(why)) if why.contains("--retire-serving")),
+        "{serving:?}"
+    );
     let plan = RestorePlan { retire_serving: true, ..RestorePlan::default() };
     // It may have caught up meanwhile: then nothing is lost.
     let behind = third.until("answers", |_| true).await;
@@ -309,6 +325,15 @@ async fn what_was_ended_stays_ended_after_an_older_backup() {
     assert!(
         matches!(&refused, Err(RebuildError::Refused(why)) if why.contains("--older-than-anchor")),
         "{refused:?}"
+    );
+    // Interrupted after the replica has begun with it: that one is gone on with, and no other one by mistake.
+    let unsaid = operator.restore(&older(true), &mut Says::new(false)).await;
+    assert!(matches!(unsaid, Err(RebuildError::NotStated(_))), "{unsaid:?}");
+    let newest = RestorePlan { from: Copy::Backup { store: None, at_ms: None }, ..RestorePlan::default() };
+    let another = operator.restore(&newest, &mut Says::new(true)).await;
+    assert!(
+        matches!(&another, Err(RebuildError::Refused(why)) if why.contains("has begun already")),
+        "{another:?}"
     );
     let restored = operator.restore(&older(true), &mut Says::new(true)).await.expect("restored");
     assert_eq!(restored.position.seq, 1, "it is of before");

@@ -1,17 +1,17 @@
 //! Whether a key may have been in the state that an activation or deactivation asks for before it was asked:
 //! such a request changes nothing and writes nothing. An upper bound from the writes of the history: without a
 //! clear outcome a write may happen at any time, writes at the same time in any order; reads narrow nothing. A region that is made
-//! anew of a copy may lack the last writes of before: none of them certainly followed another one any more.
+//! anew of a copy may lack the last writes of before, those that are not owed: none of them certainly followed another one any more.
 
-use super::{end_of, in_doubt, subject};
-use crate::history::{Call, History, Micros, Op, Outcome, What};
+use super::{end_of, in_doubt, region_loss::RegionLoss, subject};
+use crate::history::{Call, History, Micros, Op, Outcome};
 use std::collections::BTreeMap;
 
 /// The writes that set the state of each key.
 pub struct Already<'a> {
     by_key: BTreeMap<&'a str, Vec<Setting>>,
-    /// When the region was made anew of a copy.
-    restored: Vec<Micros>,
+    /// The region that was lost, if one was.
+    loss: Option<RegionLoss>,
 }
 
 /// A write that may have set a state.
@@ -46,7 +46,7 @@ fn target(call: &Call) -> Option<To> {
 
 impl<'a> Already<'a> {
     /// Reads the writes of a run.
-    pub fn new(history: &'a History) -> Already<'a> {
+    pub fn new(history: &'a History, loss: Option<RegionLoss>) -> Already<'a> {
         let mut by_key: BTreeMap<&str, Vec<Setting>> = BTreeMap::new();
         for op in &history.ops {
             let (Some(to), Some(key)) = (target(&op.call), subject(op)) else { continue };
@@ -56,9 +56,7 @@ impl<'a> Already<'a> {
                 by_key.entry(key).or_default().push(Setting { op: op.id, to, invoked: op.invoked, done });
             }
         }
-        let restored = history.events.iter();
-        let restored = restored.filter(|event| matches!(event.what, What::Restored { .. }));
-        Already { by_key, restored: restored.map(|event| event.at).collect() }
+        Already { by_key, loss }
     }
 
     /// Whether the key may have been so before `op`, an acknowledged activation or deactivation.
@@ -71,12 +69,15 @@ impl<'a> Already<'a> {
             .flatten()
             .filter(|setting| setting.op != op.id && setting.invoked <= end)
             .collect();
-        let restored = self.restored.iter().filter(|at| **at <= end).max().copied().unwrap_or(0);
+        let back =
+            |loss: &RegionLoss| loss.back.filter(|(at, _)| *at <= end).map(|(at, _)| (loss.owed_before, at));
+        let may_lack = self.loss.as_ref().and_then(back);
+        let kept =
+            |done: Micros| may_lack.is_none_or(|(owed_before, back)| done < owed_before || done >= back);
         // The last word may be of any write that no other certainly followed, and that was not over too early.
         let last = before.iter().filter(|setting| {
             let followed = |later: &Setting, done: Micros| {
-                later.invoked > done
-                    && later.done.is_some_and(|later| later < op.invoked && later >= restored)
+                later.invoked > done && later.done.is_some_and(|later| later < op.invoked && kept(later))
             };
             let over = |done: Micros| before.iter().any(|later| followed(later, done));
             !setting.done.is_some_and(over)
@@ -120,7 +121,7 @@ mod tests {
         }
         let id = build.op(asked, 10 * S, 10 * S + MS, done());
         let op = build.history.ops[id as usize].clone();
-        Already::new(&build.history).possibly(&op, 10 * S + MS)
+        Already::new(&build.history, None).possibly(&op, 10 * S + MS)
     }
 
     #[test]
@@ -137,22 +138,30 @@ mod tests {
 
     #[test]
     fn what_a_restored_region_may_lack_did_not_certainly_follow() {
-        let asked = |restored_at: Micros, asked: Call| {
+        let asked = |owed_before: Micros, restored_at: Micros, asked: Call| {
             let mut build = Build::new();
             build.created("k", "n", S);
             build.op(deactivate("superseded"), 2 * S, 3 * S, done());
             build.op(activate(), 4 * S, 5 * S, done());
-            build.event(restored_at, What::Restored { backup: true });
             build.op(activate(), 7 * S, 8 * S, done());
             let id = build.op(asked, 10 * S, 10 * S + MS, done());
             let op = build.history.ops[id as usize].clone();
-            Already::new(&build.history).possibly(&op, 10 * S + MS)
+            let loss = RegionLoss {
+                at: restored_at - S / 2,
+                owed_before,
+                carried_before: owed_before,
+                back: Some((restored_at, true)),
+            };
+            Already::new(&build.history, Some(loss)).possibly(&op, 10 * S + MS)
         };
+        let off = || deactivate("superseded");
         // The last activation came after it, and holds.
-        assert!(!asked(6 * S, deactivate("superseded")) && asked(6 * S, activate()));
-        // It is of before: what it followed may stand again.
-        assert!(asked(9 * S, deactivate("superseded")) && asked(9 * S, activate()));
-        assert!(!asked(11 * S, deactivate("superseded")), "what happens later changes nothing");
+        assert!(!asked(0, 6 * S, off()) && asked(0, 6 * S, activate()));
+        // It is of before: what it followed may stand again, unless it is owed.
+        assert!(asked(0, 9 * S, off()) && asked(0, 9 * S, activate()));
+        assert!(!asked(6 * S, 9 * S, off()), "the first activation is owed");
+        assert!(!asked(9 * S - 1, 9 * S, off()), "all of before is owed");
+        assert!(!asked(0, 11 * S, off()), "what happens later changes nothing");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::{
     already::Already,
     end_of,
     linear::attributes::views,
+    region_loss::RegionLoss,
     spans::Spans,
     timeline::{Timeline, last_before},
 };
@@ -67,7 +68,7 @@ impl<'a> Judge<'a> {
             excused: excused.extended(input.bounds.recovery_us),
             hosts_lost: Spans::union(&lost),
             disturbed: timeline.disturbed().extended(input.bounds.recovery_us),
-            already: Already::new(input.history),
+            already: Already::new(input.history, RegionLoss::of(input)),
             refusals: Vec::new(),
         }
     }

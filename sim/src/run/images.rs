@@ -80,8 +80,11 @@ fn image(world: &World, node: &str, down: &str, acknowledged_before: Micros) -> 
     let mut files: Vec<_> = world.disk_image(node).into_iter().filter(|file| file.durable).collect();
     let beside = format!("/{STORE_DIR}/{KEYRING_DIR}/");
     let domain = |path: &str| path.rsplit_once(&beside)?.1.parse().ok();
-    let keyring: BTreeSet<Uuid> =
-        files.iter().filter(|file| file.named).filter_map(|file| domain(&file.path)).collect();
+    let keyring: BTreeSet<Uuid> = files
+        .iter()
+        .filter(|file| file.named && !file.bytes.is_empty())
+        .filter_map(|file| domain(&file.path))
+        .collect();
     let mut file = |name: &str| {
         let serving = format!("/{STORE_DIR}/{name}");
         let at = files.iter().position(|file| file.path.ends_with(&serving))?;

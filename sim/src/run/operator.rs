@@ -327,7 +327,10 @@ impl Person for Honest<'_> {
                 return;
             }
             Progress::Activated(epoch) => {
-                heard.active.insert(epoch.to_string());
+                let news = heard.active.insert(epoch.to_string());
+                if self.restores.is_some() && !news {
+                    return;
+                }
                 for node in self.nodes {
                     self.world.disk_is_good(node);
                 }

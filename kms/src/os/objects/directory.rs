@@ -155,11 +155,14 @@ impl Inner {
         }
         self.disk.create_dir(dir)?;
         let mut below = dir;
-        while let Some(above) = below.parent() {
-            self.disk.sync_dir(above)?;
-            if below == self.root {
-                break;
+        let mut ours = true;
+        while let Some(above) = below.parent().filter(|above| !above.as_os_str().is_empty()) {
+            match self.disk.sync_dir(above) {
+                Err(error) if ours => return Err(error),
+                // Nobody knows which of those above the root were made just now, and some may not be ours to open.
+                _ => {}
             }
+            ours &= below != self.root;
             below = above;
         }
         self.durable.lock().unwrap_or_else(PoisonError::into_inner).insert(dir.to_owned());

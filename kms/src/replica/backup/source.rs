@@ -64,9 +64,9 @@ impl Replica {
             // As it is now: an epoch that begins after the snapshot may be in it.
             let identity = engine.identity()?;
             let newest_ms = engine.made_ms(snapshot.at())?;
-            Ok((snapshot, identity, newest_ms, engine.termination_statements()?))
+            Ok((snapshot, identity, newest_ms))
         });
-        let (snapshot, identity, newest_ms, ended) = taken.await.map_err(|error| self.failed(error))?;
+        let (snapshot, identity, newest_ms) = taken.await.map_err(|error| self.failed(error))?;
         let (snapshot, epoch) = (Arc::new(snapshot), identity.epoch());
         let standing = standing(node, &identity, snapshot.at(), newest_ms, since);
         let view = View { node: node.clone(), snapshot, held, standing };
@@ -77,7 +77,11 @@ impl Replica {
             return Err(format!("the replica is in epoch {epoch}, and the witness knows a newer one"));
         }
         // After the snapshot: the keys of all domains that it has records of are here.
-        let keys = Keys { sealed: keyring(&node.env, node).await?, ended: ended.into_iter().collect() };
+        let sealed = keyring(&node.env, node).await?;
+        // After the keys: of one that has been erased it is known why.
+        let ended = view.held.run(&node.env, "backup", |engine| engine.termination_statements());
+        let ended = ended.await.map_err(|error| self.failed(error))?.into_iter().collect();
+        let keys = Keys { sealed, ended };
         // The directory may have been another one's, or none, while its place was taken.
         if node.desk.shared().0 != mark {
             return Err("the replica's store is being replaced".to_owned());

@@ -59,12 +59,13 @@ enum What {
     DayKeys,
     DomainKeys,
     Lacking,
+    Differing,
 }
 
 impl What {
     /// Whether it must not be.
     fn alarm(self) -> bool {
-        matches!(self, What::Keeps | What::DayKeys | What::DomainKeys | What::Lacking)
+        matches!(self, What::Keeps | What::DayKeys | What::DomainKeys | What::Lacking | What::Differing)
     }
 }
 
@@ -181,7 +182,10 @@ impl Keeper {
             (Some(why), What::Lacking) if !again => {
                 tracing::error!(target: "kms::probe", name = "loud:replica-lacks-keys", store, %why, "a domain's key is beside the backups and not at the replica");
             }
-            (Some(_), What::Keeps | What::DayKeys | What::DomainKeys | What::Lacking) => {}
+            (Some(why), What::Differing) if !again => {
+                tracing::error!(store, %why, "a domain's key beside the backups is not the one at the replica");
+            }
+            (Some(_), What::Keeps | What::DayKeys | What::DomainKeys | What::Lacking | What::Differing) => {}
             (Some(why), What::Anchors) if !again => {
                 tracing::warn!(store, %why, "tombstones are not anchored; it is tried again");
             }
@@ -259,8 +263,17 @@ impl Keeper {
                 left.lacking.len()
             )
         });
+        let differing = left.differing.first().map(|domain| {
+            format!(
+                "the keys of {} domains, such as {domain}'s, are others beside the backups than here, and left alone: one of the two is damaged. \
+                 `kms backup rehearse --store {} --root-key ...` says whether the one there opens; if it does not, delete it",
+                left.differing.len(),
+                self.region()
+            )
+        });
         self.wrong(What::Lacking, lacking);
-        let there = undeleted.iter().map(|(domain, _)| domain).chain(&left.lacking);
+        self.wrong(What::Differing, differing);
+        let there = undeleted.iter().map(|(domain, _)| domain).chain(&left.lacking).chain(&left.differing);
         let keys = keys.sealed.keys().chain(there).copied().collect();
         self.state().keys = Some(keys);
         place.write(source).await.map_err(|error: WriteError| error.to_string())
