@@ -331,6 +331,8 @@ pub struct WitnessNode {
 enum State {
     /// This.
     Known(Box<Known>),
+    /// This was read after a write had failed: it is written anew before anybody hears of it.
+    Unwritten(Box<Known>),
     /// No file: nobody has made it a witness yet, or its disk was lost.
     Blank,
     /// A file that cannot be read, or whose last change is in doubt: nothing is answered.
@@ -413,13 +415,22 @@ impl desk::Desk for Desk {
     async fn answer(&self, role: PeerRole, asked: Option<Body>) -> Body {
         let mut state = self.state.lock().await;
         let region = &self.config.region;
+        if let State::Unwritten(known) = &*state {
+            let known = known.clone();
+            if let Err(why) = self.store(&known).await {
+                return Body::BadRequest(format!("the witness cannot write: {why}"));
+            }
+            *state = State::Known(known);
+        }
         if let (PeerRole::Operator, Some(Body::Install(begin))) = (role, &asked) {
             return self.install(&mut state, begin).await;
         }
         let stands = match &*state {
             State::Known(known) => known,
             State::Blank => return Body::BadRequest(BLANK.to_owned()),
-            State::Lost => return Body::BadRequest("this witness has lost what it knew".to_owned()),
+            State::Unwritten(_) | State::Lost => {
+                return Body::BadRequest("this witness has lost what it knew".to_owned());
+            }
         };
         let wanted = match (role, &asked) {
             (_, Some(Body::ReadEpoch(_))) => Ok(None),
@@ -452,7 +463,7 @@ impl Desk {
         let stands = match &*state {
             State::Known(known) => Some(&**known),
             State::Blank => None,
-            State::Lost => {
+            State::Unwritten(_) | State::Lost => {
                 return Body::BadRequest(
                     "this witness has lost what it knew: empty its data directory".to_owned(),
                 );
@@ -480,13 +491,14 @@ impl Desk {
                 answer
             }
             Err(why) => {
-                // Nobody knows which of the two is on the disk: answer neither until it is read again.
+                // Nobody knows which of the two is on the disk, and what is read now may be gone with the power: neither is answered until
+                // what was read is written anew.
                 tracing::error!(%why, "the witness cannot write");
                 let (disk, data) = (self.env.disk.clone(), self.config.data_dir.clone());
                 let (operator, of) = (self.operator, region.clone());
                 let again = self.env.blocking("witness", move || load(&*disk, &data, &operator, &of)).await;
                 *state = match again {
-                    Ok(Ok(Some(known))) => State::Known(Box::new(known)),
+                    Ok(Ok(Some(known))) => State::Unwritten(Box::new(known)),
                     Ok(Ok(None)) => State::Blank,
                     _ => State::Lost,
                 };
