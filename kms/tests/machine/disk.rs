@@ -20,6 +20,8 @@ use std::{
 pub struct Faults {
     /// Every sync of a file's contents fails.
     pub fail_syncs: AtomicBool,
+    /// Files that are written whole are there, and whether that lasts nobody knows: their writer is told of a failure.
+    pub unsure_names: AtomicBool,
     /// Renames of directories take half a second.
     pub slow_renames: AtomicBool,
     /// A file was opened that was open.
@@ -100,7 +102,11 @@ impl Disk for Watched {
         self.disk.read(path)
     }
     fn write_atomic(&self, path: &Path, contents: &[u8], private: bool) -> io::Result<()> {
-        self.disk.write_atomic(path, contents, private)
+        self.disk.write_atomic(path, contents, private)?;
+        if self.faults.unsure_names.load(Ordering::Relaxed) {
+            return Err(io::Error::other("made to fail"));
+        }
+        Ok(())
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
         self.disk.list(dir)

@@ -1,7 +1,10 @@
 //! The witness is lost, or is to go, and another one takes its place (R17a): what it takes, what is refused, and what the old one
 //! is worth when it comes back.
 
-use crate::region::{Region, Says, id, plan};
+use crate::{
+    disk::watched,
+    region::{Region, Says, id, plan},
+};
 use kms::{
     config::Zone,
     limits::ms,
@@ -15,9 +18,11 @@ use kms::{
         exchange::NoAnswer,
         replacement::Replacement,
         server::DatabaseStatus,
+        witness,
     },
     wire::epoch::{OrderKind, Signed},
 };
+use std::sync::atomic::Ordering;
 
 async fn replace(region: &Region) -> Result<Installed, RebuildError> {
     region.operator().replace_witness(&mut Says::new(false)).await
@@ -179,6 +184,39 @@ async fn of_two_operators_one_is_refused_and_who_was_interrupted_goes_on() {
     let witness = region.witness().await;
     let Installed::Now(third) = replace(&region).await.expect("replaced") else { panic!("done") };
     assert!(third != [1; 16] && listens_to(&region, "db-b").await == third);
+    for node in [head, tail] {
+        node.shutdown().await;
+    }
+    witness.shutdown().await;
+}
+
+/// Its write fails after the file has its new contents: what they are is answered only once they are written anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_failed_write_left_is_not_answered() {
+    let region = Region::new("witness-unsure");
+    let (env, faults) = watched(&region.env);
+    let (config, tls, operator) = region.parts("witness");
+    let witness = witness::serve(env, config, tls, operator).await.expect("witness");
+    let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
+    region.commit("k").await;
+    tail.shutdown().await;
+    region.lose_disk("db-b");
+    let tail = region.database("db-b").await;
+    let asked = async || {
+        let config = region.operator_config();
+        let tls = config.tls(&region.env, ms(3_000)).expect("tls");
+        witness::read_if_any(&region.env, &tls, &config.witness, &operator, ms(3_000)).await
+    };
+    let before = asked().await.expect("answers").expect("known");
+    faults.unsure_names.store(true, Ordering::Relaxed);
+    let unsure = region.operator().rebuild(plan(Zone::B), &mut Says::new(true)).await;
+    assert!(unsure.is_err(), "{unsure:?}");
+    let still = asked().await;
+    assert!(matches!(&still, Err(NoAnswer::Refused(why)) if why.contains("cannot write")), "{still:?}");
+    faults.unsure_names.store(false, Ordering::Relaxed);
+    let after = asked().await.expect("answers").expect("known");
+    assert!(before.pending.is_none() && after.pending.is_some(), "what the file says, written anew");
+    region.operator().rebuild(plan(Zone::B), &mut Says::new(true)).await.expect("goes on with it");
     for node in [head, tail] {
         node.shutdown().await;
     }
