@@ -209,7 +209,7 @@ async fn look(
 fn words(report: &Report) -> String {
     let Report { store, made_ms, epoch, position, records, bytes, seconds, tombstones, seals, .. } = report;
     let mut text = format!(
-        "{store}: the backup of {} can be restored: {records} records up to {position}, epoch {epoch}, {} taken in {seconds:.1} s\n",
+        "{store}: the backup of {} was taken as a restore takes it: {records} records up to {position}, epoch {epoch}, {} in {seconds:.1} s\n",
         moment(*made_ms),
         size(*bytes)
     );
