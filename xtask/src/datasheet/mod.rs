@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The scenarios of an edition: all that lose or damage something and end within seconds, and the calm one.
-const SCENARIOS: [&str; 21] = [
+const SCENARIOS: [&str; 24] = [
     "calm",
     "host-loss",
     "zone-loss",
@@ -39,6 +39,9 @@ const SCENARIOS: [&str; 21] = [
     "damaged-backup",
     "region-loss",
     "region-and-replica-loss",
+    "restore-while-restoring",
+    "destroy-then-restore",
+    "terminate-then-restore",
 ];
 /// Seeds of each, if nothing is said.
 const SEEDS: u64 = 20;
@@ -46,7 +49,7 @@ const SEEDS: u64 = 20;
 /// Arguments of `cargo xtask datasheet`.
 #[derive(clap::Args)]
 #[command(
-    after_help = "With no scenario: a fixed list, every scenario but the long ones; about 40 CPU seconds per seed.\n\
+    after_help = "With no scenario: a fixed list, every scenario but the long ones; about 50 CPU seconds per seed.\n\
     Exit status as of `cargo xtask sim`: the highest of all runs. What is interrupted writes no edition.\n\n\
     Examples:\n  cargo xtask datasheet\n  cargo xtask datasheet --seeds 1000\n  cargo xtask sim region-loss --seeds 500 --json > runs.jsonl; cargo xtask datasheet --merge runs.jsonl"
 )]
