@@ -3,14 +3,18 @@
 use super::{Node, give::Reading};
 use crate::store::{
     codec,
-    engine::{Engine, EngineError, KEYRING_DIR, Loaded},
+    engine::{Engine, EngineError, KEYRING_DIR, Loaded, STORE_DIR, keyring_objects},
     epoch::{Epoch, Identity, Registered},
     held::{Closed, Held},
     log::{Entry, Position},
     termination::{Ended, Termination, erase_keys},
 };
 use crate::{env::Env, wire::epoch as wire};
-use std::{convert::Infallible, path::Path};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    path::{Path, PathBuf},
+};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -241,6 +245,19 @@ impl Kept {
     pub(super) async fn records(&self, node: &Node) -> u64 {
         self.held.run(&node.env, "status", Engine::records).await.unwrap_or(0)
     }
+}
+
+/// The sealed domain keys beside the store, by domain.
+pub(super) async fn keyring(node: &Node) -> Result<BTreeMap<Uuid, Vec<u8>>, String> {
+    let (disk, dir) = (node.env.disk.clone(), node.config.data_dir.join(STORE_DIR));
+    let read = node.env.blocking("backup-keyring", move || keyring_objects(&*disk, &dir)).await;
+    let objects = match read {
+        Ok(Ok(objects)) => objects,
+        Ok(Err(error)) => return Err(format!("own disk: {error}")),
+        Err(panicked) => return Err(format!("own disk: {panicked}")),
+    };
+    let domain = |name: PathBuf| name.to_str()?.parse().ok();
+    Ok(objects.into_iter().filter_map(|(name, sealed)| Some((domain(name)?, sealed))).collect())
 }
 
 /// Keeps the sealed domain keys that a part brings, in `dir`; not those of domains whose service has ended.

@@ -31,8 +31,8 @@ use uuid::Uuid;
 /// Entries that are taken at a time.
 const ENTRIES: usize = 256;
 
-/// The stores that the configuration names.
-fn stores(node: &Node) -> Result<&Backups, String> {
+/// The stores that the configuration names; why there is none.
+fn configured(node: &Node) -> Result<&Backups, String> {
     let none = "node.toml names no [[backups]] and no backup_key: this replica reads no backups";
     node.backups.as_ref().ok_or_else(|| none.to_owned())
 }
@@ -62,29 +62,27 @@ pub(super) async fn look(node: &Node, wanted: &BackupWanted) -> Body {
 /// As [`look`]; why there is none.
 pub(super) async fn seen(node: &Node, wanted: &BackupWanted) -> Result<BackupSeen, String> {
     let mut best: Option<(Known, Backup, String, bool)> = None;
-    let (stores, mut troubles) = (stores(node)?, Vec::new());
+    let (stores, mut troubles) = (configured(node)?, Vec::new());
     let places = match wanted.store.as_str() {
         "" => overlay::stores(node, &mut troubles).await,
         store => stores.places(store).await?,
     };
+    // A newer epoch may begin before the end of an older one, if the region was restored.
+    let ends = |known: &Known, of: &Backup| (known.active.record.epoch.no, of.manifest().position.seq);
     for place in places {
         let newest = newest_readable(&place, wanted.at_ms, &mut troubles).await;
+        let newest = newest.map_err(|error| error.to_string()).and_then(|(backup, older)| {
+            let known = known(node, &backup.manifest().lineage);
+            Ok((known.map_err(|why| format!("{}: {why}", place.place()))?, backup, older))
+        });
         match newest {
-            Ok((backup, older)) => match known(node, &backup.manifest().lineage) {
-                Ok(known) => {
-                    // A newer epoch may begin before the end of an older one, if the region was restored.
-                    let ends = |known: &Known, of: &Backup| {
-                        (known.active.record.epoch.no, of.manifest().position.seq)
-                    };
-                    let newer =
-                        |(other, best, ..): &(Known, Backup, _, _)| ends(other, best) < ends(&known, &backup);
-                    if best.as_ref().is_none_or(newer) {
-                        best = Some((known, backup, place.place().to_owned(), older));
-                    }
+            Ok((known, backup, older)) => {
+                let newer = best.as_ref().is_none_or(|(of, best, ..)| ends(of, best) < ends(&known, &backup));
+                if newer {
+                    best = Some((known, backup, place.place().to_owned(), older));
                 }
-                Err(why) => troubles.push(format!("{}: {why}", place.place())),
-            },
-            Err(error) => troubles.push(error.to_string()),
+            }
+            Err(why) => troubles.push(why),
         }
     }
     for trouble in &troubles {
@@ -157,7 +155,7 @@ pub(super) async fn take(
     wanted: &BackupName,
 ) -> Result<(), Trouble> {
     let env = &node.env;
-    let stores = stores(node).map_err(Trouble::Source)?;
+    let stores = configured(node).map_err(Trouble::Source)?;
     let place = stores.places(&wanted.store).await.map_err(Trouble::Source)?.remove(0);
     let name = ObjectName::new(wanted.name.clone()).ok().and_then(|name| Name::read(&name));
     let Some(Name::Manifest(found)) = name else {
@@ -290,10 +288,7 @@ async fn ended(
 ) -> Result<BTreeMap<Uuid, Vec<u8>>, Trouble> {
     let mut all: BTreeMap<_, _> = ended_in(node, chosen).await.map_err(of_backup)?.into_iter().collect();
     let mut troubles = Vec::new();
-    for place in overlay::stores(node, &mut troubles).await {
-        if place.place() == chosen.place() {
-            continue;
-        }
+    for place in overlay::others(node, chosen, &mut troubles).await {
         match ended_in(node, &place).await {
             Ok(ended) => all.extend(ended),
             Err(error) => troubles.push(format!("the ends of domains in {}: {error}", place.place())),
@@ -335,10 +330,7 @@ async fn take_keyring(
     ended: &BTreeSet<Uuid>,
 ) -> Result<Vec<Uuid>, Trouble> {
     let mut keys = keys_in(place, ended).await.map_err(of_backup)?;
-    for other in overlay::stores(node, &mut Vec::new()).await {
-        if other.place() == place.place() {
-            continue;
-        }
+    for other in overlay::others(node, place, &mut Vec::new()).await {
         match keys_in(&other, ended).await {
             Ok(found) => found.into_iter().for_each(|(domain, sealed)| {
                 keys.entry(domain).or_insert(sealed);

@@ -1,6 +1,6 @@
-//! What was ended for good, over a backup. Tombstones (G12): the anchors of all stores, read and put over what the backup has, so that a key that was destroyed after
-//! the backup was made stays destroyed. A store that cannot be read is told of: the other one has the same, unless it was away. And the ends of domains' service (G14), as the operator's statements beside the
-//! backups say.
+//! What was ended for good, over a backup. Tombstones (G12): the anchors of all stores, read and put over what the backup has, so that a
+//! key that was destroyed after the backup was made stays destroyed. A store that cannot be read is told of: the other one has the same,
+//! unless it was away. And the ends of domains' service (G14), as the operator's statements beside the backups say.
 
 use super::{Node, kept::Trouble, status::Tombstones};
 use crate::{
@@ -30,6 +30,17 @@ pub(super) async fn stores(node: &Node, troubles: &mut Vec<String>) -> Vec<Backu
             Err(why) => troubles.push(format!("the backup store in {region} cannot be used: {why}")),
         }
     }
+    places
+}
+
+/// As [`stores`], but for the one that a backup was `chosen` from: that one must answer, and these may.
+pub(super) async fn others(
+    node: &Node,
+    chosen: &BackupPlace,
+    troubles: &mut Vec<String>,
+) -> Vec<BackupPlace> {
+    let mut places = stores(node, troubles).await;
+    places.retain(|place| place.place() != chosen.place());
     places
 }
 
@@ -102,9 +113,7 @@ pub(super) async fn put_tombstones(
     held: &Held,
 ) -> Result<Tombstones, Trouble> {
     let mut read = Read::default();
-    let mut places = stores(node, &mut read.status.unread).await;
-    // The one that the backup is from must answer.
-    places.retain(|place| place.place() != chosen.place());
+    let places = others(node, chosen, &mut read.status.unread).await;
     let done = read.all_of(chosen, manifest).await;
     done.map_err(|error| Trouble::Source(format!("the anchors of tombstones: {error}")))?;
     for place in places {

@@ -3,7 +3,7 @@
 
 use super::{
     Node,
-    kept::{Closing, Kept, Trouble},
+    kept::{Closing, Kept, Trouble, keyring, storage},
     load,
     status::{SeedStatus, Tombstones},
 };
@@ -13,11 +13,7 @@ use crate::{
     crypto::OperatorVerifier,
     env::Env,
     limits::FILL_PART_BYTES,
-    store::{
-        engine::{FillRow, STORE_DIR, keyring_objects},
-        epoch::Epoch,
-        witness::Known,
-    },
+    store::{engine::FillRow, epoch::Epoch, witness::Known},
     wire::{
         restore::{BackupSeen, BackupWanted},
         tls::NodeTls,
@@ -112,7 +108,7 @@ impl Rehearsal {
         let rows = held.run(&self.node.env, "rehearse", move |engine| {
             engine.rows_after(after.as_deref(), FILL_PART_BYTES)
         });
-        rows.await.map_err(super::kept::storage)
+        rows.await.map_err(storage)
     }
 
     /// The sealed domain keys that came with it.
@@ -120,16 +116,7 @@ impl Rehearsal {
     /// # Errors
     /// What is wrong with the disk.
     pub async fn keyring(&self) -> Result<BTreeMap<Uuid, Vec<u8>>, String> {
-        let (disk, dir) = (self.node.env.disk.clone(), self.node.config.data_dir.join(STORE_DIR));
-        let read = self.node.env.blocking("rehearse", move || keyring_objects(&*disk, &dir));
-        let objects = match read.await {
-            Ok(objects) => objects.map_err(|error| format!("own disk: {error}"))?,
-            Err(_) => return Err("own disk: panicked".to_owned()),
-        };
-        let named = |(name, sealed): (std::path::PathBuf, Vec<u8>)| {
-            Some((Uuid::parse_str(&name.to_string_lossy()).ok()?, sealed))
-        };
-        Ok(objects.into_iter().filter_map(named).collect())
+        keyring(&self.node).await
     }
 
     /// Returns when nothing of what was taken is open any more: its directory may be removed.

@@ -3,18 +3,20 @@
 use super::{Keys, Origin, Stood, anchor::Logged};
 use crate::{
     backup::{Lineage, Source, SourceError, Standing},
-    env::{BoxFuture, Env, Mono},
+    env::{BoxFuture, Mono},
     limits::FILL_PART_BYTES,
-    replica::{Node, kept::storage},
+    replica::{
+        Node,
+        kept::{keyring, storage},
+    },
     store::{
-        engine::{EngineError, FillRow, STORE_DIR, Snapshot, keyring_objects},
+        engine::{EngineError, FillRow, Snapshot},
         epoch::{Identity, Phase},
         held::Held,
         log::Position,
     },
 };
-use std::{collections::BTreeMap, sync::Arc};
-use uuid::Uuid;
+use std::sync::Arc;
 
 /// The replica as what backups come from.
 pub(super) struct Replica(pub(super) Arc<Node>);
@@ -77,7 +79,7 @@ impl Replica {
             return Err(format!("the replica is in epoch {epoch}, and the witness knows a newer one"));
         }
         // After the snapshot: the keys of all domains that it has records of are here.
-        let sealed = keyring(&node.env, node).await?;
+        let sealed = keyring(node).await?;
         // After the keys: of one that has been erased it is known why.
         let ended = view.held.run(&node.env, "backup", |engine| engine.termination_statements());
         let ended = ended.await.map_err(|error| self.failed(error))?.into_iter().collect();
@@ -113,18 +115,6 @@ impl Replica {
         let end = entries.last().map_or(from, |entry| entry.position);
         Some(Logged { mark, end, entries })
     }
-}
-
-async fn keyring(env: &Env, node: &Node) -> Result<BTreeMap<Uuid, Vec<u8>>, String> {
-    let (disk, dir) = (env.disk.clone(), node.config.data_dir.join(STORE_DIR));
-    let read = env.blocking("backup-keyring", move || keyring_objects(&*disk, &dir)).await;
-    let objects = match read {
-        Ok(Ok(objects)) => objects,
-        Ok(Err(error)) => return Err(format!("own disk: {error}")),
-        Err(panicked) => return Err(format!("own disk: {panicked}")),
-    };
-    let domain = |name: std::path::PathBuf| name.to_str()?.parse().ok();
-    Ok(objects.into_iter().filter_map(|(name, sealed)| Some((domain(name)?, sealed))).collect())
 }
 
 /// In words; a store that failed is to be opened again.
