@@ -13,12 +13,12 @@ use kms_benches::{
     client::Kept,
     operator::{Steps, lose_disk, rebuild},
     paced::{Samples, done, paced},
+    parts,
     peers::Copier,
     per_second,
     process::{Peak, processor_time, resident},
     region::{Installed, Region},
-    report::{self, Mode, Series},
-    scratch::Scratch,
+    report::{self, Mode, Series, mb},
 };
 use std::{cell::Cell, path::Path, time::Duration};
 
@@ -64,19 +64,11 @@ const ONCE: Size = Size {
     ..FULL
 };
 
-fn mb(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
-}
-
 /// A region whose head has `records`, below a directory of its own.
 async fn region(env: &Env, dir: &Path, records: u64, limits: Limits) -> Region {
     let installed = Installed::new(env, dir, limits).await;
     report::line(format_args!("  {records} records of {BLOB_BYTES} B: put into the source's store"));
-    put_records(env, &[installed.data_dir("db-a")], records, |so_far| {
-        if so_far.is_multiple_of(250_000) {
-            report::line(format_args!("  {so_far} of {records} records"));
-        }
-    });
+    put_records(env, &[installed.data_dir("db-a")], records);
     installed.start().await
 }
 
@@ -287,24 +279,10 @@ fn main() {
         Mode::Measure if quick => QUICK,
         Mode::Measure => FULL,
     };
-    let runtime = kms_benches::runtime();
-    let _inside = runtime.enter();
-    let env = kms::os::env();
-    let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    // As criterion does: a word that is no flag chooses.
-    let chosen = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let parts =
+    let throttles =
         [("no-load", None), ("reads-slow", Some(size.throttles[0])), ("reads-fast", Some(size.throttles[1]))];
-    for (name, throttle) in parts {
-        if chosen.as_ref().is_some_and(|chosen| !name.contains(chosen)) {
-            continue;
-        }
-        let scratch = Scratch::new(&env, base, &format!("rebuild-bench-{name}"));
-        runtime.block_on(async {
-            match throttle {
-                Some(throttle) => under_reads(&env, scratch.path(), &size, throttle).await,
-                None => without_load(&env, scratch.path(), &size).await,
-            }
-        });
-    }
+    parts((env!("CARGO_TARGET_TMPDIR"), "rebuild"), &throttles, async |env, dir, throttle| match throttle {
+        Some(throttle) => under_reads(env, dir, &size, throttle).await,
+        None => without_load(env, dir, &size).await,
+    });
 }

@@ -10,11 +10,10 @@ use kms_benches::{
     client::Kept,
     mean_of,
     operator::restore,
-    per_second,
+    parts, per_second,
     process::{Peak, processor_time, resident},
     region::{Installed, Region},
-    report::{self, Mode, Series},
-    scratch::Scratch,
+    report::{self, Mode, Series, mb},
 };
 use std::{path::Path, time::Duration};
 
@@ -46,10 +45,6 @@ struct Size {
 const FULL: Size = Size { records: 1_000_000, rounds: 11, creates: 100, span: Duration::from_millis(1_000) };
 const QUICK: Size = Size { records: 100_000, rounds: 3, ..FULL };
 const ONCE: Size = Size { records: 2_000, rounds: 1, creates: 4, span: Duration::from_millis(50) };
-
-fn mb(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
-}
 
 /// How it is with the replica.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -154,11 +149,7 @@ async fn backed_up(env: &Env, dir: &Path, records: u64) -> Region {
     let installed = Installed::with_replica(env, dir, limits, true).await;
     report::line(format_args!("  {records} records of {BLOB_BYTES} B: put into both databases' stores"));
     let data = [installed.data_dir("db-a"), installed.data_dir("db-b")];
-    put_records(env, &data, records, |so_far| {
-        if so_far.is_multiple_of(250_000) {
-            report::line(format_args!("  {so_far} of {records} records"));
-        }
-    });
+    put_records(env, &data, records);
     let mut region = installed.start_without(&[REPLICA]).await;
     let mut client = region.connect(region.host()).await;
     for _ in 0..LOG_ENTRIES * 4 {
@@ -225,22 +216,12 @@ fn main() {
         Mode::Measure if quick => QUICK,
         Mode::Measure => FULL,
     };
-    let runtime = kms_benches::runtime();
-    let _inside = runtime.enter();
-    let env = kms::os::env();
-    let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    // As criterion does: a word that is no flag chooses.
-    let chosen = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    for name in ["creates", "restore"] {
-        if chosen.as_ref().is_some_and(|chosen| !name.contains(chosen)) {
-            continue;
-        }
-        let scratch = Scratch::new(&env, base, &format!("third-bench-{name}"));
-        runtime.block_on(async {
-            match name {
-                "creates" => creates(&env, scratch.path(), &size).await,
-                _ => restored(&env, scratch.path(), &size).await,
-            }
-        });
-    }
+    parts(
+        (env!("CARGO_TARGET_TMPDIR"), "third"),
+        &[("creates", true), ("restore", false)],
+        async |env, dir, of_creates| match of_creates {
+            true => creates(env, dir, &size).await,
+            false => restored(env, dir, &size).await,
+        },
+    );
 }

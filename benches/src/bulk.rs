@@ -1,6 +1,7 @@
 //! Many records in stores that nobody has open, put there as a fill puts them. Seals nothing: to a database a
 //! sealed record is random bytes.
 
+use crate::report;
 use kms::{
     env::{Env, Purpose},
     record::{CommitId, SealedRecord, Version},
@@ -19,13 +20,15 @@ pub const BLOB_BYTES: usize = 1 << 10;
 pub const ROW_BYTES: u64 = BLOB_BYTES as u64 + 89;
 /// Records in one commit.
 const COMMIT_RECORDS: u64 = 1_000;
+/// Records between two lines about how far it is.
+const TELL_RECORDS: u64 = 250_000;
 
-/// Puts the same `count` records into the store in each of these data directories; all are there when its log begins. Calls `told`
-/// with the number so far.
+/// Puts the same `count` records into the store in each of these data directories; all are there when its log begins. Tells
+/// how far it is.
 ///
 /// # Panics
 /// If there is no store, or the disk fails.
-pub fn put_records(env: &Env, data: &[PathBuf], count: u64, mut told: impl FnMut(u64)) {
+pub fn put_records(env: &Env, data: &[PathBuf], count: u64) {
     let open = |data: &PathBuf| Engine::open(&*env.disk, data, u64::MAX).expect("it opens").expect("a store");
     let stores: Vec<_> = data.iter().map(open).collect();
     // Of a domain that no host knows.
@@ -36,7 +39,10 @@ pub fn put_records(env: &Env, data: &[PathBuf], count: u64, mut told: impl FnMut
         for (engine, _) in &stores {
             Filler(engine).rows(&rows).expect("rows are taken");
         }
-        told(first + rows.len() as u64);
+        let so_far = first + rows.len() as u64;
+        if so_far.is_multiple_of(TELL_RECORDS) {
+            report::line(format_args!("  {so_far} of {count} records"));
+        }
     }
     // Its sync makes the rows durable too.
     for (engine, loaded) in &stores {

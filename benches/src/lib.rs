@@ -13,7 +13,8 @@ pub mod report;
 pub mod scratch;
 
 use kms::env::Env;
-use std::time::Duration;
+use scratch::Scratch;
+use std::{path::Path, time::Duration};
 
 /// The runtime that benchmarks share with the region they measure: two worker threads.
 ///
@@ -21,6 +22,20 @@ use std::time::Duration;
 /// If there is none to be had.
 pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+/// Runs the parts of a benchmark that the command line asks for, as criterion does: a word that is no flag chooses. Each has an empty
+/// directory of its own, below `base`.
+pub fn parts<T: Copy>((base, benchmark): (&str, &str), all: &[(&str, T)], run: impl AsyncFn(&Env, &Path, T)) {
+    let runtime = runtime();
+    let _inside = runtime.enter();
+    let env = kms::os::env();
+    let chosen = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let wanted = |name: &str| chosen.as_ref().is_none_or(|chosen| name.contains(chosen));
+    for (name, what) in all.iter().filter(|(name, _)| wanted(name)) {
+        let scratch = Scratch::new(&env, Path::new(base), &format!("{benchmark}-bench-{name}"));
+        runtime.block_on(run(&env, scratch.path(), *what));
+    }
 }
 
 /// Time one operation took, as the mean over `count` of them in a row.

@@ -80,6 +80,11 @@ impl From<&Series> for Figure {
     }
 }
 
+/// Millions of bytes.
+pub fn mb(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
 /// One line to stdout.
 pub fn line(text: impl Display) {
     // A closed pipe is not worth dying of.
