@@ -43,8 +43,12 @@ pub const KEEP_ALIVE_MS: u64 = 75_000;
 pub const DRAIN_MS: u64 = 5_000;
 /// Fewest entries that leave the log at a time: dropping them costs a commit some milliseconds.
 pub const LOG_TRUNCATE_STEP: u64 = 1_024;
-/// Part of a fill, bytes of its rows.
+/// Part of a fill, bytes of its rows, unless it is held back.
 pub const FILL_PART_BYTES: usize = 1 << 20;
+/// Parts of a fill that is held back, per second: whatever a part costs is in the way of others in one piece.
+pub const FILL_PARTS_PER_S: u64 = 200;
+/// Least part of a fill that is held back, bytes of its rows.
+pub const FILL_PART_MIN_BYTES: usize = 16 << 10;
 /// Part of a replica's feed, bytes of its entries, before the one that goes over it.
 pub const FEED_PART_BYTES: usize = 256 << 10;
 /// What a replica is sent before it has taken what was sent earlier, bytes.

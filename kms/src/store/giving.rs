@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     env::Env,
-    limits::{CONNECTION_IDLE_MS, FILL_PART_BYTES, Limits, ms},
+    limits::{CONNECTION_IDLE_MS, FILL_PART_BYTES, FILL_PART_MIN_BYTES, FILL_PARTS_PER_S, Limits, ms},
     wire::{
         epoch as wire, frame,
         message::{Body, Envelope},
@@ -32,7 +32,7 @@ pub trait Giver: Sync {
     fn epoch(&self) -> Epoch;
     /// A message of this store.
     fn envelope(&self, call: u64, body: Body) -> Envelope;
-    /// Runs work on the open store where it may block.
+    /// Runs work on the open store where it may block, in the background.
     fn work<T: Send + 'static>(
         &self,
         name: &'static str,
@@ -82,7 +82,8 @@ pub async fn give_rows<G: Giver, W: AsyncWrite + Unpin>(
 ) -> Result<[u8; 32], String> {
     let epoch = giver.epoch();
     let rate = giver.limits().fill_bytes_per_s;
-    let first = Page { snapshot, rows: Vec::new(), after: None, digest: RowDigest::default() };
+    let bytes = part_bytes(rate);
+    let first = Page { snapshot, rows: Vec::new(), after: None, digest: RowDigest::default(), bytes };
     let mut page = first.next(giver).await?;
     loop {
         if giver.epoch() != epoch {
@@ -108,6 +109,16 @@ pub async fn give_rows<G: Giver, W: AsyncWrite + Unpin>(
     }
 }
 
+/// How large the parts are at a rate in bytes per second; 0 = not held back.
+fn part_bytes(rate: u64) -> usize {
+    match rate {
+        0 => FILL_PART_BYTES,
+        _ => usize::try_from(rate / FILL_PARTS_PER_S)
+            .unwrap_or(FILL_PART_BYTES)
+            .clamp(FILL_PART_MIN_BYTES, FILL_PART_BYTES),
+    }
+}
+
 /// Where the reading of a snapshot has come to.
 struct Page {
     snapshot: Snapshot,
@@ -117,18 +128,33 @@ struct Page {
     after: Option<Vec<u8>>,
     /// Over all rows read.
     digest: RowDigest,
+    /// How many bytes of rows make a part.
+    bytes: usize,
 }
 
 impl Page {
     /// The rows after those read, as many as make a part; none at the end.
     async fn next<G: Giver>(mut self, giver: &G) -> Result<Page, String> {
         let read = giver.work("fill", move |_| {
-            self.rows = self.snapshot.rows_after(self.after.as_deref(), FILL_PART_BYTES)?;
+            self.rows = self.snapshot.rows_after(self.after.as_deref(), self.bytes)?;
             for (key, row) in &self.rows {
                 self.digest.add(key, row);
             }
             Ok(self)
         });
         read.await.map_err(|error| format!("own disk: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_back_goes_in_small_parts() {
+        assert_eq!(part_bytes(0), FILL_PART_BYTES, "nothing holds it back");
+        assert_eq!(part_bytes(8_000_000), 40_000, "a two-hundredth of a second");
+        assert_eq!(part_bytes(1), FILL_PART_MIN_BYTES);
+        assert_eq!(part_bytes(u64::MAX), FILL_PART_BYTES);
     }
 }

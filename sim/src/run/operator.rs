@@ -44,6 +44,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// After so long somebody else has to be asked.
 const LIMIT: Duration = Duration::from_secs(240);
 
+/// Before a witness that holds something is made blank, a person makes sure for so long that it has to be.
+const MAKES_SURE: Duration = Duration::from_secs(20);
+
 /// Who is refused for so long has been given an order that makes no sense.
 const REFUSED: Duration = Duration::from_secs(40);
 
@@ -196,9 +199,13 @@ impl Desk {
         }
     }
 
-    /// Does what it is told to: a witness that was given an id by an operator who was overtaken begins anew.
-    fn make_room(&self, error: &RebuildError) {
-        if error.to_string().contains("start it on an empty data directory, and run this again") {
+    /// Does what it is told to: a witness that was given an id by an operator who was overtaken begins anew. Not at once: until it
+    /// does, nobody can register anything, and after the first try somebody else may have put it right.
+    fn make_room(&self, error: &RebuildError, told_since: &mut Option<Mono>) {
+        if !error.to_string().contains("start it on an empty data directory, and run this again") {
+            *told_since = None;
+        } else if self.env.now() >= *told_since.get_or_insert(self.env.now()) + MAKES_SURE {
+            *told_since = None;
             self.world.power_cut(WITNESS);
             self.world.lose_disk(WITNESS);
             self.world.boot(WITNESS);
@@ -263,6 +270,7 @@ impl Desk {
     }
 
     async fn replace_witness(&self, mut interrupt: Option<Micros>) {
+        let mut told_since = None;
         while self.env.now() < self.until {
             let Some(operator) = self.operator() else { return };
             let mut person = self.person(&[WITNESS]);
@@ -279,7 +287,7 @@ impl Desk {
                 }
                 Some(Err(error)) => {
                     self.note(&error.to_string());
-                    self.make_room(&error);
+                    self.make_room(&error, &mut told_since);
                 }
                 None => {
                     self.note("interrupted");
