@@ -84,6 +84,7 @@ impl Installed {
     ) -> Installed {
         let rest_port = free_ports(env).await;
         let spec = RegionSpec {
+            witness_with_replica: false,
             replica,
             backups,
             region: "eu-west-rbx".to_owned(),

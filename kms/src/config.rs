@@ -123,6 +123,9 @@ pub struct NodeConfig {
     /// Key file that the keys of backups are sealed under (replicas that make backups).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_key: Option<PathBuf>,
+    /// `node.toml` of the region's witness, if this process is that too (replicas only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<PathBuf>,
     /// Other nodes.
     #[serde(default)]
     pub peers: Peers,
@@ -159,11 +162,14 @@ pub enum ConfigError {
     /// A replica where it may not stand.
     #[error("{0}: `place`: {1}")]
     Place(PathBuf, String),
+    /// Another node than the region's witness in the replica's process.
+    #[error("{0}: `witness`: {1}")]
+    Witness(PathBuf, String),
     /// Backups where they may not lie.
     #[error("{0}: `[[backups]]`: {1}")]
     Backups(PathBuf, String),
     /// A field that is none of this role's.
-    #[error("{path}: `{field}` is not for a {role}: backups are made by the replica", role = role.word())]
+    #[error("{path}: `{field}` is not for a {role}, only for a replica", role = role.word())]
     Stray {
         /// The file.
         path: PathBuf,
@@ -203,8 +209,8 @@ impl NodeConfig {
         for field in [&mut config.data_dir, &mut config.cert, &mut config.key, &mut config.node_ca] {
             *field = dir.join(&*field);
         }
-        let NodeConfig { access_ca, root_key, operator_cert, backup_key, .. } = &mut config;
-        for field in [access_ca, root_key, operator_cert, backup_key].into_iter().flatten() {
+        let NodeConfig { access_ca, root_key, operator_cert, backup_key, witness, .. } = &mut config;
+        for field in [access_ca, root_key, operator_cert, backup_key, witness].into_iter().flatten() {
             *field = dir.join(&*field);
         }
         for store in &mut config.backups {
@@ -219,6 +225,29 @@ impl NodeConfig {
         Ok(config)
     }
 
+    /// The region's witness, if this process is that too.
+    ///
+    /// # Errors
+    /// As [`NodeConfig::load`]; [`ConfigError::Witness`] if it is another node, or one of another region.
+    pub fn witness_within(&self, disk: &dyn Disk) -> Result<Option<NodeConfig>, ConfigError> {
+        let Some(path) = &self.witness else { return Ok(None) };
+        let witness = NodeConfig::load(disk, path)?;
+        let wrong = |why: String| Err(ConfigError::Witness(path.clone(), why));
+        if witness.role != Role::Witness {
+            return wrong(format!(
+                "this is the configuration of a {}, not of a witness",
+                witness.role.word()
+            ));
+        }
+        if witness.region != self.region {
+            return wrong(format!(
+                "the witness of {}, and the replica is one of {}",
+                witness.region, self.region
+            ));
+        }
+        Ok(Some(witness))
+    }
+
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         self.limits.check().map_err(|error| ConfigError::Limits(path.into(), error))?;
         let needs = |present: bool, field: &'static str| {
@@ -229,6 +258,9 @@ impl NodeConfig {
             }
         };
         self.check_stores(path)?;
+        if self.witness.is_some() && self.role != Role::Replica {
+            return Err(ConfigError::Stray { path: path.into(), role: self.role, field: "witness" });
+        }
         match self.role {
             Role::Host => {
                 needs(self.zone.is_some(), "zone")?;

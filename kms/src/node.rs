@@ -67,7 +67,8 @@ pub struct Running {
 enum Kind {
     Database(DatabaseNode),
     Witness(WitnessNode),
-    Replica(ReplicaNode),
+    /// With the witness, if this process is that too.
+    Replica(ReplicaNode, Option<WitnessNode>),
     Host(RestServer),
     Entry(Entry),
 }
@@ -83,7 +84,10 @@ pub async fn serve(env: Env, config_path: &Path) -> Result<Running, NodeError> {
     let kind = match config.role {
         Role::Database => Kind::Database(database(env, config, tls).await?),
         Role::Witness => Kind::Witness(witness(env, config, tls).await?),
-        Role::Replica => Kind::Replica(replica(env, config, tls).await?),
+        Role::Replica => {
+            let witness = witness_within(&env, &config).await?;
+            Kind::Replica(replica(env, config, tls).await?, witness)
+        }
         Role::Host => Kind::Host(host(env, &config, tls).await?),
         Role::Entry => Kind::Entry(entry::serve(&env, &config, tls).await?),
     };
@@ -101,6 +105,15 @@ async fn database(env: Env, config: NodeConfig, tls: Arc<NodeTls>) -> Result<Dat
 async fn witness(env: Env, config: NodeConfig, tls: Arc<NodeTls>) -> Result<WitnessNode, NodeError> {
     let (listen, operator) = (config.listen.clone().unwrap_or_default(), operator(&env, &config)?);
     witness::serve(env, config, tls, operator).await.map_err(|error| NodeError::Listen(listen, error))
+}
+
+/// The witness in the replica's process: a node of its own in all but the process, with its own address, certificate and directory.
+async fn witness_within(env: &Env, replica: &NodeConfig) -> Result<Option<WitnessNode>, NodeError> {
+    let Some(config) = replica.witness_within(&*env.disk)? else { return Ok(None) };
+    let tls = NodeTls::load(env, &config)?;
+    let node = witness(env.clone(), config, tls).await?;
+    tracing::info!(node_address = node.address(), "listening as the witness too");
+    Ok(Some(node))
 }
 
 async fn replica(env: Env, config: NodeConfig, tls: Arc<NodeTls>) -> Result<ReplicaNode, NodeError> {
@@ -130,7 +143,7 @@ impl Running {
         match &self.kind {
             Kind::Database(database) => (Some(database.address().to_owned()), None),
             Kind::Witness(witness) => (Some(witness.address().to_owned()), None),
-            Kind::Replica(replica) => (Some(replica.address().to_owned()), None),
+            Kind::Replica(replica, _) => (Some(replica.address().to_owned()), None),
             Kind::Host(host) => (None, Some(host.address().to_owned())),
             Kind::Entry(entry) => (None, Some(entry.address().to_owned())),
         }
@@ -141,7 +154,12 @@ impl Running {
         match self.kind {
             Kind::Database(database) => database.shutdown().await,
             Kind::Witness(witness) => witness.shutdown().await,
-            Kind::Replica(replica) => replica.shutdown().await,
+            Kind::Replica(replica, witness) => {
+                replica.shutdown().await;
+                if let Some(witness) = witness {
+                    witness.shutdown().await;
+                }
+            }
             Kind::Host(host) => host.shutdown().await,
             Kind::Entry(entry) => entry.shutdown().await,
         }
@@ -152,7 +170,12 @@ impl Running {
         match &mut self.kind {
             Kind::Database(database) => database.stopped().await,
             Kind::Witness(witness) => witness.stopped().await,
-            Kind::Replica(replica) => replica.stopped().await,
+            Kind::Replica(replica, None) => replica.stopped().await,
+            Kind::Replica(replica, Some(witness)) => tokio::select! {
+                biased;
+                why = replica.stopped() => why,
+                why = witness.stopped() => why,
+            },
             Kind::Host(host) => host.stopped().await,
             Kind::Entry(entry) => entry.stopped().await,
         }

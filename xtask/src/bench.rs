@@ -1,9 +1,12 @@
-//! `cargo xtask bench`: the criterion benchmarks, and the simulator's speed against its figures.
+//! `cargo xtask bench`: the criterion benchmarks, the simulator's speed against its figures, and what the third copy costs creates in
+//! the simulated world.
 //!
 //! Speed is simulated seconds per processor second of the process that runs a seed, on one core. A seed does the
 //! same work each time, to the byte; what differs from run to run is what the core had to share (caches, threads of the
 //! same core, a host's other guests). Each seed is run several times in turns; the figure is made of each one's least
 //! time, and the median is printed beside it.
+
+mod third;
 
 use crate::interrupt::Children;
 use crate::shell::{self, Failure, World, harness};
@@ -91,16 +94,24 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         reports.iter().take(1).for_each(profile);
     }
     say::out(format_args!("\ncommit {}\n{}", shell::commit(&root), table::grid(&rows)));
+    if !third::run(&pool, &root, if args.quick { 2 } else { 8 })? {
+        code = exit::BROKEN;
+    }
     Ok(code)
 }
 
 /// `calm` without load, beside what is built. For ten minutes: of a minute's cost a third would be the start.
 fn idle(root: &Path) -> Result<PathBuf, Failure> {
     let text = shell::text(&root.join("scenarios/calm.toml"));
+    put(root, "calm-idle.toml", &without_load(&text)?)
+}
+
+/// A scenario beside what is built.
+fn put(root: &Path, name: &str, text: &str) -> Result<PathBuf, Failure> {
     let folder = root.join("target/bench");
-    let path = folder.join("calm-idle.toml");
+    let path = folder.join(name);
     std::fs::create_dir_all(&folder)?;
-    std::fs::write(&path, without_load(&text)?)?;
+    std::fs::write(&path, text)?;
     Ok(path)
 }
 

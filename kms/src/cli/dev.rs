@@ -111,6 +111,7 @@ fn make(env: &Env, dir: &Path, region_dir: &Path, options: &Options) -> Result<(
     let rest_port = options.port.unwrap_or(REST_PORT);
     let spec = RegionSpec {
         region: REGION.to_owned(),
+        witness_with_replica: true,
         replica: backup_regions(REGION).map(|regions| regions[0].to_owned()),
         backups: backup_regions(REGION).map(|regions| {
             regions.map(|place| StoreConfig {
@@ -190,7 +191,7 @@ impl Blank {
     }
 }
 
-/// Starts every node found: the witness, databases, hosts, the entry, the replica. Says which have no store.
+/// Starts every node found: the witness, alone or in the replica, databases, hosts, the entry, a replica without the witness. Says which have no store.
 async fn start(env: &Env, region_dir: &Path) -> Result<(Vec<(String, Running)>, Blank), Failure> {
     let (mut found, mut blank) = (Vec::new(), Blank::default());
     for name in env.disk.list(region_dir).map_err(Failure::runtime)? {
@@ -199,6 +200,8 @@ async fn start(env: &Env, region_dir: &Path) -> Result<(Vec<(String, Running)>, 
             let config = NodeConfig::load(&*env.disk, &file).map_err(Failure::usage)?;
             let turn = match config.role {
                 Role::Witness => 0,
+                // What it is beside the witness waits for nobody.
+                Role::Replica if config.witness.is_some() => 0,
                 Role::Database => 1,
                 Role::Host => 2,
                 Role::Entry => 3,

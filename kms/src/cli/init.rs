@@ -15,9 +15,9 @@ use kms::{
 use std::{collections::BTreeMap, path::PathBuf};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example, a region on nine machines:\n  \
+#[command(after_help = "Example, a region on eight machines:\n  \
     kms init --out ./rbx --address db-a=10.0.1.1,db-b=10.0.2.1,host-a1=10.0.1.11,host-a2=10.0.1.12 \\\n    \
-    --address host-b1=10.0.2.11,host-b2=10.0.2.12,witness=10.9.0.1,replica=10.9.0.2,entry=10.0.0.1 \
+    --address host-b1=10.0.2.11,host-b2=10.0.2.12,replica=10.9.0.1,entry=10.0.0.1 \
     --endpoint-name kms.example.com\n\n\
     Then copy ./rbx/<node> to each machine and start it with `kms serve --config <node>/node.toml`.\n\
     Without --address the whole region is on 127.0.0.1.")]
@@ -34,6 +34,9 @@ pub(super) struct Options {
     /// Make a region without a third copy: it does not survive the loss of the region
     #[arg(long)]
     no_replica: bool,
+    /// Make the witness a process of its own, on a machine of its own. Else it is part of the replica's process, if there is a replica
+    #[arg(long)]
+    witness_apart: bool,
     /// Directory for backups, and the region it lies in: given twice, for two regions other than the main one. As the
     /// replica's machine sees it; relative: to the replica's directory. For a bucket see docs/backups.md
     #[arg(long, value_name = "REGION=DIRECTORY", conflicts_with = "no_replica")]
@@ -50,7 +53,8 @@ pub(super) struct Options {
     /// DNS name or IP address that clients call the REST endpoint by; may be given several times
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     endpoint_name: Vec<String>,
-    /// IP address of a node (db-a, db-b, host-a1, ..., witness, replica, entry); either all nodes or none
+    /// IP address of a node (db-a, db-b, host-a1, ..., replica, entry, and the witness if that is a process of its own); either all
+    /// nodes or none
     #[arg(long, value_name = "NODE=IP", value_delimiter = ',')]
     address: Vec<String>,
 }
@@ -68,6 +72,7 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     }
     let backups = backups(&options)?;
     let spec = RegionSpec {
+        witness_with_replica: replica.is_some() && !options.witness_apart,
         replica,
         backups,
         region: options.region,
@@ -82,12 +87,15 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     region::write(&env, &out, &bundle)?;
     let mut text = format!("Made region {} in {}:\n", spec.region, out.display());
     for node in &bundle.nodes {
-        text += &format!(
-            "  {:10} {} serve --config {}\n",
-            node.node_id,
-            program(),
-            out.join(&node.node_id).join("node.toml").display()
-        );
+        text += &match &node.within {
+            Some(other) => format!("  {:10} part of the process of the {other}\n", node.node_id),
+            None => format!(
+                "  {:10} {} serve --config {}\n",
+                node.node_id,
+                program(),
+                out.join(node.dir()).join("node.toml").display()
+            ),
+        };
     }
     text += &format!(
         "\n  operator/  operator's certificate, and the CAs with their private keys: keep it off the nodes\n  \

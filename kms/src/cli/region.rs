@@ -34,7 +34,7 @@ pub(super) fn write(env: &Env, dir: &Path, bundle: &Bundle) -> Result<(), Failur
     partial.push(format!(".partial-{}", tag.map(|byte| format!("{byte:02x}")).concat()));
     let partial = PathBuf::from(partial);
     for node in &bundle.nodes {
-        install(disk, &partial.join(&node.node_id), node)?;
+        install(disk, &partial.join(node.dir()), node)?;
     }
     write_files(disk, &partial.join("operator"), &bundle.operator)?;
     for client in &bundle.clients {

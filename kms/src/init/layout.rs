@@ -1,6 +1,9 @@
 //! Names, places and addresses of a region's nodes.
 
-use super::{Addresses, HOSTS_PER_ZONE_MAX, IDENTITIES_MAX, InitError, NODE_PORT, REST_PORT, RegionSpec};
+use super::{
+    Addresses, HOSTS_PER_ZONE_MAX, IDENTITIES_MAX, InitError, NODE_PORT, REPLICA_DIR, REST_PORT, RegionSpec,
+    WITNESS_DIR, WITNESS_PORT,
+};
 use crate::{
     config::{Role, Zone},
     places::{check_backups, check_replica},
@@ -43,6 +46,11 @@ pub(super) fn check(spec: &RegionSpec) -> Result<(), InitError> {
         }
         check_replica(&spec.region, place).map_err(InitError::Spec)?;
     }
+    if spec.witness_with_replica && spec.replica.is_none() {
+        return wrong(
+            "the witness cannot be part of the replica's process: this region has no replica".to_owned(),
+        );
+    }
     if let Some([one, other]) = &spec.backups {
         if spec.replica.is_none() {
             return wrong("backups are made by the replica: a region without one has none".to_owned());
@@ -70,9 +78,9 @@ pub(super) fn places(spec: &RegionSpec) -> Result<Vec<Place>, InitError> {
             nodes.push((format!("host-{}{number}", zone.word()), Role::Host, Some(zone)));
         }
     }
-    nodes.push(("witness".to_owned(), Role::Witness, None));
+    nodes.push((WITNESS_DIR.to_owned(), Role::Witness, None));
     if spec.replica.is_some() {
-        nodes.push(("replica".to_owned(), Role::Replica, None));
+        nodes.push((REPLICA_DIR.to_owned(), Role::Replica, None));
     }
     nodes.push(("entry".to_owned(), Role::Entry, None));
     if let Addresses::PerNode(given) = &spec.addresses
@@ -85,14 +93,15 @@ pub(super) fn places(spec: &RegionSpec) -> Result<Vec<Place>, InitError> {
         .into_iter()
         .enumerate()
         .map(|(index, (node_id, role, zone))| {
-            let address = address(&spec.addresses, index, &node_id, role)?;
+            let address = address(spec, index, &node_id, role)?;
             Ok(Place { node_id, role, zone, address })
         })
         .collect()
 }
 
-fn address(all: &Addresses, index: usize, node_id: &str, role: Role) -> Result<SocketAddr, InitError> {
-    match all {
+fn address(spec: &RegionSpec, index: usize, node_id: &str, role: Role) -> Result<SocketAddr, InitError> {
+    let within = spec.witness_with_replica && role == Role::Witness;
+    match &spec.addresses {
         Addresses::Loopback { rest_port, .. } if role == Role::Entry => Ok(loopback(*rest_port)),
         Addresses::Loopback { rest_port, node_port } => u16::try_from(index)
             .ok()
@@ -105,15 +114,23 @@ fn address(all: &Addresses, index: usize, node_id: &str, role: Role) -> Result<S
                 ))
             }),
         Addresses::PerNode(given) => {
-            let text = given.get(node_id).ok_or_else(|| {
-                InitError::Spec(format!("no address for {node_id}: give one as {node_id}=IP"))
+            if within && given.contains_key(node_id) {
+                return Err(InitError::Spec(
+                    "the witness is part of the replica's process, on its machine: give no address for it, or have it apart"
+                        .to_owned(),
+                ));
+            }
+            let machine = if within { REPLICA_DIR } else { node_id };
+            let text = given.get(machine).ok_or_else(|| {
+                InitError::Spec(format!("no address for {machine}: give one as {machine}=IP"))
             })?;
             let ip: IpAddr = text
                 .parse()
-                .map_err(|_| InitError::Spec(format!("address of {node_id} is not an IP address: {text}")))?;
+                .map_err(|_| InitError::Spec(format!("address of {machine} is not an IP address: {text}")))?;
             Ok(SocketAddr::new(
                 ip,
                 match role {
+                    Role::Witness if within => WITNESS_PORT,
                     Role::Database | Role::Witness | Role::Replica => NODE_PORT,
                     Role::Host | Role::Entry => REST_PORT,
                 },

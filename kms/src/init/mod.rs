@@ -40,6 +40,11 @@ pub const DATA_DIR: &str = "data";
 pub const REST_PORT: u16 = 8443;
 /// Default port of node-to-node traffic.
 pub const NODE_PORT: u16 = 8444;
+/// Port of a witness in the replica's process, where the nodes have an address each.
+pub const WITNESS_PORT: u16 = 8445;
+/// Name of the replica's directory, and of the witness' one.
+pub(crate) const REPLICA_DIR: &str = "replica";
+pub(crate) const WITNESS_DIR: &str = "witness";
 /// Most hosts in one zone.
 pub const HOSTS_PER_ZONE_MAX: u32 = 64;
 /// Most domains, and most clients per domain, that one call makes.
@@ -58,6 +63,8 @@ pub struct RegionSpec {
     pub clients: u32,
     /// Region that the replica stands in, such as `eu-west-sbg`; none = the region has no third copy.
     pub replica: Option<String>,
+    /// The replica's process is the witness too, on the replica's machine; else the witness is a process of its own.
+    pub witness_with_replica: bool,
     /// Where the replica puts its backups, two other regions; relative directories are relative to the replica's. None: it
     /// makes no backups until its `node.toml` names stores.
     pub backups: Option<[StoreConfig; 2]>,
@@ -116,12 +123,21 @@ pub struct NodeBundle {
     pub zone: Option<Zone>,
     /// Files for the node's directory.
     pub files: Vec<FileSpec>,
+    /// The node whose process it is part of, if it has none of its own.
+    pub within: Option<String>,
     /// A database's beginning.
     pub genesis: Option<Identity>,
     /// What the witness knows at first.
     pub witness: Option<WitnessState>,
     /// Domain keys sealed by the root key (databases).
     pub keyring: Vec<(Uuid, Vec<u8>)>,
+}
+
+impl NodeBundle {
+    /// Its directory, relative to that of the region: in that of the node whose process it is part of, or its own.
+    pub fn dir(&self) -> PathBuf {
+        self.within.iter().chain([&self.node_id]).collect()
+    }
 }
 
 /// A file to be written.

@@ -3,7 +3,7 @@
 
 use super::{
     BACKUP_KEY_FILE, Bundle, ClientIdentity, DATA_DIR, FileSpec, InitError, NODE_FILE, NodeBundle,
-    RegionSpec,
+    REPLICA_DIR, RegionSpec, WITNESS_DIR,
     certificates::{Authority, Issued},
     layout::{self, Place},
 };
@@ -177,6 +177,8 @@ impl Region<'_> {
             role: place.role,
             zone: place.zone,
             files,
+            within: (self.spec.witness_with_replica && place.role == Role::Witness)
+                .then(|| REPLICA_DIR.to_owned()),
             genesis: database.then(identity),
             witness: (place.role == Role::Witness).then(|| shared.epoch.out(&self.spec.region)),
             keyring: if database { shared.keyring.to_vec() } else { Vec::new() },
@@ -244,6 +246,8 @@ impl Region<'_> {
             operator_cert: with_operator.then(|| "operator.crt".into()),
             root_key: host.then(|| "root.key".into()),
             backup_key: replica.then(|| BACKUP_KEY_FILE.into()),
+            witness: (self.spec.witness_with_replica && replica)
+                .then(|| [WITNESS_DIR, NODE_FILE].iter().collect()),
             peers,
             backups: self.spec.backups.iter().filter(|_| replica).flatten().cloned().collect(),
             limits: self.spec.limits.clone(),

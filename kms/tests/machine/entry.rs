@@ -115,6 +115,7 @@ async fn start(env: &Env, bundle: &Bundle, hosts: Vec<String>, limits: Limits) -
         operator_cert: None,
         root_key: None,
         backup_key: None,
+        witness: None,
         peers: Peers { hosts, ..Peers::default() },
         backups: Vec::new(),
         limits,

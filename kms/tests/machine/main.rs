@@ -15,4 +15,5 @@ mod rehearse;
 mod replica;
 mod restore;
 mod tls;
+mod within;
 mod witness;

@@ -67,7 +67,7 @@ impl Region {
         Region::of(name, spec, |_| {})
     }
 
-    fn of(name: &str, spec: RegionSpec, alter: impl FnOnce(&mut Bundle)) -> Region {
+    pub fn of(name: &str, spec: RegionSpec, alter: impl FnOnce(&mut Bundle)) -> Region {
         let env = kms::os::env();
         let scratch = Scratch::new(name);
         let base = free_ports(&env);
@@ -75,7 +75,7 @@ impl Region {
         let mut bundle = bundle(&env, &RegionSpec { addresses, ..spec });
         alter(&mut bundle);
         for node in &bundle.nodes {
-            init::install(&*env.disk, &scratch.path(&node.node_id), node).expect("install");
+            init::install(&*env.disk, &scratch.0.join(node.dir()), node).expect("install");
         }
         init::write_files(&*env.disk, &scratch.path("operator"), &bundle.operator).expect("written");
         Region { env, scratch }

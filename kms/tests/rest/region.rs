@@ -87,6 +87,7 @@ impl Region {
     pub async fn at(limits: Limits, ahead: Duration) -> Region {
         crate::logs::catch();
         let spec = RegionSpec {
+            witness_with_replica: false,
             replica: None,
             backups: None,
             region: "eu-west-rbx".to_owned(),

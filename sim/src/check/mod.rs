@@ -146,6 +146,9 @@ pub struct Topology {
     /// The region, if its replica makes backups.
     #[serde(default)]
     pub backups_of: Option<String>,
+    /// The replica's node is the witness too.
+    #[serde(default)]
+    pub witness_with_replica: bool,
 }
 
 impl Topology {
@@ -164,7 +167,20 @@ impl Topology {
                 add(format!("host-{zone}{number}"), NodeKind::Host, Some(zone));
             }
         }
-        Topology { nodes, backups_of: None }
+        Topology { nodes, backups_of: None, witness_with_replica: false }
+    }
+
+    /// The same without a node for the witness: the replica is that too.
+    #[must_use]
+    pub fn with_the_witness_at_the_replica(mut self) -> Topology {
+        self.nodes.retain(|_, facts| facts.kind != NodeKind::Witness);
+        Topology { witness_with_replica: true, ..self }
+    }
+
+    /// Whether the node is the witness, and nothing else but perhaps the replica.
+    pub fn is_witness(&self, name: &str) -> bool {
+        let kind = if self.witness_with_replica { NodeKind::Replica } else { NodeKind::Witness };
+        self.nodes.get(name).is_some_and(|facts| facts.kind == kind)
     }
 
     /// Names of the nodes of one kind.
@@ -187,9 +203,11 @@ impl Topology {
         self.nodes.get(name).is_some_and(|facts| facts.kind == NodeKind::Replica)
     }
 
-    /// Whether something happened to the third copy, or to a link of its, and to nothing else.
+    /// Whether something happened to the third copy, or to a link of its, and to nothing else. A replica that is the witness too is
+    /// never alone.
     pub fn is_about_replica(&self, what: &What) -> bool {
         match what {
+            _ if self.witness_with_replica => false,
             What::Down { node, .. }
             | What::Up { node }
             | What::Paused { node }

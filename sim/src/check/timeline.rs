@@ -9,10 +9,7 @@ use super::{
     spans::{FOREVER, Spans},
     toggles::Toggles,
 };
-use crate::{
-    history::{History, Micros, Rebuild, Stop, What, WorldEvent},
-    scenario::WITNESS,
-};
+use crate::history::{History, Micros, Rebuild, Stop, What, WorldEvent};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Name of the probe that says a node was asked to stop. From then on it is *leaving*: it may turn work away.
@@ -129,10 +126,13 @@ impl Timeline {
                 What::Joined { from, to } => cuts.off(&(from.clone(), to.clone()), at, false),
                 What::Probe { node, name } if name == SHUTDOWN_ASKED => leaving.on(node.clone(), at),
                 // It is away until it is replaced, and that is all: nothing of the service needs it.
-                What::DiskLost { node } | What::DiskReturned { node } if node == WITNESS => {
+                What::DiskLost { node } | What::DiskReturned { node } if topology.is_witness(node) => {
                     unheard.on(node.clone(), at);
                 }
-                What::WitnessHeard => unheard.off(&WITNESS.to_owned(), at, false),
+                What::WitnessHeard => {
+                    let witness = topology.nodes.keys().find(|name| topology.is_witness(name));
+                    witness.iter().for_each(|witness| unheard.off(witness, at, false));
+                }
                 // Nobody serves from an empty disk, or an old one, until it is made anew.
                 What::DiskLost { node } => {
                     rebuilt.on(node.clone(), at);
@@ -230,7 +230,7 @@ impl Timeline {
             all.extend(spans.starts());
             if topology.is_database(name) {
                 write.extend(spans.starts());
-            } else if topology.nodes.get(name).is_some_and(|facts| facts.kind != NodeKind::Witness) {
+            } else if topology.nodes.contains_key(name) && !topology.is_witness(name) {
                 path.extend(spans.starts());
             }
         }

@@ -25,7 +25,12 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
                 swapped.insert(node.as_str());
             }
             // A replica without its disk makes itself anew.
-            Act::LoseDisk { nodes } if of_witness(nodes) || nodes.iter().all(|node| node == REPLICA) => {}
+            Act::LoseDisk { nodes } if is_only(nodes, WITNESS) || is_only(nodes, REPLICA) => {}
+            Act::LoseDisk { nodes }
+                if plan.topology.witness_with_replica && nodes.iter().any(|node| node == REPLICA) =>
+            {
+                return Err(OverBudget("the witness is lost with the region".to_owned()));
+            }
             Act::LoseDisk { nodes } => match only_database(nodes) {
                 Some(one) => {
                     lost.insert(one.as_str());
@@ -103,8 +108,8 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
     Ok(())
 }
 
-fn of_witness(nodes: &[String]) -> bool {
-    nodes.len() == 1 && nodes[0] == WITNESS
+fn is_only(nodes: &[String], wanted: &str) -> bool {
+    nodes.len() == 1 && nodes[0] == wanted
 }
 
 /// A witness without its disk, or with an old one, is replaced later, and while its disk is lost, no disk of a database is:
@@ -113,7 +118,9 @@ fn witness_in_place(plan: &Plan) -> Result<(), OverBudget> {
     let (mut missing, mut old, mut taken) = (false, false, false);
     for fault in &plan.faults {
         match &fault.act {
-            Act::LoseDisk { nodes } if of_witness(nodes) => (missing, old, taken) = (true, false, true),
+            Act::LoseDisk { nodes } if is_only(nodes, plan.topology.witness()) => {
+                (missing, old, taken) = (true, false, true);
+            }
             Act::ReturnDisk { node } if node == WITNESS && !taken => {
                 return Err(OverBudget("the witness has lost no disk that could return".to_owned()));
             }

@@ -29,7 +29,7 @@ impl Plan {
     /// [`BadPlan`]: what was drawn names an unknown node or is beyond the fault budget.
     pub fn draw(scenario: &Scenario, seed: u64) -> Result<Plan, BadPlan> {
         let topology = draw_topology(scenario, seed);
-        let places = Places { hosts_per_zone: topology.hosts_per_zone, replica: topology.replica };
+        let places = topology.places();
         let stores = topology.stores();
         let phases = draw_phases(scenario)?;
         let mut faults = Vec::new();
@@ -73,6 +73,7 @@ fn draw_topology(scenario: &Scenario, seed: u64) -> TopologyPlan {
         domains: small(scenario.topology.domains.draw(&mut dice)),
         replica: scenario.topology.replica,
         backups: scenario.topology.backups,
+        witness_with_replica: scenario.topology.witness_with_replica,
     }
 }
 

@@ -63,9 +63,25 @@ pub struct TopologyPlan {
     pub replica: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub backups: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub witness_with_replica: bool,
 }
 
 impl TopologyPlan {
+    /// The node that is the witness.
+    pub fn witness(&self) -> &'static str {
+        if self.witness_with_replica { REPLICA } else { WITNESS }
+    }
+
+    /// The nodes by place.
+    pub fn places(&self) -> Places {
+        Places {
+            hosts_per_zone: self.hosts_per_zone,
+            replica: self.replica,
+            witness_apart: !self.witness_with_replica,
+        }
+    }
+
     /// The backup stores, by the regions they lie in, the first one first; none without backups.
     pub fn stores(&self) -> Vec<String> {
         let regions = kms::init::backup_regions(&self.region).filter(|_| self.backups);
@@ -365,6 +381,7 @@ impl Act {
             | Act::RollBackDisk { node }
             | Act::ReplaceMachine { node, .. }
             | Act::Rebuild { node, .. } => vec![node],
+            // Whichever node that is.
             Act::ReplaceWitness { .. } => vec![WITNESS],
             Act::TerminateDomain { .. } => vec![HEAD],
             Act::Restore { .. } => vec![REPLICA],
@@ -431,6 +448,7 @@ impl Plan {
         let named = self
             .faults
             .iter()
+            .filter(|fault| !matches!(fault.act, Act::ReplaceWitness { .. }))
             .flat_map(|fault| fault.act.nodes())
             .chain(self.clocks.keys().map(String::as_str));
         for name in named {
@@ -441,6 +459,9 @@ impl Plan {
         let ends = |fault: &Fault| matches!(fault.act, Act::TerminateDomain { .. });
         if self.topology.domains < 2 && self.faults.iter().any(ends) {
             return senseless("a domain is terminated, and there is no other");
+        }
+        if self.topology.witness_with_replica && !self.topology.replica {
+            return senseless("the witness is with a replica that is not there");
         }
         let stores = self.topology.stores();
         if self.topology.backups && (stores.is_empty() || !self.topology.replica) {
@@ -464,7 +485,8 @@ impl Plan {
     /// All nodes of the service, sorted.
     pub fn nodes(&self) -> Vec<String> {
         let mut nodes = self.places().all();
-        nodes.extend(["entry", WITNESS].map(str::to_owned));
+        nodes.push("entry".to_owned());
+        nodes.extend((!self.topology.witness_with_replica).then(|| WITNESS.to_owned()));
         nodes.extend(self.topology.replica.then(|| REPLICA.to_owned()));
         nodes.sort();
         nodes
@@ -472,7 +494,7 @@ impl Plan {
 
     /// The nodes by place.
     pub fn places(&self) -> Places {
-        Places { hosts_per_zone: self.topology.hosts_per_zone, replica: self.topology.replica }
+        self.topology.places()
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     actions::Actions,
     dice::Dice,
     history::{Micros, Rebuild, Termination, What},
-    scenario::{REPLICA, WITNESS},
+    scenario::REPLICA,
     world::{OperatorOrder, World},
 };
 use kms::{
@@ -54,7 +54,7 @@ const REFUSED: Duration = Duration::from_secs(40);
 ///
 /// # Errors
 /// A harness error.
-pub(super) fn hire(world: &World, bundle: &Bundle) -> Result<(), String> {
+pub(super) fn hire(world: &World, bundle: &Bundle, witness: &'static str) -> Result<(), String> {
     let env = world.env(OPERATOR);
     let dir = Path::new(NODE_DIR).join("operator");
     init::write_files(&*env.disk, &dir, &bundle.operator).map_err(|error| error.to_string())?;
@@ -68,6 +68,7 @@ pub(super) fn hire(world: &World, bundle: &Bundle) -> Result<(), String> {
         let desk = Desk {
             heard: Arc::clone(&heard),
             domains: domains.clone(),
+            witness,
             world: place.clone(),
             env: env.clone(),
             config: config.clone(),
@@ -93,6 +94,8 @@ struct Heard {
 struct Desk {
     heard: Arc<Mutex<Heard>>,
     domains: Vec<Uuid>,
+    /// The machine that the witness runs on.
+    witness: &'static str,
     world: World,
     env: Env,
     config: OperatorConfig,
@@ -206,10 +209,10 @@ impl Desk {
             *told_since = None;
         } else if self.env.now() >= *told_since.get_or_insert(self.env.now()) + MAKES_SURE {
             *told_since = None;
-            self.world.power_cut(WITNESS);
-            self.world.lose_disk(WITNESS);
-            self.world.boot(WITNESS);
-            self.world.probe("witness-made-blank", WITNESS);
+            self.world.power_cut(self.witness);
+            self.world.lose_disk(self.witness);
+            self.world.boot(self.witness);
+            self.world.probe("witness-made-blank", self.witness);
         }
     }
 
@@ -273,15 +276,16 @@ impl Desk {
         let mut told_since = None;
         while self.env.now() < self.until {
             let Some(operator) = self.operator() else { return };
-            let mut person = self.person(&[WITNESS]);
+            let nodes = [self.witness];
+            let mut person = self.person(&nodes);
             let work = operator.replace_witness(&mut person);
             match self.for_a_while(&mut interrupt, work).await {
                 Some(Ok(installed)) => {
                     self.note(&format!("witness {installed:?}"));
-                    self.world.disk_is_good(WITNESS);
+                    self.world.disk_is_good(self.witness);
                     self.world.happened(What::WitnessHeard);
                     if matches!(installed, Installed::Now(_)) {
-                        self.world.probe("witness-replaced", WITNESS);
+                        self.world.probe("witness-replaced", self.witness);
                     }
                     return;
                 }
@@ -291,7 +295,7 @@ impl Desk {
                 }
                 None => {
                     self.note("interrupted");
-                    self.world.probe("witness-replacement-interrupted", WITNESS);
+                    self.world.probe("witness-replacement-interrupted", self.witness);
                 }
             }
             self.env.sleep(PAUSE).await;

@@ -4,7 +4,7 @@
 use super::{phases::Played, probes};
 use crate::{
     check::{self, Bounds, CheckInput, Leak, OtherFault, Searched, Topology},
-    history::{History, Micros, Outcome},
+    history::{Call, History, Micros, Op, Outcome},
     plan::{Act, Plan},
     report::Verdict,
     world::TraceTail,
@@ -50,6 +50,8 @@ pub struct RunReport {
     pub probes: BTreeMap<String, u64>,
     /// Operations.
     pub counts: Counts,
+    /// What creates took.
+    pub creates: Creates,
     /// Why the run did not hold, in a sentence.
     pub failure: Option<String>,
     /// The plan, if the run did not hold.
@@ -84,6 +86,46 @@ impl Counts {
             }
         }
         counts
+    }
+}
+
+/// Creates that were sent and acknowledged in the phase of faults.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Creates {
+    /// Per simulated second.
+    pub per_s: f64,
+    /// Mean time to the answer, simulated.
+    pub mean_us: f64,
+    /// Median of these times.
+    pub p50_us: Micros,
+    /// What one in a hundred took at least.
+    pub p99_us: Micros,
+}
+
+impl Creates {
+    /// Of a history; all 0 if there was none.
+    pub fn of(history: &History) -> Creates {
+        let phase = history.faults_from..=history.healed_at;
+        let within = |op: &&Op| phase.contains(&op.invoked) && op.done.is_some_and(|at| phase.contains(&at));
+        let created = |op: &&Op| {
+            matches!(op.call, Call::Create { .. } | Call::CreateUnnamed { .. })
+                && matches!(op.outcome, Outcome::Ok(_))
+        };
+        let ops = history.ops.iter().filter(within).filter(created);
+        let mut took: Vec<Micros> = ops.filter_map(|op| Some(op.done? - op.invoked)).collect();
+        took.sort_unstable();
+        let at = |per_cent: usize| took.get(took.len() * per_cent / 100).copied().unwrap_or(0);
+        let seconds = (history.healed_at - history.faults_from) as f64 / 1e6;
+        let count = took.len() as f64;
+        if count == 0.0 || seconds == 0.0 {
+            return Creates::default();
+        }
+        Creates {
+            per_s: count / seconds,
+            mean_us: took.iter().sum::<Micros>() as f64 / count,
+            p50_us: at(50),
+            p99_us: at(99),
+        }
     }
 }
 
@@ -127,6 +169,7 @@ pub fn judge(plan: &Plan, played: &Result<Played, String>, history: &History, le
         verdicts: Vec::new(),
         probes: probes.clone(),
         counts: Counts::of(history),
+        creates: Creates::of(history),
         failure: None,
         plan: String::new(),
         commit: option_env!("KMS_COMMIT").unwrap_or_default().to_owned(),
@@ -188,7 +231,9 @@ fn decide(report: &mut RunReport, played: &Played) {
 
 fn topology(plan: &Plan) -> Topology {
     let standard = Topology::standard(plan.topology.hosts_per_zone, plan.topology.replica);
-    Topology { backups_of: plan.topology.backups.then(|| plan.topology.region.clone()), ..standard }
+    let topology =
+        Topology { backups_of: plan.topology.backups.then(|| plan.topology.region.clone()), ..standard };
+    if plan.topology.witness_with_replica { topology.with_the_witness_at_the_replica() } else { topology }
 }
 
 /// Swapped records and forgotten syncs are disks that lie.

@@ -22,7 +22,7 @@ use crate::{
 use kms::{
     config::Role,
     env::{BoxFuture, Env, StoreAt, StoreConfig},
-    init::{self, Addresses, Bundle, ClientIdentity, NodeBundle, RegionSpec},
+    init::{self, Addresses, Bundle, ClientIdentity, InitError, NodeBundle, RegionSpec},
 };
 use std::{
     collections::BTreeMap,
@@ -123,6 +123,7 @@ async fn simulate(
     let bundle = init::plan_region(
         &harness,
         &RegionSpec {
+            witness_with_replica: plan.topology.witness_with_replica,
             region: plan.topology.region.clone(),
             replica: plan.topology.replica.then(|| replica_region(&plan.topology.region)),
             backups: backup_stores(plan),
@@ -135,35 +136,14 @@ async fn simulate(
         },
     )
     .map_err(|error| error.to_string())?;
-    for node in &bundle.nodes {
-        let env = world.env(&node.node_id);
-        if node.genesis.is_some() || matches!(node.role, Role::Witness | Role::Replica) {
-            let blank = NodeBundle {
-                node_id: node.node_id.clone(),
-                role: node.role,
-                zone: node.zone,
-                files: node.files.clone(),
-                genesis: None,
-                witness: None,
-                keyring: Vec::new(),
-            };
-            let installed = init::install(&*env.disk, Path::new(NODE_DIR), &blank);
-            installed.map_err(|error| error.to_string())?;
-            world.set_blank_disk(&node.node_id);
-            if is_replaced(plan, &node.node_id) {
-                let spare = spare(&node.node_id);
-                let installed = init::install(&*world.env(&spare).disk, Path::new(NODE_DIR), &blank);
-                installed.map_err(|error| error.to_string())?;
-                world.set_main(&spare, main(world, &spare));
-            }
-        }
-        init::install(&*env.disk, Path::new(NODE_DIR), node).map_err(|error| error.to_string())?;
-        world.set_main(&node.node_id, main(world, &node.node_id));
+    for machine in bundle.nodes.iter().filter(|node| node.within.is_none()) {
+        put_on_disk(plan, world, &bundle, machine).map_err(|error| error.to_string())?;
+        world.set_main(&machine.node_id, main(world, &machine.node_id));
     }
     let data = PathBuf::from(NODE_DIR).join(init::DATA_DIR);
     let store = data.join(init::STORE_DIR).join(kms::store::engine::STORE_FILE);
     world.set_swapper(Box::new(RedbSwapper::new(store, StoredRows { data })));
-    operator::hire(world, &bundle)?;
+    operator::hire(world, &bundle, plan.topology.witness())?;
     for node in plan.nodes() {
         world.boot(&node);
     }
@@ -176,6 +156,46 @@ async fn simulate(
         reader.read_all().await;
     }
     played
+}
+
+/// Puts the files of a machine's node on its disk, and those of the node that is part of its process. Where the disk matters, one that
+/// has nothing but what `kms init` made stands ready for when it is lost.
+fn put_on_disk(plan: &Plan, world: &World, bundle: &Bundle, machine: &NodeBundle) -> Result<(), InitError> {
+    let disk = |machine: &str| world.env(machine).disk;
+    let is_part = |node: &&NodeBundle| node.within.as_ref() == Some(&machine.node_id);
+    let parts = || bundle.nodes.iter().filter(is_part).chain([machine]);
+    if machine.genesis.is_some() || matches!(machine.role, Role::Witness | Role::Replica) {
+        for part in parts() {
+            init::install(&*disk(&machine.node_id), &dir(part), &blank(part))?;
+        }
+        world.set_blank_disk(&machine.node_id);
+        if is_replaced(plan, &machine.node_id) {
+            let spare = spare(&machine.node_id);
+            init::install(&*disk(&spare), &dir(machine), &blank(machine))?;
+            world.set_main(&spare, main(world, &spare));
+        }
+    }
+    parts().try_for_each(|part| init::install(&*disk(&machine.node_id), &dir(part), part))
+}
+
+/// Where a node's files lie on its machine.
+fn dir(node: &NodeBundle) -> PathBuf {
+    let within = node.within.as_ref().map(|_| &node.node_id);
+    [NODE_DIR].iter().map(PathBuf::from).chain(within.map(PathBuf::from)).collect()
+}
+
+/// The same node without anything that it knows.
+fn blank(node: &NodeBundle) -> NodeBundle {
+    NodeBundle {
+        node_id: node.node_id.clone(),
+        role: node.role,
+        zone: node.zone,
+        files: node.files.clone(),
+        within: node.within.clone(),
+        genesis: None,
+        witness: None,
+        keyring: Vec::new(),
+    }
 }
 
 /// The simulated stores are found by their region; the directory is a name.

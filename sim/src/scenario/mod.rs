@@ -4,10 +4,12 @@
 
 mod store;
 mod target;
+mod topology;
 mod value;
 
 pub use store::StoreTarget;
 pub use target::{LinkTarget, NodeTarget, Places, REPLICA, Target, WITNESS};
+pub use topology::Topology;
 pub use value::{Choice, Counts, Odds, Spans, span};
 
 use crate::actions::CutMode;
@@ -49,29 +51,6 @@ pub struct Scenario {
     /// Bounds of the service that differ from the defaults.
     #[serde(default)]
     pub limits: Limits,
-}
-
-/// The region's size.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Topology {
-    /// Region id, such as `eu-west-rbx`.
-    pub region: String,
-    /// Hosts in each zone, 1 to 8.
-    #[serde(default = "two")]
-    pub hosts_per_zone: Counts,
-    /// Clients, 1 to 32.
-    #[serde(default = "four")]
-    pub clients: Counts,
-    /// Domains, 1 to 8; clients are dealt to them in turn.
-    #[serde(default = "one")]
-    pub domains: Counts,
-    /// Whether there is a replica, in another region.
-    #[serde(default)]
-    pub replica: bool,
-    /// Whether the replica makes backups, into a store in each of the two regions that the documentation names.
-    #[serde(default)]
-    pub backups: bool,
 }
 
 /// One-way latencies. Each is drawn once per seed.
@@ -367,15 +346,6 @@ pub enum HealWord {
     None,
 }
 
-fn one() -> Counts {
-    Counts { low: 1, high: 1 }
-}
-fn two() -> Counts {
-    Counts { low: 2, high: 2 }
-}
-fn four() -> Counts {
-    Counts { low: 4, high: 4 }
-}
 fn warm() -> String {
     "2s".to_owned()
 }
@@ -397,23 +367,7 @@ impl Scenario {
     }
 
     fn check(&self) -> Result<(), String> {
-        let within = |name: &str, counts: Counts, low: u64, high: u64| {
-            if counts.low < low || counts.high > high {
-                return Err(format!("{name} must be {low} to {high}"));
-            }
-            Ok(())
-        };
-        within("hosts_per_zone", self.topology.hosts_per_zone, 1, 8)?;
-        within("clients", self.topology.clients, 1, 32)?;
-        within("domains", self.topology.domains, 1, 8)?;
-        if self.topology.backups {
-            if !self.topology.replica {
-                return Err("backups are made by the replica: say `replica = true` too".to_owned());
-            }
-            if kms::init::backup_regions(&self.topology.region).is_none() {
-                return Err(format!("nobody names backup regions for {}", self.topology.region));
-            }
-        }
+        self.topology.check()?;
         if let Some(promise) = self.promises.iter().find(|promise| !is_promise(promise)) {
             return Err(format!("`{promise}` is not a promise: G1 to G14"));
         }

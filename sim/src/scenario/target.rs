@@ -64,6 +64,8 @@ pub struct Places {
     pub hosts_per_zone: u32,
     /// Whether there is a replica.
     pub replica: bool,
+    /// Whether the witness is a node of its own; else it is part of the replica.
+    pub witness_apart: bool,
 }
 
 /// The node that is the witness.
@@ -107,6 +109,9 @@ impl NodeTarget {
     pub fn draw(&self, places: Places, dice: &mut Dice) -> Option<Vec<String>> {
         let mut zone = |fixed: &Option<Zone>| fixed.or_else(|| dice.pick(&ZONES).copied());
         match self {
+            NodeTarget::Named(name) if name == WITNESS && !places.witness_apart => {
+                places.replica.then(|| vec![REPLICA.to_owned()])
+            }
             NodeTarget::Named(name) => {
                 let known = ["entry", WITNESS].contains(&name.as_str())
                     || places.replica && name == REPLICA
@@ -144,7 +149,8 @@ impl LinkTarget {
             LinkTarget::Databases => vec![(Places::database(a), Places::database(b))],
             LinkTarget::Replica if !places.replica => Vec::new(),
             LinkTarget::Witness | LinkTarget::Replica => {
-                let third = if self == LinkTarget::Witness { WITNESS } else { REPLICA };
+                let apart = self == LinkTarget::Witness && places.witness_apart;
+                let third = if apart { WITNESS } else { REPLICA };
                 ZONES.iter().map(|zone| (Places::database(*zone), third.to_owned())).collect()
             }
             LinkTarget::HostFar | LinkTarget::HostNear => {

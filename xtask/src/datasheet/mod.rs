@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The scenarios of an edition: all that lose or damage something and end within seconds, and the calm one.
-const SCENARIOS: [&str; 24] = [
+const SCENARIOS: [&str; 25] = [
     "calm",
     "host-loss",
     "zone-loss",
@@ -33,6 +33,7 @@ const SCENARIOS: [&str; 24] = [
     "silent-rollback",
     "swap-records",
     "witness-loss",
+    "witness-with-replica",
     "replica-cut",
     "replica-loss",
     "backup-store-loss",
