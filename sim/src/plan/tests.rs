@@ -178,6 +178,36 @@ fn a_witness_that_is_lost_is_replaced_before_a_database_is() {
 }
 
 #[test]
+fn a_witness_in_the_replicas_process_is_lost_with_it() {
+    let drawn = |rest: &str| {
+        let text = format!(
+            "name = \"x\"\nabout = \"x\"\npromises = []\n[topology]\nregion = \"eu-west-rbx\"\nreplica = true\n\
+             witness_with_replica = true\n[phases]\nfaults = \"9s\"\nheal = \"all\"\nsettle = \"9s\"\n{rest}"
+        );
+        Plan::draw(&Scenario::parse(&text).expect("a scenario"), 1)
+    };
+    let fault = |what: &str, target: &str, at: u32| {
+        format!("[[fault]]\ndo = \"{what}\"\ntarget = \"{target}\"\nat = \"{at}s\"\n")
+    };
+    let lost = fault("lose-disk", "node:replica", 1);
+    let replaced = fault("replace-witness", "node:witness", 2);
+    let zone = fault("lose-disk", "database:a", 3) + &fault("rebuild", "database:a", 4);
+    let plan = drawn(&format!("{lost}{replaced}{zone}")).expect("a plan");
+    assert_eq!(plan.topology.witness(), REPLICA);
+    assert!(!plan.nodes().iter().any(|node| node == WITNESS), "{:?}", plan.nodes());
+    assert_eq!(Plan::parse(&plan.to_string()), Ok(plan));
+    let killed = drawn(&fault("kill", "node:witness", 1)).expect("a plan");
+    assert_eq!(killed.faults[0].act, Act::Kill { nodes: vec![REPLICA.to_owned()] });
+    for bad in [
+        lost.clone(),
+        format!("{lost}{zone}"),
+        fault("lose-disk", "nodes:region-and-replica", 1) + &fault("restore-from-backup", "node:replica", 2),
+    ] {
+        assert!(matches!(drawn(&bad), Err(BadPlan::OverBudget(_))), "{bad}");
+    }
+}
+
+#[test]
 fn every_committed_scenario_draws() {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
     let mut files = crate::library::scenario_files(&dir).expect("scenarios");

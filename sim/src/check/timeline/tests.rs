@@ -171,6 +171,20 @@ fn a_rebuild_is_over_when_that_of_the_other_database_takes_its_place() {
 }
 
 #[test]
+fn a_replica_that_is_the_witness_too_is_away_like_one() {
+    let mut build = Build::new();
+    build.down("replica", 10 * S).event(10 * S, What::DiskLost { node: "replica".into() });
+    build.up("replica", 11 * S).event(20 * S, What::WitnessHeard);
+    let apart = Topology::standard(2, true);
+    let unseen = Timeline::read(&build.history, &apart);
+    assert_eq!(unseen.unavailable("replica"), Spans::default(), "nobody waits for a third copy");
+    let topology = apart.with_the_witness_at_the_replica();
+    assert!(topology.is_witness("replica") && !topology.nodes.contains_key("witness"));
+    let seen = Timeline::read(&build.history, &topology);
+    assert_eq!(seen.unavailable("replica"), Spans::of([(10 * S, 20 * S)]));
+}
+
+#[test]
 fn a_witness_without_its_disk_is_away_until_it_is_replaced_and_excuses_no_refusal() {
     let mut build = Build::new();
     build.down("witness", 10 * S).event(10 * S, What::DiskLost { node: "witness".into() });
