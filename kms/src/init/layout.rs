@@ -116,7 +116,8 @@ fn address(spec: &RegionSpec, index: usize, node_id: &str, role: Role) -> Result
         Addresses::PerNode(given) => {
             if within && given.contains_key(node_id) {
                 return Err(InitError::Spec(
-                    "the witness is part of the replica's process, on its machine: give no address for it, or have it apart"
+                    "the witness is part of the replica's process, on its machine: give no address for it, or make it a process \
+                     of its own (--witness-apart)"
                         .to_owned(),
                 ));
             }
