@@ -50,7 +50,7 @@ struct Size {
 
 const FULL: Size = Size {
     records: 1_000_000,
-    throttles: [2_000_000, 8_000_000],
+    throttles: [1_000_000, 8_000_000],
     fill: Duration::from_secs(4),
     rounds: 7,
     span: Duration::from_millis(1_500),
