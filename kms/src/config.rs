@@ -257,10 +257,7 @@ impl NodeConfig {
                 Err(ConfigError::Needs { path: path.into(), role: self.role, field })
             }
         };
-        self.check_stores(path)?;
-        if self.witness.is_some() && self.role != Role::Replica {
-            return Err(ConfigError::Stray { path: path.into(), role: self.role, field: "witness" });
-        }
+        self.check_of_replicas(path)?;
         match self.role {
             Role::Host => {
                 needs(self.zone.is_some(), "zone")?;
@@ -303,15 +300,18 @@ impl NodeConfig {
         }
     }
 
-    /// Only a replica makes backups, and only into two stores that survive the region.
-    fn check_stores(&self, path: &Path) -> Result<(), ConfigError> {
+    /// Only a replica makes backups, and only into two stores that survive the region; only a replica has the witness in its process.
+    fn check_of_replicas(&self, path: &Path) -> Result<(), ConfigError> {
         if self.role != Role::Replica {
-            let stray = |field| ConfigError::Stray { path: path.into(), role: self.role, field };
-            return match (&self.backup_key, self.backups.is_empty()) {
-                (Some(_), _) => Err(stray("backup_key")),
-                (None, false) => Err(stray("backups")),
-                (None, true) => Ok(()),
-            };
+            let given = [
+                ("backup_key", self.backup_key.is_some()),
+                ("backups", !self.backups.is_empty()),
+                ("witness", self.witness.is_some()),
+            ];
+            let stray = given.into_iter().find(|(_, given)| *given);
+            return stray.map_or(Ok(()), |(field, _)| {
+                Err(ConfigError::Stray { path: path.into(), role: self.role, field })
+            });
         }
         if self.backups.is_empty() {
             return Ok(());

@@ -118,15 +118,15 @@ fn put(root: &Path, name: &str, text: &str) -> Result<PathBuf, Failure> {
 fn without_load(text: &str) -> Result<String, Failure> {
     let mut table: toml::Table = text.parse().map_err(|error| harness(format!("calm.toml: {error}")))?;
     table.insert("name".into(), "calm-idle".into());
-    match table.get_mut("load").and_then(toml::Value::as_table_mut) {
-        Some(load) => drop(load.insert("rate_per_s".into(), 0.into())),
-        None => return Err(harness("calm.toml has no [load]")),
-    }
-    match table.get_mut("phases").and_then(toml::Value::as_table_mut) {
-        Some(phases) => drop(phases.insert("faults".into(), IDLE_FOR.into())),
-        None => return Err(harness("calm.toml has no [phases]")),
-    }
+    part(&mut table, "load")?.insert("rate_per_s".into(), 0.into());
+    part(&mut table, "phases")?.insert("faults".into(), IDLE_FOR.into());
     Ok(table.to_string())
+}
+
+/// A table of `calm`.
+fn part<'a>(calm: &'a mut toml::Table, name: &str) -> Result<&'a mut toml::Table, Failure> {
+    let part = calm.get_mut(name).and_then(toml::Value::as_table_mut);
+    part.ok_or_else(|| harness(format!("calm.toml has no [{name}]")))
 }
 
 fn runs(pool: &Pool, scenario: &str, seeds: u64, turns: u64) -> Vec<Report> {

@@ -191,7 +191,8 @@ impl Blank {
     }
 }
 
-/// Starts every node found: the witness, alone or in the replica, databases, hosts, the entry, a replica without the witness. Says which have no store.
+/// Starts every node found: the witness, alone or in the replica, databases, hosts, the entry, a replica without the witness. Says
+/// which have no store.
 async fn start(env: &Env, region_dir: &Path) -> Result<(Vec<(String, Running)>, Blank), Failure> {
     let (mut found, mut blank) = (Vec::new(), Blank::default());
     for name in env.disk.list(region_dir).map_err(Failure::runtime)? {

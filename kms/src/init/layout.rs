@@ -1,8 +1,8 @@
 //! Names, places and addresses of a region's nodes.
 
 use super::{
-    Addresses, HOSTS_PER_ZONE_MAX, IDENTITIES_MAX, InitError, NODE_PORT, REPLICA_DIR, REST_PORT, RegionSpec,
-    WITNESS_DIR, WITNESS_PORT,
+    Addresses, HOSTS_PER_ZONE_MAX, IDENTITIES_MAX, InitError, NODE_PORT, REPLICA_ID, REST_PORT, RegionSpec,
+    WITNESS_ID, WITNESS_PORT,
 };
 use crate::{
     config::{Role, Zone},
@@ -78,9 +78,9 @@ pub(super) fn places(spec: &RegionSpec) -> Result<Vec<Place>, InitError> {
             nodes.push((format!("host-{}{number}", zone.word()), Role::Host, Some(zone)));
         }
     }
-    nodes.push((WITNESS_DIR.to_owned(), Role::Witness, None));
+    nodes.push((WITNESS_ID.to_owned(), Role::Witness, None));
     if spec.replica.is_some() {
-        nodes.push((REPLICA_DIR.to_owned(), Role::Replica, None));
+        nodes.push((REPLICA_ID.to_owned(), Role::Replica, None));
     }
     nodes.push(("entry".to_owned(), Role::Entry, None));
     if let Addresses::PerNode(given) = &spec.addresses
@@ -121,7 +121,7 @@ fn address(spec: &RegionSpec, index: usize, node_id: &str, role: Role) -> Result
                         .to_owned(),
                 ));
             }
-            let machine = if within { REPLICA_DIR } else { node_id };
+            let machine = if within { REPLICA_ID } else { node_id };
             let text = given.get(machine).ok_or_else(|| {
                 InitError::Spec(format!("no address for {machine}: give one as {machine}=IP"))
             })?;

@@ -42,9 +42,9 @@ pub const REST_PORT: u16 = 8443;
 pub const NODE_PORT: u16 = 8444;
 /// Port of a witness in the replica's process, where the nodes have an address each.
 pub const WITNESS_PORT: u16 = 8445;
-/// Name of the replica's directory, and of the witness' one.
-pub(crate) const REPLICA_DIR: &str = "replica";
-pub(crate) const WITNESS_DIR: &str = "witness";
+/// Node id of the replica, and of the witness; their directories are called so too.
+const REPLICA_ID: &str = "replica";
+const WITNESS_ID: &str = "witness";
 /// Most hosts in one zone.
 pub const HOSTS_PER_ZONE_MAX: u32 = 64;
 /// Most domains, and most clients per domain, that one call makes.

@@ -3,7 +3,7 @@
 
 use super::{
     BACKUP_KEY_FILE, Bundle, ClientIdentity, DATA_DIR, FileSpec, InitError, NODE_FILE, NodeBundle,
-    REPLICA_DIR, RegionSpec, WITNESS_DIR,
+    REPLICA_ID, RegionSpec, WITNESS_ID,
     certificates::{Authority, Issued},
     layout::{self, Place},
 };
@@ -178,7 +178,7 @@ impl Region<'_> {
             zone: place.zone,
             files,
             within: (self.spec.witness_with_replica && place.role == Role::Witness)
-                .then(|| REPLICA_DIR.to_owned()),
+                .then(|| REPLICA_ID.to_owned()),
             genesis: database.then(identity),
             witness: (place.role == Role::Witness).then(|| shared.epoch.out(&self.spec.region)),
             keyring: if database { shared.keyring.to_vec() } else { Vec::new() },
@@ -247,7 +247,7 @@ impl Region<'_> {
             root_key: host.then(|| "root.key".into()),
             backup_key: replica.then(|| BACKUP_KEY_FILE.into()),
             witness: (self.spec.witness_with_replica && replica)
-                .then(|| [WITNESS_DIR, NODE_FILE].iter().collect()),
+                .then(|| [WITNESS_ID, NODE_FILE].iter().collect()),
             peers,
             backups: self.spec.backups.iter().filter(|_| replica).flatten().cloned().collect(),
             limits: self.spec.limits.clone(),

@@ -32,7 +32,7 @@ pub trait Giver: Sync {
     fn epoch(&self) -> Epoch;
     /// A message of this store.
     fn envelope(&self, call: u64, body: Body) -> Envelope;
-    /// Runs work on the open store where it may block, in the background.
+    /// Runs work on the open store where it may block.
     fn work<T: Send + 'static>(
         &self,
         name: &'static str,

@@ -17,7 +17,7 @@ use kms::{
     store::{
         api::RecordStore,
         client::StoreClient,
-        epoch::{DbId, Statement},
+        epoch::{DbId, Epoch, Statement},
         exchange::NoAnswer,
         server::{self, DatabaseNode, DatabaseStatus},
         witness::{self, WitnessNode},
@@ -109,6 +109,15 @@ impl Region {
     pub async fn database_in(&self, node: &str, env: Env) -> DatabaseNode {
         let (config, tls, operator) = self.parts(node);
         server::serve(env, config, tls, operator).await.expect("database")
+    }
+
+    /// Takes the tail's disk, starts it blank, and has it made anew, in the epoch that is answered.
+    pub async fn lose_and_rebuild_tail(&self, tail: DatabaseNode) -> (DatabaseNode, Epoch) {
+        tail.shutdown().await;
+        self.lose_disk("db-b");
+        let tail = self.database("db-b").await;
+        let rebuilt = self.operator().rebuild(plan(Zone::B), &mut Says::new(true)).await;
+        (tail, rebuilt.expect("made anew"))
     }
 
     pub fn client(&self, node: &str) -> Arc<StoreClient> {

@@ -2,13 +2,14 @@
 
 use crate::{
     common::{Scratch, bundle, spec},
-    region::{Region, Says, plan},
+    region::{Region, Says},
+    replica::Third,
 };
 use kms::{
-    config::{ConfigError, NodeConfig, Zone},
+    config::{ConfigError, NodeConfig},
     init::{Addresses, InitError, RegionSpec, install, plan_region},
     node::{self, Running},
-    operator::{ask::replica_status, witness::Installed},
+    operator::witness::Installed,
 };
 use std::collections::BTreeMap;
 
@@ -17,60 +18,48 @@ fn with_replica() -> RegionSpec {
 }
 
 /// The process that is both.
-async fn third(region: &Region) -> Running {
+async fn start(region: &Region) -> Running {
     node::serve(region.env.clone(), &region.scratch.path("replica/node.toml")).await.expect("starts")
 }
 
-async fn follows(region: &Region) {
-    let config = region.operator_config();
-    let tls = config.tls(&region.env, kms::operator::ask::ANSWER_WITHIN).expect("tls");
-    let address = config.replica.expect("an address");
-    for _ in 0..200 {
-        let status = replica_status(&region.env, &tls, &address).await;
-        let head = region.status("db-a").await.expect("answers").confirmed;
-        if status.is_ok_and(|status| status.last == head) {
-            return;
-        }
-        region.env.sleep(kms::limits::ms(50)).await;
-    }
-    panic!("the replica does not follow within 10 s");
+async fn follows(third: &Third) {
+    let head = third.region.status("db-a").await.expect("answers").confirmed;
+    third.until("follows", |status| status.last == head).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_replicas_process_is_the_witness_too() {
-    let region = Region::of("within", with_replica(), |_| {});
-    let process = third(&region).await;
+    let third = Third::of(Region::of("within", with_replica(), |_| {}));
+    let region = &third.region;
+    let process = start(region).await;
     // Both start, and neither serves before the witness has answered one of them.
     let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
     region.commit("k").await;
-    follows(&region).await;
+    follows(&third).await;
     let first = region.status("db-a").await.expect("answers").witness;
 
     // The machine is lost, and another one has nothing: the replica makes itself anew, the witness is replaced.
     process.shutdown().await;
     region.lose_disk("replica");
     region.lose_disk("replica/witness");
-    let process = third(&region).await;
+    let process = start(region).await;
     let replaced = region.operator().replace_witness(&mut Says::new(false)).await.expect("replaced");
     let Installed::Now(second) = replaced else { panic!("{replaced:?}") };
     assert_ne!(hex::encode(second), first);
     region.commit("l").await;
-    follows(&region).await;
+    follows(&third).await;
 
     // A zone is lost: its rebuild is registered at that witness.
-    tail.shutdown().await;
-    region.lose_disk("db-b");
-    let tail = region.database("db-b").await;
-    let epoch = region.operator().rebuild(plan(Zone::B), &mut Says::new(true)).await.expect("made anew");
+    let (tail, epoch) = region.lose_and_rebuild_tail(tail).await;
     assert_eq!(epoch.no, 2);
     region.commit("m").await;
-    follows(&region).await;
+    follows(&third).await;
 
     // Started again, it is still both.
     process.shutdown().await;
-    let process = third(&region).await;
+    let process = start(region).await;
     assert_eq!(region.operator().known().await.expect("answers").witness, second);
-    follows(&region).await;
+    follows(&third).await;
     for database in [head, tail] {
         database.shutdown().await;
     }

@@ -89,10 +89,7 @@ async fn a_lost_witness_is_replaced_and_the_old_one_is_not_listened_to() {
     let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
     region.commit("m").await;
     // A rebuild goes on with it, and its epoch names it.
-    tail.shutdown().await;
-    region.lose_disk("db-b");
-    let tail = region.database("db-b").await;
-    let epoch = region.operator().rebuild(plan(Zone::B), &mut Says::new(true)).await.expect("made anew");
+    let (tail, epoch) = region.lose_and_rebuild_tail(tail).await;
     assert_eq!(epoch.no, 2);
     region.commit("n").await;
     for node in ["db-a", "db-b"] {

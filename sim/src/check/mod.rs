@@ -34,7 +34,7 @@ mod toggles;
 use crate::{
     history::{Call, History, Micros, Op, Outcome, What},
     report::Verdict,
-    scenario::REPLICA,
+    scenario::{REPLICA, witness_of},
 };
 use kms::limits::Limits;
 use serde::{Deserialize, Serialize};
@@ -177,10 +177,9 @@ impl Topology {
         Topology { witness_with_replica: true, ..self }
     }
 
-    /// Whether the node is the witness, and nothing else but perhaps the replica.
-    pub fn is_witness(&self, name: &str) -> bool {
-        let kind = if self.witness_with_replica { NodeKind::Replica } else { NodeKind::Witness };
-        self.nodes.get(name).is_some_and(|facts| facts.kind == kind)
+    /// The node that is the witness.
+    pub fn witness(&self) -> &'static str {
+        witness_of(self.witness_with_replica)
     }
 
     /// Names of the nodes of one kind.

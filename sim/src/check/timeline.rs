@@ -126,13 +126,10 @@ impl Timeline {
                 What::Joined { from, to } => cuts.off(&(from.clone(), to.clone()), at, false),
                 What::Probe { node, name } if name == SHUTDOWN_ASKED => leaving.on(node.clone(), at),
                 // It is away until it is replaced, and that is all: nothing of the service needs it.
-                What::DiskLost { node } | What::DiskReturned { node } if topology.is_witness(node) => {
+                What::DiskLost { node } | What::DiskReturned { node } if node == topology.witness() => {
                     unheard.on(node.clone(), at);
                 }
-                What::WitnessHeard => {
-                    let witness = topology.nodes.keys().find(|name| topology.is_witness(name));
-                    witness.iter().for_each(|witness| unheard.off(witness, at, false));
-                }
+                What::WitnessHeard => unheard.off(&topology.witness().to_owned(), at, false),
                 // Nobody serves from an empty disk, or an old one, until it is made anew.
                 What::DiskLost { node } => {
                     rebuilt.on(node.clone(), at);
@@ -230,7 +227,7 @@ impl Timeline {
             all.extend(spans.starts());
             if topology.is_database(name) {
                 write.extend(spans.starts());
-            } else if topology.nodes.contains_key(name) && !topology.is_witness(name) {
+            } else if topology.nodes.contains_key(name) && name != topology.witness() {
                 path.extend(spans.starts());
             }
         }

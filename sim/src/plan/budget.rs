@@ -25,7 +25,8 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
                 swapped.insert(node.as_str());
             }
             // A replica without its disk makes itself anew.
-            Act::LoseDisk { nodes } if is_only(nodes, WITNESS) || is_only(nodes, REPLICA) => {}
+            Act::LoseDisk { nodes }
+                if of_witness(plan, nodes) || nodes.iter().all(|node| node == REPLICA) => {}
             Act::LoseDisk { nodes }
                 if plan.topology.witness_with_replica && nodes.iter().any(|node| node == REPLICA) =>
             {
@@ -108,8 +109,8 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
     Ok(())
 }
 
-fn is_only(nodes: &[String], wanted: &str) -> bool {
-    nodes.len() == 1 && nodes[0] == wanted
+fn of_witness(plan: &Plan, nodes: &[String]) -> bool {
+    nodes.len() == 1 && nodes[0] == plan.topology.witness()
 }
 
 /// A witness without its disk, or with an old one, is replaced later, and while its disk is lost, no disk of a database is:
@@ -118,7 +119,7 @@ fn witness_in_place(plan: &Plan) -> Result<(), OverBudget> {
     let (mut missing, mut old, mut taken) = (false, false, false);
     for fault in &plan.faults {
         match &fault.act {
-            Act::LoseDisk { nodes } if is_only(nodes, plan.topology.witness()) => {
+            Act::LoseDisk { nodes } if of_witness(plan, nodes) => {
                 (missing, old, taken) = (true, false, true);
             }
             Act::ReturnDisk { node } if node == WITNESS && !taken => {

@@ -10,7 +10,7 @@ use crate::{
     actions::CutMode,
     check::FaultOf,
     history::Micros,
-    scenario::{FaultKind, OpKind, Places, REPLICA, WITNESS},
+    scenario::{FaultKind, OpKind, Places, REPLICA, witness_of},
 };
 use kms::limits::Limits;
 use serde::{Deserialize, Serialize};
@@ -70,16 +70,12 @@ pub struct TopologyPlan {
 impl TopologyPlan {
     /// The node that is the witness.
     pub fn witness(&self) -> &'static str {
-        if self.witness_with_replica { REPLICA } else { WITNESS }
+        witness_of(self.witness_with_replica)
     }
 
     /// The nodes by place.
     pub fn places(&self) -> Places {
-        Places {
-            hosts_per_zone: self.hosts_per_zone,
-            replica: self.replica,
-            witness_apart: !self.witness_with_replica,
-        }
+        Places { hosts_per_zone: self.hosts_per_zone, replica: self.replica, witness: self.witness() }
     }
 
     /// The backup stores, by the regions they lie in, the first one first; none without backups.
@@ -344,7 +340,7 @@ impl Act {
     pub fn of(&self) -> FaultOf {
         let of_replica = match self {
             _ if !self.stores().is_empty() => return FaultOf::Stores,
-            Act::Restore { .. } => false,
+            Act::Restore { .. } | Act::ReplaceWitness { .. } => false,
             Act::CutLink { links, .. } | Act::SlowLink { links, .. } => {
                 links.iter().all(|(from, to)| from == REPLICA || to == REPLICA)
             }
@@ -381,15 +377,15 @@ impl Act {
             | Act::RollBackDisk { node }
             | Act::ReplaceMachine { node, .. }
             | Act::Rebuild { node, .. } => vec![node],
-            // Whichever node that is.
-            Act::ReplaceWitness { .. } => vec![WITNESS],
             Act::TerminateDomain { .. } => vec![HEAD],
             Act::Restore { .. } => vec![REPLICA],
             Act::CutStore { .. }
             | Act::SlowStore { .. }
             | Act::FlakyStore { .. }
             | Act::LoseStore { .. }
-            | Act::DamageStore { .. } => Vec::new(),
+            | Act::DamageStore { .. }
+            // Of the witness, whichever node that is.
+            | Act::ReplaceWitness { .. } => Vec::new(),
             Act::CutLink { links, .. } | Act::SlowLink { links, .. } => {
                 links.iter().flat_map(|(from, to)| [from.as_str(), to.as_str()]).collect()
             }
@@ -448,7 +444,6 @@ impl Plan {
         let named = self
             .faults
             .iter()
-            .filter(|fault| !matches!(fault.act, Act::ReplaceWitness { .. }))
             .flat_map(|fault| fault.act.nodes())
             .chain(self.clocks.keys().map(String::as_str));
         for name in named {
@@ -485,10 +480,10 @@ impl Plan {
     /// All nodes of the service, sorted.
     pub fn nodes(&self) -> Vec<String> {
         let mut nodes = self.places().all();
-        nodes.push("entry".to_owned());
-        nodes.extend((!self.topology.witness_with_replica).then(|| WITNESS.to_owned()));
+        nodes.extend(["entry", self.topology.witness()].map(str::to_owned));
         nodes.extend(self.topology.replica.then(|| REPLICA.to_owned()));
         nodes.sort();
+        nodes.dedup();
         nodes
     }
 

@@ -1,7 +1,7 @@
 //! Plans repeat, print and parse back equal, and stay inside the budget.
 
 use super::*;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, WITNESS};
 use proptest::prelude::*;
 
 const STORM: &str = r#"

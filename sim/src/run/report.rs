@@ -6,7 +6,7 @@ use crate::{
     check::{self, Bounds, CheckInput, Leak, OtherFault, Searched, Topology},
     history::{Call, History, Micros, Op, Outcome},
     plan::{Act, Plan},
-    report::Verdict,
+    report::{Verdict, quantile},
     world::TraceTail,
 };
 use serde::Serialize;
@@ -98,7 +98,7 @@ pub struct Creates {
     pub mean_us: f64,
     /// Median of these times.
     pub p50_us: Micros,
-    /// What one in a hundred took at least.
+    /// What 99 in a hundred took at most.
     pub p99_us: Micros,
 }
 
@@ -114,7 +114,6 @@ impl Creates {
         let ops = history.ops.iter().filter(within).filter(created);
         let mut took: Vec<Micros> = ops.filter_map(|op| Some(op.done? - op.invoked)).collect();
         took.sort_unstable();
-        let at = |per_cent: usize| took.get(took.len() * per_cent / 100).copied().unwrap_or(0);
         let seconds = (history.healed_at - history.faults_from) as f64 / 1e6;
         let count = took.len() as f64;
         if count == 0.0 || seconds == 0.0 {
@@ -123,8 +122,8 @@ impl Creates {
         Creates {
             per_s: count / seconds,
             mean_us: took.iter().sum::<Micros>() as f64 / count,
-            p50_us: at(50),
-            p99_us: at(99),
+            p50_us: quantile(&took, 500),
+            p99_us: quantile(&took, 990),
         }
     }
 }

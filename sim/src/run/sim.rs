@@ -180,8 +180,8 @@ fn put_on_disk(plan: &Plan, world: &World, bundle: &Bundle, machine: &NodeBundle
 
 /// Where a node's files lie on its machine.
 fn dir(node: &NodeBundle) -> PathBuf {
-    let within = node.within.as_ref().map(|_| &node.node_id);
-    [NODE_DIR].iter().map(PathBuf::from).chain(within.map(PathBuf::from)).collect()
+    let machine = PathBuf::from(NODE_DIR);
+    if node.within.is_some() { machine.join(&node.node_id) } else { machine }
 }
 
 /// The same node without anything that it knows.

@@ -8,7 +8,7 @@ mod topology;
 mod value;
 
 pub use store::StoreTarget;
-pub use target::{LinkTarget, NodeTarget, Places, REPLICA, Target, WITNESS};
+pub use target::{LinkTarget, NodeTarget, Places, REPLICA, Target, WITNESS, witness_of};
 pub use topology::Topology;
 pub use value::{Choice, Counts, Odds, Spans, span};
 

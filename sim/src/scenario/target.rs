@@ -64,14 +64,19 @@ pub struct Places {
     pub hosts_per_zone: u32,
     /// Whether there is a replica.
     pub replica: bool,
-    /// Whether the witness is a node of its own; else it is part of the replica.
-    pub witness_apart: bool,
+    /// The node that is the witness.
+    pub witness: &'static str,
 }
 
 /// The node that is the witness.
 pub const WITNESS: &str = "witness";
 /// The node that is the third copy.
 pub const REPLICA: &str = "replica";
+
+/// The node that is the witness: one of its own, or the replica.
+pub fn witness_of(with_replica: bool) -> &'static str {
+    if with_replica { REPLICA } else { WITNESS }
+}
 
 const ZONES: [Zone; 2] = [Zone::A, Zone::B];
 
@@ -109,13 +114,10 @@ impl NodeTarget {
     pub fn draw(&self, places: Places, dice: &mut Dice) -> Option<Vec<String>> {
         let mut zone = |fixed: &Option<Zone>| fixed.or_else(|| dice.pick(&ZONES).copied());
         match self {
-            NodeTarget::Named(name) if name == WITNESS && !places.witness_apart => {
-                places.replica.then(|| vec![REPLICA.to_owned()])
-            }
+            NodeTarget::Named(name) if name == WITNESS => Some(vec![places.witness.to_owned()]),
             NodeTarget::Named(name) => {
-                let known = ["entry", WITNESS].contains(&name.as_str())
-                    || places.replica && name == REPLICA
-                    || places.all().contains(name);
+                let known =
+                    name == "entry" || places.replica && name == REPLICA || places.all().contains(name);
                 known.then(|| vec![name.clone()])
             }
             NodeTarget::All | NodeTarget::BothZones => Some(places.all()),
@@ -149,8 +151,7 @@ impl LinkTarget {
             LinkTarget::Databases => vec![(Places::database(a), Places::database(b))],
             LinkTarget::Replica if !places.replica => Vec::new(),
             LinkTarget::Witness | LinkTarget::Replica => {
-                let apart = self == LinkTarget::Witness && places.witness_apart;
-                let third = if apart { WITNESS } else { REPLICA };
+                let third = if self == LinkTarget::Witness { places.witness } else { REPLICA };
                 ZONES.iter().map(|zone| (Places::database(*zone), third.to_owned())).collect()
             }
             LinkTarget::HostFar | LinkTarget::HostNear => {

@@ -3,7 +3,7 @@
 //!
 //! The load is creates alone, each client sending the next one when it has the answer.
 
-use super::{put, runs};
+use super::{part, put, runs};
 use crate::say;
 use crate::shell::{self, Failure, harness};
 use crate::sim::pool::Pool;
@@ -60,16 +60,10 @@ fn scenario(calm: &str, name: &str, fault: Option<&str>) -> Result<String, Failu
     let creates = "rate_per_s = 10000\nmix = { create = 1 }\nhot_percent = 0\n";
     table.insert("name".into(), name.into());
     table.insert("load".into(), toml::Value::Table(creates.parse().map_err(wrong)?));
-    let mut part = |key: &str| match table.get_mut(key).and_then(toml::Value::as_table_mut) {
-        Some(part) => Ok(std::mem::take(part)),
-        None => Err(harness(format!("calm.toml has no [{key}]"))),
-    };
-    let (mut topology, mut phases) = (part("topology")?, part("phases")?);
-    topology.insert("replica".into(), fault.is_some().into());
+    part(&mut table, "topology")?.insert("replica".into(), fault.is_some().into());
+    let phases = part(&mut table, "phases")?;
     phases.insert("faults".into(), SPAN.into());
     phases.insert("heal".into(), "all".into());
-    table.insert("topology".into(), topology.into());
-    table.insert("phases".into(), phases.into());
     if let Some(fault) = fault.filter(|fault| !fault.is_empty()) {
         let fault: toml::Table = fault.parse().map_err(wrong)?;
         table.insert("fault".into(), vec![toml::Value::Table(fault)].into());
