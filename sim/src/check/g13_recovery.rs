@@ -4,9 +4,9 @@
 //! key write. The same after each activation of an epoch, with a bound of its own: the operator's command ends there, and
 //! nobody is to wait for anything else.
 //!
-//! Does not check: stretches shorter than the recovery bound, stretches in which no write was accepted in time
-//! but nobody tried in the last second before the bound either, or only so late that a prompt success came after it (not exercised), runs that leave something
-//! broken (no such stretch), recovery of reads (G3).
+//! Does not check: stretches shorter than the bound, stretches in which no write was accepted in time
+//! but nobody tried in the last second before the bound or waited at it either, or only so late that a prompt success came after it
+//! (not exercised), runs that leave something broken (no such stretch), recovery of reads (G3).
 
 use super::{CheckInput, end_of, spans::Spans, timeline::Timeline};
 use crate::{
@@ -49,11 +49,17 @@ pub fn check(input: &CheckInput<'_>, timeline: &Timeline) -> Verdict {
     verdict
 }
 
-/// Judges one activation, undisturbed until `until`; the time from it to the first acknowledged key write, if there was one.
+/// Judges one activation, undisturbed until `until`; the time from it to the first acknowledged key write, if it was judged.
 fn activation(input: &CheckInput<'_>, verdict: &mut Verdict, at: Micros, until: Micros) -> Option<Micros> {
     let bound = at + input.bounds.activation_us;
-    let writes = || input.history.ops.iter().filter(|op| op.call.is_key_write() && op.invoked < until);
-    if let Some(late) = writes().find(|op| op.invoked >= bound && failed(op, until, input)) {
+    if until < bound {
+        return None;
+    }
+    // One that waits since before the activation may be the first to be acknowledged.
+    let writes = input.history.ops.iter().filter(|op| op.call.is_key_write());
+    let writes: Vec<&Op> =
+        writes.filter(|op| op.invoked < until && end_of(op, input.history) >= at).collect();
+    if let Some(late) = writes.iter().find(|op| op.invoked >= bound && failed(op, until, input)) {
         let text = format!(
             "op {}, invoked {} ms after an epoch had become active, was not accepted",
             late.id,
@@ -61,10 +67,27 @@ fn activation(input: &CheckInput<'_>, verdict: &mut Verdict, at: Micros, until: 
         );
         verdict.broken("late-after-activation", &[late.id], text);
     }
-    let accepted = writes().filter(|op| matches!(op.outcome, Outcome::Ok(_)));
-    let first = accepted.map(|op| end_of(op, input.history)).filter(|end| *end >= at).min()?;
-    verdict.exercised += 1;
-    Some(first - at)
+    match first(input, &writes, at, bound) {
+        First::NotAsked => {
+            verdict.count("activations_without_writes", 1);
+            None
+        }
+        First::Until(done) => {
+            verdict.exercised += 1;
+            Some(done - at)
+        }
+        First::Late { done, tried } => {
+            verdict.exercised += 1;
+            let text = format!(
+                "an epoch became active at {} ms, and no key write was acknowledged within {} ms: {}",
+                at / 1000,
+                input.bounds.activation_us / 1000,
+                took(done, at)
+            );
+            verdict.broken("late-after-activation", &tried, text);
+            done.map(|done| done - at)
+        }
+    }
 }
 
 /// Judges one stretch; the time to the first acknowledged key write, if it was judged and there was one.
@@ -83,42 +106,63 @@ fn stretch(input: &CheckInput<'_>, verdict: &mut Verdict, from: Micros, until: M
         );
         verdict.broken("refused-after-recovery", &[op.id], text);
     }
-    let accepted = |op: &&&Op| matches!(op.outcome, Outcome::Ok(_));
-    let first = judged.iter().filter(accepted).map(|op| end_of(op, input.history)).min();
-    // Without an attempt shortly before the bound a late first success proves nothing.
-    let last_moment = bound - input.bounds.refusal_us.min(input.bounds.recovery_us);
+    match first(input, judged, from, bound) {
+        First::NotAsked => {
+            verdict.count("stretches_without_writes", 1);
+            None
+        }
+        First::Until(done) => {
+            verdict.exercised += 1;
+            Some(done - from)
+        }
+        First::Late { done, tried } => {
+            verdict.exercised += 1;
+            let text = format!(
+                "everything was repaired at {} ms, and no write was acknowledged within {} ms: {}",
+                from / 1000,
+                input.bounds.recovery_us / 1000,
+                took(done, from)
+            );
+            verdict.broken("not-accepting", &tried, text);
+            done.map(|done| done - from)
+        }
+    }
+}
+
+/// What those who wrote saw of a recovery.
+enum First {
+    /// A write was acknowledged then, within the bound.
+    Until(Micros),
+    /// None was within the bound, though these were tried; one was then, or none at all.
+    Late { done: Option<Micros>, tried: Vec<u64> },
+    /// Nobody asked when it would have shown.
+    NotAsked,
+}
+
+/// When the first of the writes was acknowledged: after `from`, which is when it became possible, and by `bound`.
+fn first(input: &CheckInput<'_>, writes: &[&Op], from: Micros, bound: Micros) -> First {
+    let accepted = writes.iter().filter(|op| matches!(op.outcome, Outcome::Ok(_)));
+    let done = accepted.map(|op| end_of(op, input.history)).min();
+    if let Some(done) = done.filter(|done| *done <= bound) {
+        return First::Until(done);
+    }
+    // Without an attempt shortly before the bound, or one that still waits then, a late first success proves nothing.
+    let last_moment = bound.saturating_sub(input.bounds.refusal_us);
+    let in_time = |op: &Op| op.invoked >= last_moment || end_of(op, input.history) > bound;
     // Nor does one that was answered as fast as ever, and only began late: with success, or that such a key is there, or is not.
     let at_once = |op: &Op| {
         let answered = matches!(&op.outcome, Outcome::Ok(_))
             || matches!(&op.outcome, Outcome::Rejected { status, .. } if (400..500).contains(status));
         answered && end_of(op, input.history) - op.invoked <= 1000 * input.limits.stall_ms
     };
-    let tried: Vec<&Op> = judged
-        .iter()
-        .copied()
-        .filter(|op| (last_moment..=bound).contains(&op.invoked) && !at_once(op))
-        .collect();
-    if first.is_none_or(|done| done > bound) && tried.is_empty() {
-        verdict.count("stretches_without_writes", 1);
-        return None;
-    }
-    verdict.exercised += 1;
-    match first {
-        Some(done) if done <= bound => Some(done - from),
-        first => {
-            let ops: Vec<u64> = tried.iter().map(|op| op.id).take(5).collect();
-            let took = first.map_or("none at all".to_owned(), |done| {
-                format!("the first only after {} ms", (done - from) / 1000)
-            });
-            let text = format!(
-                "everything was repaired at {} ms, and no write was acknowledged within {} ms: {took}",
-                from / 1000,
-                input.bounds.recovery_us / 1000
-            );
-            verdict.broken("not-accepting", &ops, text);
-            first.map(|done| done - from)
-        }
-    }
+    let tried =
+        writes.iter().filter(|op| (from..=bound).contains(&op.invoked) && in_time(op) && !at_once(op));
+    let tried: Vec<u64> = tried.map(|op| op.id).take(5).collect();
+    if tried.is_empty() { First::NotAsked } else { First::Late { done, tried } }
+}
+
+fn took(done: Option<Micros>, from: Micros) -> String {
+    done.map_or("none at all".to_owned(), |done| format!("the first only after {} ms", (done - from) / 1000))
 }
 
 /// Whether the write, with no fault before its end, was not accepted.
@@ -202,27 +246,52 @@ mod tests {
         assert_eq!(verdict.measures["stretches_without_writes_count"], 1.0);
     }
 
+    /// Active after 30 s.
+    fn rebuilt() -> Build {
+        let mut build = Build::new();
+        let node = || "db-b".to_owned();
+        build.event(10 * S, What::DiskLost { node: node() });
+        build.event(20 * S, What::Rebuild { node: node(), step: Rebuild::Begun });
+        build.event(30 * S, What::Rebuild { node: node(), step: Rebuild::Activated });
+        build
+    }
+
     #[test]
     fn after_an_activation_writes_are_accepted_soon() {
-        let rebuilt = |accepted: Micros| {
-            let mut build = Build::new();
-            let node = || "db-b".to_owned();
-            build.event(10 * S, What::DiskLost { node: node() });
-            build.event(20 * S, What::Rebuild { node: node(), step: Rebuild::Begun });
-            build.event(30 * S, What::Rebuild { node: node(), step: Rebuild::Activated });
+        let refused_then_accepted = |at: Micros| {
+            let mut build = rebuilt();
             write(&mut build, 31 * S + 500 * MS, Outcome::Refused);
-            write(&mut build, accepted, ok_key("k", "k", "active"));
+            write(&mut build, at, ok_key("k", "k", "active"));
             build
         };
-        let verdict = judged(&rebuilt(31 * S + 900 * MS));
+        let verdict = judged(&refused_then_accepted(31 * S + 900 * MS));
         assert_held(&verdict);
         assert_eq!(verdict.measures["activation_ms_max"], 1910.0);
-        let mut build = rebuilt(34 * S);
-        write(&mut build, 32 * S + 100 * MS, Outcome::Refused);
-        assert_eq!(kinds(&judged(&build)), ["late-after-activation"]);
+        let mut late = refused_then_accepted(32 * S + 300 * MS);
+        assert_eq!(kinds(&judged(&late)), ["late-after-activation"]);
         // With something else wrong meanwhile there is no such bound.
-        build.down("db-a", 31 * S).up("db-a", 32 * S);
-        assert_held(&judged(&build));
+        late.down("db-a", 31 * S).up("db-a", 32 * S);
+        assert_held(&judged(&late));
+        let mut again = refused_then_accepted(31 * S + 900 * MS);
+        write(&mut again, 32 * S + 100 * MS, Outcome::Refused);
+        assert_eq!(kinds(&judged(&again)), ["late-after-activation"]);
+    }
+
+    #[test]
+    fn after_an_activation_those_who_ask_and_wait_count() {
+        let one = |invoked: Micros, answered: Micros| {
+            let mut build = rebuilt();
+            build.op(create("k", "k"), invoked, answered, ok_key("k", "k", "active"));
+            judged(&build)
+        };
+        let waited_too_long = one(30 * S + 100 * MS, 32 * S + 300 * MS);
+        assert_eq!(kinds(&waited_too_long), ["late-after-activation"]);
+        let asked_late = one(31 * S + 999 * MS, 32 * S + 4 * MS);
+        assert_held(&asked_late);
+        assert!(!asked_late.measures.contains_key("activation_ms_max"), "nobody was refused");
+        assert_eq!(asked_late.measures["activations_without_writes_count"], 1.0);
+        let waited_since_before = one(25 * S, 30 * S + 50 * MS);
+        assert_eq!(waited_since_before.measures["activation_ms_max"], 50.0);
     }
 
     #[test]
