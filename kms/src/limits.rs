@@ -29,6 +29,10 @@ pub const SCAN_MAX_BYTES: usize = 1 << 20;
 pub const PROGRESS_BYTES: usize = 64 << 10;
 /// Requests of one host that a database works on at a time; more wait in the connection.
 pub const HOST_REQUESTS_MAX: usize = 1_024;
+/// Clients of a host that is lost, or cut off from every database while another is not, are at another one within this: the redirect window.
+pub const REDIRECT_MS: u64 = 3_000;
+/// What questions and answers spend on their way within a region, at most.
+const ON_THE_WAY_MS: u64 = 50;
 /// Longest silence on a connection to a database, the witness or the replica, unless a link may be silent for longer.
 pub const CONNECTION_IDLE_MS: u64 = 10_000;
 /// Largest page of a scan, records.
@@ -142,7 +146,7 @@ impl Default for Limits {
             write_deadline_ms: 2_000,
             read_attempt_ms: 500,
             backoff_max_ms: 500,
-            connect_ms: 1_000,
+            connect_ms: 700,
             pongs_for_up: 3,
             entry_check_ms: 250,
             entry_misses: 2,
@@ -201,11 +205,43 @@ impl Limits {
     /// Longest time in which a node finds another that has come back, and the entry hears of it: one attempt
     /// to connect, one pause, one health check, and one more of each small thing.
     pub const fn reunion(&self) -> Duration {
-        ms(self.connect_ms + self.backoff_max_ms + 2 * self.entry_check_ms)
+        ms(self.reunion_ms())
+    }
+
+    const fn reunion_ms(&self) -> u64 {
+        self.connect_ms + self.backoff_max_ms + 2 * self.entry_check_ms
+    }
+
+    /// How long the clients of a host that cannot serve stay, while another can: the reunion, if that leaves the redirect window what
+    /// goes before and comes after it. That is the detection, the health checks that are believed, and one more for a client to rest in.
+    pub const fn parting(&self) -> Duration {
+        let others = self.detection_ms
+            + self.entry_misses as u64 * self.entry_check_ms
+            + self.entry_check_ms
+            + ON_THE_WAY_MS;
+        match REDIRECT_MS.checked_sub(others) {
+            Some(left) if left < self.reunion_ms() => ms(left),
+            _ => self.reunion(),
+        }
     }
 }
 
 /// Milliseconds as a span.
 pub const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_leave_within_the_redirect_window_and_not_before_hosts_have_found_a_database() {
+        let limits = Limits::default();
+        assert_eq!(limits.parting(), limits.reunion(), "both hold with the defaults");
+        let slower = Limits { connect_ms: 1_000, ..Limits::default() };
+        assert_eq!((slower.reunion(), slower.parting()), (ms(2_000), ms(1_700)), "the window goes first");
+        let hopeless = Limits { detection_ms: 100_000, ..Limits::default() };
+        assert_eq!(hopeless.parting(), hopeless.reunion(), "there is no window to keep to");
+    }
 }

@@ -153,7 +153,7 @@ impl Shared {
             let Some(host) = self.choose() else {
                 break;
             };
-            let left = self.hosts.left(&self.env, host, self.limits.reunion());
+            let left = self.hosts.left(&self.env, host, self.limits.parting());
             let address = self.hosts.address(host);
             let span = ms(self.limits.entry_check_ms);
             match self.env.timeout(span, self.env.net.connect(address)).await {

@@ -36,7 +36,7 @@ use crate::{
     report::Verdict,
     scenario::{REPLICA, witness_of},
 };
-use kms::limits::Limits;
+use kms::limits::{Limits, REDIRECT_MS};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use timeline::Timeline;
@@ -98,7 +98,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Bounds {
             refusal_us: 1_000_000,
-            redirect_us: 3_000_000,
+            redirect_us: 1000 * REDIRECT_MS,
             recovery_us: 5_000_000,
             activation_us: 2_000_000,
             lag_us: 2_000_000,
