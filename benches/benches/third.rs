@@ -8,12 +8,14 @@ use kms::{
 use kms_benches::{
     bulk::{BLOB_BYTES, ROW_BYTES, put_records},
     client::Kept,
+    cores::Cores,
     mean_of,
     operator::restore,
     parts, per_second,
     process::{Peak, processor_time, resident},
     region::{Installed, Region},
     report::{self, Mode, Series, mb},
+    scratch::Scratch,
 };
 use std::{path::Path, time::Duration};
 
@@ -29,8 +31,12 @@ const SLOWER: Duration = Duration::from_millis(100);
 const LOG_ENTRIES: u64 = 16;
 /// Creates in flight.
 const LANES: usize = 32;
+/// After the replica was started or stopped.
+const SETTLES: Duration = Duration::from_millis(200);
 /// The replica's node.
 const REPLICA: &str = "replica";
+/// Memory that is mounted as a disk: the replica's own, where there is one.
+const OTHER_DISK: &str = "/dev/shm";
 
 /// How much is measured.
 struct Size {
@@ -42,23 +48,27 @@ struct Size {
     span: Duration,
 }
 
-const FULL: Size = Size { records: 1_000_000, rounds: 11, creates: 100, span: Duration::from_millis(1_000) };
+const FULL: Size = Size { records: 1_000_000, rounds: 15, creates: 400, span: Duration::from_millis(1_000) };
 const QUICK: Size = Size { records: 100_000, rounds: 3, ..FULL };
 const ONCE: Size = Size { records: 2_000, rounds: 1, creates: 4, span: Duration::from_millis(50) };
 
 /// How it is with the replica.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum With {
+    /// Well, on cores of its own.
     Well,
     Off,
     Slow,
+    /// Well, on the region's cores.
+    Beside,
     None,
 }
 
-const ALL: [(With, &str); 4] = [
+const ALL: [(With, &str); 5] = [
     (With::Well, "with the replica"),
     (With::Off, "with the replica off"),
     (With::Slow, "with a slow replica"),
+    (With::Beside, "with the replica on the region's cores"),
     (With::None, "without a replica"),
 ];
 
@@ -77,20 +87,21 @@ impl Stage {
     }
 
     /// Starts or stops the replica, and lets it settle.
-    async fn put(&mut self, env: &Env, with: With) {
+    async fn put(&mut self, env: &Env, with: With, cores: Option<&Cores>) {
         if with == With::None {
-            return;
+            return env.sleep(SETTLES).await;
         }
         self.region.stop_node(REPLICA).await;
         match with {
-            With::Well => self.region.start_node(REPLICA).await,
-            With::Slow => self.region.start_slow(REPLICA, SLOWER).await,
+            With::Well => self.region.start_apart(REPLICA, Duration::ZERO, cores).await,
+            With::Slow => self.region.start_apart(REPLICA, SLOWER, cores).await,
+            With::Beside => self.region.start_node(REPLICA).await,
             With::Off | With::None => {}
         }
         if with != With::Off {
             self.region.until_replica(|status| status.source.is_some()).await;
         }
-        env.sleep(Duration::from_millis(200)).await;
+        env.sleep(SETTLES).await;
     }
 
     /// The time of a create, one at a time, and the time that one takes up with many in flight.
@@ -102,13 +113,36 @@ impl Stage {
     }
 }
 
+/// Puts the replica of the region in `dir`, which is not there yet, on another disk than the region's, if there is one.
+fn other_disk(env: &Env, dir: &Path) -> Option<Scratch> {
+    let disk = Path::new(OTHER_DISK);
+    let elsewhere = disk.is_dir().then(|| Scratch::new(env, disk, "kms-bench-replica"))?;
+    env.disk.create_dir(dir).expect("the region's directory");
+    std::os::unix::fs::symlink(elsewhere.path(), dir.join(REPLICA)).expect("the replica's directory");
+    Some(elsewhere)
+}
+
 async fn creates(env: &Env, dir: &Path, size: &Size) {
     report::line(format_args!(
         "creates with the third copy there, off, slow (each sync {} ms longer), and in a region without one, turn by turn:",
         SLOWER.as_millis()
     ));
-    let with = Installed::with_replica(env, &dir.join("with"), Limits::default(), false).await.start().await;
-    let without = Installed::new(env, &dir.join("without"), Limits::default()).await.start().await;
+    let all = Cores::all();
+    let apart = all.as_ref().and_then(Cores::one_apart);
+    let replica_cores = apart.as_ref().map(|(ours, replica)| {
+        ours.keep_process(env);
+        replica
+    });
+    report::line(format_args!(
+        "  the replica has {}, and {}",
+        replica_cores.map_or("no core of its own: there is one", |_| "a core of its own"),
+        if Path::new(OTHER_DISK).is_dir() { "a disk of its own, in memory" } else { "no disk of its own" },
+    ));
+    let _elsewhere = other_disk(env, &dir.join("with"));
+    // Connections rest while the other region is measured.
+    let limits = Limits { client_idle_ms: 60_000, ..Limits::default() };
+    let with = Installed::with_replica(env, &dir.join("with"), limits.clone(), false).await.start().await;
+    let without = Installed::new(env, &dir.join("without"), limits).await.start().await;
     let (mut with, mut without) = (Stage::new(with).await, Stage::new(without).await);
     let mut alone = [const { Series::NONE }; ALL.len()];
     let mut each = alone.clone();
@@ -117,10 +151,14 @@ async fn creates(env: &Env, dir: &Path, size: &Size) {
         for place in (0..ALL.len()).map(|step| (step + round) % ALL.len()) {
             let state = ALL[place].0;
             let stage = if state == With::None { &mut without } else { &mut with };
-            stage.put(env, state).await;
+            stage.put(env, state, replica_cores).await;
             let (one, many) = stage.measure(env, size).await;
             alone[place].add(one);
             each[place].add(many);
+        }
+        // Both regions shall have as many records: the other one had all the other turns.
+        for _ in 1..ALL.len() - 1 {
+            without.measure(env, size).await;
         }
     }
     for (place, (_, what)) in ALL.iter().enumerate() {
@@ -135,12 +173,13 @@ async fn creates(env: &Env, dir: &Path, size: &Size) {
                 &format!("create {what} / without one, {how}"),
                 &took[place],
                 &took[none],
-                Some(MOST_RATIO),
+                (ALL[place].0 != With::Beside).then_some(MOST_RATIO),
             );
         }
     }
     with.region.stop().await;
     without.region.stop().await;
+    all.inspect(|all| all.keep_process(env));
 }
 
 /// A region with `records` whose replica has put a backup of them into both stores.

@@ -1,8 +1,10 @@
 //! What the benchmarks are made of: a whole region in this process, kept client connections, bare peers to
 //! compare with, a disk that counts. Compares within one run only, never with a number of another day.
 
+pub mod apart;
 pub mod bulk;
 pub mod client;
+pub mod cores;
 pub mod disk;
 pub mod operator;
 pub mod paced;

@@ -2,7 +2,9 @@
 //! with disks that count. Serves one domain and one client; single nodes may be stopped and started again.
 
 use crate::{
+    apart::Apart,
     client::{Kept, client_tls},
+    cores::Cores,
     disk::{Counters, counted},
 };
 use bytes::Bytes;
@@ -127,6 +129,7 @@ impl Installed {
             env,
             dir,
             nodes: Vec::new(),
+            apart: Vec::new(),
             tls: client_tls(&bundle.ca_pem, &bundle.clients[0]),
             domain: bundle.domains[0],
             disks: BTreeMap::new(),
@@ -146,6 +149,7 @@ pub struct Region {
     env: Env,
     dir: PathBuf,
     nodes: Vec<(String, Running)>,
+    apart: Vec<(String, Apart)>,
     tls: Arc<ClientConfig>,
     domain: Uuid,
     disks: BTreeMap<String, Arc<Counters>>,
@@ -180,8 +184,20 @@ impl Region {
         self.nodes.push((node_id.to_owned(), node));
     }
 
+    /// The same in a thread of its own that is kept to these cores, if any.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn start_apart(&mut self, node_id: &str, slower: Duration, cores: Option<&Cores>) {
+        let config = self.dir.join(node_id).join(NODE_FILE);
+        self.apart.push((node_id.to_owned(), Apart::start(config, slower, cores.cloned()).await));
+    }
+
     /// Stops a node, if it runs.
     pub async fn stop_node(&mut self, node_id: &str) {
+        while let Some(place) = self.apart.iter().position(|(id, _)| id == node_id) {
+            self.apart.remove(place).1.stop().await;
+        }
         while let Some(place) = self.nodes.iter().position(|(id, _)| id == node_id) {
             self.nodes.remove(place).1.shutdown().await;
         }
@@ -254,6 +270,9 @@ impl Region {
 
     /// Stops the nodes, clients' side first.
     pub async fn stop(self) {
+        for (_, node) in self.apart {
+            node.stop().await;
+        }
         for (_, node) in self.nodes.into_iter().rev() {
             node.shutdown().await;
         }

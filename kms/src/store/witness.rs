@@ -331,7 +331,8 @@ pub struct WitnessNode {
 enum State {
     /// This.
     Known(Box<Known>),
-    /// This was read after a write had failed: it is written anew before anybody hears of it.
+    /// This was read from a file of which nobody knows whether it lasts: a write has failed, or the process before this one may have been
+    /// killed in one. It is written anew before anybody hears of it.
     Unwritten(Box<Known>),
     /// No file: nobody has made it a witness yet, or its disk was lost.
     Blank,
@@ -381,7 +382,7 @@ pub async fn serve(
     let (disk, data, region) = (env.disk.clone(), config.data_dir.clone(), config.region.clone());
     let known = env.blocking("witness", move || load(&*disk, &data, &operator, &region)).await;
     let state = match known.unwrap_or_else(|_| Err("panicked while loading".to_owned())) {
-        Ok(Some(known)) => State::Known(Box::new(known)),
+        Ok(Some(known)) => State::Unwritten(Box::new(known)),
         Ok(None) => {
             tracing::error!("blank: this witness answers nothing (see `kms witness replace`)");
             State::Blank

@@ -97,8 +97,13 @@ impl Region {
     }
 
     pub async fn witness(&self) -> WitnessNode {
+        self.witness_in(self.env.clone()).await
+    }
+
+    /// In a world of its own, with the same files.
+    pub async fn witness_in(&self, env: Env) -> WitnessNode {
         let (config, tls, operator) = self.parts("witness");
-        witness::serve(self.env.clone(), config, tls, operator).await.expect("witness")
+        witness::serve(env, config, tls, operator).await.expect("witness")
     }
 
     pub async fn database(&self, node: &str) -> DatabaseNode {

@@ -219,3 +219,21 @@ async fn what_a_failed_write_left_is_not_answered() {
     }
     witness.shutdown().await;
 }
+
+/// The process before it may have been killed between the new file's name and the sync that makes it last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_witness_that_starts_writes_what_it_knows_before_it_says_so() {
+    let (region, witness, head, tail) = Region::at_work("witness-starts").await;
+    witness.shutdown().await;
+    let (env, faults) = watched(&region.env);
+    faults.unsure_names.store(true, Ordering::Relaxed);
+    let witness = region.witness_in(env).await;
+    let unsure = region.operator().known().await;
+    assert!(matches!(&unsure, Err(error) if error.to_string().contains("cannot write")), "{unsure:?}");
+    faults.unsure_names.store(false, Ordering::Relaxed);
+    assert_eq!(region.operator().known().await.expect("answers").pending, None);
+    for node in [head, tail] {
+        node.shutdown().await;
+    }
+    witness.shutdown().await;
+}

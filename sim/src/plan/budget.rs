@@ -27,10 +27,8 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
             // A replica without its disk makes itself anew.
             Act::LoseDisk { nodes }
                 if of_witness(plan, nodes) || nodes.iter().all(|node| node == REPLICA) => {}
-            Act::LoseDisk { nodes }
-                if plan.topology.witness_with_replica && nodes.iter().any(|node| node == REPLICA) =>
-            {
-                return Err(OverBudget("the witness is lost with the region".to_owned()));
+            Act::LoseDisk { nodes } if with_witness(plan, nodes) && only_database(nodes).is_some() => {
+                return Err(OverBudget("the witness and a database lose their disks at once".to_owned()));
             }
             Act::LoseDisk { nodes } => match only_database(nodes) {
                 Some(one) => {
@@ -113,8 +111,13 @@ fn of_witness(plan: &Plan, nodes: &[String]) -> bool {
     nodes.len() == 1 && nodes[0] == plan.topology.witness()
 }
 
+/// Of several nodes, one of them the machine that the witness runs on.
+fn with_witness(plan: &Plan, nodes: &[String]) -> bool {
+    nodes.len() > 1 && nodes.iter().any(|node| node == plan.topology.witness())
+}
+
 /// A witness without its disk, or with an old one, is replaced later, and while its disk is lost, no disk of a database is:
-/// there would be nobody left who could decide for an epoch.
+/// there would be nobody left who could decide for an epoch. One that is lost with the whole region begins anew with the restore.
 fn witness_in_place(plan: &Plan) -> Result<(), OverBudget> {
     let (mut missing, mut old, mut taken) = (false, false, false);
     for fault in &plan.faults {
@@ -127,6 +130,10 @@ fn witness_in_place(plan: &Plan) -> Result<(), OverBudget> {
             }
             // The newer one is out then, and whole: it can be put back.
             Act::ReturnDisk { node } if node == WITNESS => old = !old,
+            // That of a backup comes, or the plan is refused.
+            Act::LoseDisk { nodes } if with_witness(plan, nodes) => {
+                (missing, old, taken) = (false, false, true);
+            }
             Act::ReplaceWitness { .. } => missing = false,
             Act::LoseDisk { nodes } if nodes.iter().all(|node| node == REPLICA) => {}
             Act::LoseDisk { .. } | Act::RollBackDisk { .. } | Act::ReturnDisk { .. } if missing => {

@@ -198,10 +198,17 @@ fn a_witness_in_the_replicas_process_is_lost_with_it() {
     assert_eq!(Plan::parse(&plan.to_string()), Ok(plan));
     let killed = drawn(&fault("kill", "node:witness", 1)).expect("a plan");
     assert_eq!(killed.faults[0].act, Act::Kill { nodes: vec![REPLICA.to_owned()] });
+    let everything = fault("lose-disk", "nodes:region-and-replica", 1);
+    let restored = fault("restore-from-backup", "node:replica", 2);
+    drawn(&format!("{everything}{restored}")).expect("the witness begins with the restore");
     for bad in [
         lost.clone(),
         format!("{lost}{zone}"),
-        fault("lose-disk", "nodes:region-and-replica", 1) + &fault("restore-from-backup", "node:replica", 2),
+        everything.clone(),
+        everything + &fault("restore-from-replica", "node:replica", 2),
+        fault("lose-disk", "database:a", 1)
+            + &fault("lose-disk", "nodes:region-and-replica", 2)
+            + &fault("replace-witness", "node:witness", 3),
     ] {
         assert!(matches!(drawn(&bad), Err(BadPlan::OverBudget(_))), "{bad}");
     }

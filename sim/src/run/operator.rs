@@ -129,9 +129,10 @@ impl Desk {
 
     /// Who works on these nodes.
     fn person<'a>(&'a self, nodes: &'a [&'a str]) -> Honest<'a> {
-        let Desk { heard, world, env, config, tls, number, .. } = self;
+        let Desk { heard, witness, world, env, config, tls, number, .. } = self;
         Honest {
             heard,
+            witness,
             epoch: String::new(),
             world,
             env,
@@ -222,15 +223,13 @@ impl Desk {
         let news = self.heard.lock().unwrap_or_else(PoisonError::into_inner).active.insert(epoch.to_owned());
         if news {
             DATABASES.iter().for_each(|node| self.world.disk_is_good(node));
-            self.world.happened(What::Restored { backup });
-            self.world.probe("region-restored", REPLICA);
+            made_anew(&self.world, self.witness, backup);
         }
         news
     }
 
     async fn restore(&self, backup: bool, mut interrupt: Option<Micros>) {
         let from = if backup { Copy::Backup { store: None, at_ms: None } } else { Copy::Replica };
-        let plan = RestorePlan { from, ..RestorePlan::default() };
         let begun = self.env.now();
         let step = |step| {
             for node in DATABASES {
@@ -242,6 +241,8 @@ impl Desk {
             let Some(operator) = self.operator() else { return step(Rebuild::GivenUp) };
             let mut person = self.person(&DATABASES);
             person.restores = Some(backup);
+            let witness_lost = self.world.disk_is_void(self.witness);
+            let plan = RestorePlan { from: from.clone(), witness_lost, ..RestorePlan::default() };
             let work = operator.restore(&plan, &mut person);
             match self.for_a_while(&mut interrupt, work).await {
                 Some(Ok(restored)) => {
@@ -303,9 +304,21 @@ impl Desk {
     }
 }
 
+/// The region is, and the witness with it if it was lost as well.
+fn made_anew(world: &World, witness: &str, backup: bool) {
+    if world.disk_is_void(witness) {
+        world.disk_is_good(witness);
+        world.happened(What::WitnessHeard);
+        world.probe("witness-began-with-a-restore", witness);
+    }
+    world.happened(What::Restored { backup });
+    world.probe("region-restored", REPLICA);
+}
+
 /// States only what is so.
 struct Honest<'a> {
     heard: &'a Mutex<Heard>,
+    witness: &'static str,
     /// What it is about.
     epoch: String,
     world: &'a World,
@@ -347,8 +360,7 @@ impl Person for Honest<'_> {
                     self.world.disk_is_good(node);
                 }
                 if let Some(backup) = self.restores {
-                    self.world.happened(What::Restored { backup });
-                    self.world.probe("region-restored", REPLICA);
+                    made_anew(self.world, self.witness, backup);
                 } else {
                     self.nodes.iter().for_each(|node| self.world.probe("zone-rebuilt", node));
                 }
