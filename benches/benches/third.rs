@@ -10,7 +10,7 @@ use kms_benches::{
     client::Kept,
     cores::Cores,
     mean_of,
-    operator::restore,
+    operator::{RESTORERS, restore, restorers},
     parts, per_second,
     process::{Peak, processor_time, resident},
     region::{Installed, Region},
@@ -19,7 +19,7 @@ use kms_benches::{
 };
 use std::{path::Path, time::Duration};
 
-/// Least rate of a restore from a backup per second of processor time, which is what one core does in a second; MB/s.
+/// Least rate of a restore from a backup with one core for each node that works in it: the replica, and both databases; MB/s of its rows.
 const LEAST_MB_PER_S: f64 = 50.0;
 /// Most memory that a restore may add, MB.
 const MOST_MB: f64 = 512.0;
@@ -207,13 +207,13 @@ async fn backed_up(env: &Env, dir: &Path, records: u64) -> Region {
 async fn restored(env: &Env, dir: &Path, size: &Size) {
     report::line("a lost region made anew of a backup, no load:");
     let mut region = backed_up(env, dir, size.records).await;
-    for node in ["db-a", "db-b", REPLICA] {
+    for node in RESTORERS {
         region.lose_node(node).await;
     }
-    for node in ["db-a", "db-b", REPLICA] {
-        region.start_node(node).await;
+    for node in RESTORERS {
+        region.start_apart(node, Duration::ZERO, None).await;
     }
-    let (before, used) = (resident(env), processor_time(env));
+    let (before, used, each) = (resident(env), processor_time(env), restorers(env));
     let peak = Peak::begin(env);
     let steps = restore(env, &region).await;
     let (cpu, peak) = (processor_time(env) - used, peak.bytes());
@@ -233,16 +233,27 @@ async fn restored(env: &Env, dir: &Path, size: &Size) {
         mb(bytes) / stands,
         mb(bytes) / after(steps.activated),
     ));
-    let loading = mb(bytes) / (steps.stands_cpu - used);
-    report::at_least(
-        "backup into the replica, per second of processor time",
-        loading,
-        " MB/s",
-        LEAST_MB_PER_S,
-    );
-    // The databases' part of it is that of two rebuilds at once.
-    let all = mb(bytes) / cpu;
-    report::at_least("the whole restore, per second of processor time", all, " MB/s", LEAST_MB_PER_S);
+    // The replica loads, and gives to both databases at once. Each of the three has a machine of its own in a real region.
+    let [replica, ..] = each;
+    let loading = steps.stands_cpu[0] - replica;
+    let filling: Vec<f64> =
+        (0..RESTORERS.len()).map(|at| steps.activated_cpu[at] - steps.stands_cpu[at]).collect();
+    report::line(format_args!(
+        "  processor time: loading {loading:.2} s; then {}",
+        RESTORERS
+            .iter()
+            .zip(&filling)
+            .map(|(node, took)| format!("{node} {took:.2} s"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    ));
+    report::at_least("backup into the replica, on one core", mb(bytes) / loading, " MB/s", LEAST_MB_PER_S);
+    let whole = loading + filling.iter().copied().fold(0.0, f64::max);
+    report::at_least("the whole restore, each node on one core", mb(bytes) / whole, " MB/s", LEAST_MB_PER_S);
+    report::line(format_args!(
+        "  all three on one core together: {:.1} MB per second of processor time",
+        mb(bytes) / cpu
+    ));
     report::at_most("memory added by the restore", mb(peak.saturating_sub(before)), " MB", MOST_MB);
     region.stop().await;
 }

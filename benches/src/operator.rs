@@ -1,7 +1,7 @@
 //! A rebuild of zone b in a running region, or the restore of a lost region, by the code of `kms rebuild` and `kms restore`, with the
 //! moments of their steps.
 
-use crate::{process::processor_time, region::Region, report};
+use crate::{process::processor_time_of, region::Region, report};
 use kms::{
     config::Zone,
     env::{BoxFuture, Env, Mono},
@@ -17,6 +17,9 @@ use kms::{
 /// The node whose disk is lost.
 pub const LOST: &str = "db-b";
 
+/// What works in a restore: the replica, and both databases.
+pub const RESTORERS: [&str; 3] = ["replica", "db-a", "db-b"];
+
 /// When the steps were taken, as the operator is told.
 #[derive(Debug, Clone, Default)]
 pub struct Steps {
@@ -26,12 +29,14 @@ pub struct Steps {
     pub filling: Option<Mono>,
     /// The replica has what the region is made anew of.
     pub stands: Option<Mono>,
-    /// Processor time of this process by then, seconds.
-    pub stands_cpu: f64,
+    /// Processor time of each of [`RESTORERS`] by then, seconds; of those that run apart.
+    pub stands_cpu: [f64; 3],
     /// Both logs end at one place.
     pub filled: Mono,
     /// The witness has the activation.
     pub activated: Mono,
+    /// As [`Steps::stands_cpu`], by then.
+    pub activated_cpu: [f64; 3],
     /// Key writes are accepted.
     pub writable: Mono,
     /// The fill, as last heard of.
@@ -81,6 +86,11 @@ pub async fn rebuild(env: &Env, region: &Region) -> Steps {
     watch.steps
 }
 
+/// Processor time of each, seconds.
+pub fn restorers(env: &Env) -> [f64; 3] {
+    RESTORERS.map(|node| processor_time_of(env, node))
+}
+
 /// Notes when what happened.
 struct Watch {
     env: Env,
@@ -94,7 +104,7 @@ impl Person for Watch {
         match progress {
             Progress::Registered(..) => steps.registered = now,
             Progress::Filled(_) => steps.filled = now,
-            Progress::Activated(_) => steps.activated = now,
+            Progress::Activated(_) => (steps.activated, steps.activated_cpu) = (now, restorers(&self.env)),
             Progress::Writable(_) => steps.writable = now,
             Progress::Filling(fill) => {
                 if steps.filling.is_none() {
@@ -110,7 +120,7 @@ impl Person for Watch {
                 steps.fill = fill.clone();
             }
             Progress::ReplicaStands if steps.stands.is_none() => {
-                (steps.stands, steps.stands_cpu) = (Some(now), processor_time(&self.env));
+                (steps.stands, steps.stands_cpu) = (Some(now), restorers(&self.env));
             }
             Progress::FillingZone(_, fill) => steps.fill = fill.clone(),
             Progress::Loading(load) => {

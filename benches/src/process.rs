@@ -28,13 +28,29 @@ const TICKS_PER_S: f64 = 100.0;
 /// Processor time so far, all threads, seconds; 0 where the kernel does not tell. On a busy machine it says more than
 /// the time on the wall.
 pub fn processor_time(env: &Env) -> f64 {
-    let stat = env.disk.read(Path::new("/proc/self/stat")).ok().flatten().unwrap_or_default();
+    stat(env, Path::new("/proc/self/stat")).map_or(0.0, |(_, seconds)| seconds)
+}
+
+/// The same of the threads of this name, of those that have not ended.
+pub fn processor_time_of(env: &Env, thread: &str) -> f64 {
+    let tasks = Path::new("/proc/self/task");
+    let stats = env.disk.list(tasks).unwrap_or_default().into_iter();
+    stats
+        .filter_map(|task| stat(env, &tasks.join(task).join("stat")))
+        .filter(|(name, _)| name == thread)
+        .map(|(_, seconds)| seconds)
+        .sum()
+}
+
+/// Name and processor time, seconds, of a process or thread.
+fn stat(env: &Env, path: &Path) -> Option<(String, f64)> {
+    let stat = env.disk.read(path).ok().flatten()?;
     let stat = String::from_utf8_lossy(&stat);
-    // After the name, which may hold anything, in parentheses: user and system time are the 12th and 13th.
-    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    // The name may hold anything, in parentheses. After it user and system time are the 12th and 13th.
+    let (name, fields) = stat.rsplit_once(')')?;
     let ticks: u64 =
         fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    ticks as f64 / TICKS_PER_S
+    Some((name.split_once('(')?.1.to_owned(), ticks as f64 / TICKS_PER_S))
 }
 
 /// The most that was resident since it began, looked at every few milliseconds.

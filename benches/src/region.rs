@@ -190,7 +190,7 @@ impl Region {
     /// If it does not start.
     pub async fn start_apart(&mut self, node_id: &str, slower: Duration, cores: Option<&Cores>) {
         let config = self.dir.join(node_id).join(NODE_FILE);
-        self.apart.push((node_id.to_owned(), Apart::start(config, slower, cores.cloned()).await));
+        self.apart.push((node_id.to_owned(), Apart::start(node_id, config, slower, cores.cloned()).await));
     }
 
     /// Stops a node, if it runs.

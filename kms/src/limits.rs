@@ -209,16 +209,16 @@ impl Limits {
     }
 
     const fn reunion_ms(&self) -> u64 {
-        self.connect_ms + self.backoff_max_ms + 2 * self.entry_check_ms
+        self.connect_ms
+            .saturating_add(self.backoff_max_ms)
+            .saturating_add(self.entry_check_ms.saturating_mul(2))
     }
 
     /// How long the clients of a host that cannot serve stay, while another can: the reunion, if that leaves the redirect window what
     /// goes before and comes after it. That is the detection, the health checks that are believed, and one more for a client to rest in.
     pub const fn parting(&self) -> Duration {
-        let others = self.detection_ms
-            + self.entry_misses as u64 * self.entry_check_ms
-            + self.entry_check_ms
-            + ON_THE_WAY_MS;
+        let checks = self.entry_check_ms.saturating_mul(self.entry_misses as u64 + 1);
+        let others = self.detection_ms.saturating_add(checks).saturating_add(ON_THE_WAY_MS);
         match REDIRECT_MS.checked_sub(others) {
             Some(left) if left < self.reunion_ms() => ms(left),
             _ => self.reunion(),

@@ -15,7 +15,7 @@ use kms::{
     },
     record::{CommitId, Expect, RecordKey, SealedRecord, Transaction, Version},
     store::{
-        api::RecordStore,
+        api::{Place, RecordStore},
         client::StoreClient,
         epoch::{DbId, Epoch, Statement},
         exchange::NoAnswer,
@@ -142,6 +142,17 @@ impl Region {
             self.env.sleep(ms(50)).await;
         }
         panic!("not writable within 10 s");
+    }
+
+    /// Until its near database answers the host: it is found a little after it has come back.
+    pub async fn until_near(&self, client: &StoreClient) {
+        for _ in 0..200 {
+            if client.get(Place::Near, key("none")).await.is_ok() {
+                return;
+            }
+            self.env.sleep(ms(50)).await;
+        }
+        panic!("its near database does not answer within 10 s");
     }
 
     /// Commits one record of its own through a client that was just made.
