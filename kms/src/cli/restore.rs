@@ -48,7 +48,8 @@ struct RegionOptions {
     /// The copy that the region is made of
     #[arg(long, value_enum)]
     from: From,
-    /// With --from backup: the region of the store to take it from; without it, the one with the newest that can be read
+    /// With --from backup: the region of the store to take it from. Without it, the one with the newest; needed while another store, or a
+    /// newer backup, cannot be read
     #[arg(long, value_name = "REGION")]
     store: Option<String>,
     /// With --from backup: one made at this time or before, RFC 3339 such as 2026-11-26T12:00:00Z

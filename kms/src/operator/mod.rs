@@ -5,6 +5,7 @@
 
 pub mod ask;
 pub mod domain;
+mod meant;
 pub mod rebuild;
 pub mod restore;
 pub mod seals;

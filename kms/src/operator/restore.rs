@@ -4,6 +4,7 @@
 
 use super::{
     ask::{ANSWER_WITHIN, look_at_backup, order_replica, replica_knows, replica_status},
+    meant::{goes_on, goes_on_with, is_of, knows_the_copy, nothing_newer, of_old_region, older_than_anchor},
     rebuild::{place, position},
     session::{LOOK, Operator, PATIENCE, Person, Progress, RebuildError, described, hex16, message, refused},
 };
@@ -96,6 +97,10 @@ impl Operator {
             return Err(older_than_anchor(seen));
         }
         let (known, lost) = self.stands(plan, &replica, seen.as_ref()).await?;
+        if !lost {
+            let backup = seen.as_ref().map(|seen| self.known_of(seen)).transpose()?;
+            knows_the_copy(&known, &replica, backup.as_ref())?;
+        }
         if known.pending.is_none() && known.active.record.is_restore() && is_of(&replica, &known.active) {
             let again = plan.from == Copy::Replica && self.are_members(&known).await;
             if again || self.needs_to_hear(&known).await {
@@ -103,8 +108,17 @@ impl Operator {
                 return self.finish(&known, (Vec::new(), None, None), person).await;
             }
         }
-        let (epoch, known, before) = match &known.pending {
-            Some(pending) if pending.record.is_restore() && goes_on(&replica, pending, seen.is_some()) => {
+        let pending = known.pending.as_ref().filter(|pending| pending.record.is_restore());
+        if let Some(seen) = &seen
+            && !pending.is_some_and(|pending| is_of(&replica, pending))
+        {
+            nothing_newer(plan, seen)?;
+        }
+        let (epoch, known, before) = match pending {
+            Some(pending)
+                if goes_on(&replica, pending, seen.is_some())
+                    && (is_of(&replica, pending) || self.nobody_began(pending).await) =>
+            {
                 (pending.clone(), known, true)
             }
             _ => {
@@ -119,7 +133,12 @@ impl Operator {
             seen = goes_on_with(plan, &replica, now)?;
         }
         let tombstones = match &seen {
-            Some(seen) if !loaded => self.load(&epoch, seen, person).await?,
+            Some(wanted) if !loaded => {
+                let stands = self.load(&epoch, wanted, person).await?;
+                // Another load of this epoch may have been under way already.
+                seen = goes_on_with(plan, &stands, wanted.clone())?;
+                stands.tombstones
+            }
             _ => {
                 self.give_replica(message(OrderKind::Adopt, &epoch.signed), person).await?;
                 replica.tombstones.clone().filter(|_| plan.from != Copy::Replica)
@@ -132,6 +151,19 @@ impl Operator {
         let activation = self.sign(&Statement::Active(epoch.record.epoch, end));
         let known = self.tell_witness(Body::Activate(activation), person).await?;
         self.finish(&known, (retired, seen, tombstones), person).await
+    }
+
+    /// Whether both databases answer, and neither has begun to be filled in this epoch: what is loaded for it now is all that it is made of.
+    async fn nobody_began(&self, epoch: &Registered) -> bool {
+        let name = epoch.record.epoch.to_string();
+        for zone in [Zone::A, Zone::B] {
+            let Ok(status) = self.status(zone).await else { return false };
+            let is_member = status.db_id == epoch.record.members[place(zone)].to_string();
+            if is_member || status.fill.is_some_and(|fill| fill.epoch == name) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Whether both databases are those of the active epoch.
@@ -176,13 +208,13 @@ impl Operator {
         epoch: &Registered,
         seen: &BackupSeen,
         person: &mut dyn Person,
-    ) -> Result<Option<Tombstones>, RebuildError> {
+    ) -> Result<ReplicaStatus, RebuildError> {
         let order = Order { backup: seen.backup.clone(), ..message(OrderKind::Load, &epoch.signed) };
         let (mut before, mut moved, mut tries) = (None, self.env.now(), 0);
         loop {
             let status = self.ask_replica().await;
             match status {
-                Ok(status) if is_of(&status, epoch) && status.seed.is_none() => return Ok(status.tombstones),
+                Ok(status) if is_of(&status, epoch) && status.seed.is_none() => return Ok(status),
                 Ok(ReplicaStatus { seed: Some(seed), .. }) => {
                     let reached = (seed.rows, seed.bytes);
                     if before != Some(reached) {
@@ -246,11 +278,7 @@ impl Operator {
             ))),
             (None, true) => {
                 if let Some(seen) = seen {
-                    let known = seen.known.as_ref().ok_or_else(|| refused("the backup names no epoch"))?;
-                    let known = Known::verify(known, &self.verifier, &self.config.region);
-                    let known =
-                        known.map_err(|error| refused(format!("the epoch of the backup: {error}")))?;
-                    return Ok((known, true));
+                    return Ok((self.known_of(seen)?, true));
                 }
                 let address = self.replica_address()?;
                 let known = replica_knows(&self.env, &self.tls, address, &self.verifier).await;
@@ -260,6 +288,13 @@ impl Operator {
                 Ok((known, true))
             }
         }
+    }
+
+    /// What a witness would know of the epoch that a backup was made in.
+    fn known_of(&self, seen: &BackupSeen) -> Result<Known, RebuildError> {
+        let known = seen.known.as_ref().ok_or_else(|| refused("the backup names no epoch"))?;
+        let known = Known::verify(known, &self.verifier, &self.config.region);
+        known.map_err(|error| refused(format!("the epoch of the backup: {error}")))
     }
 
     /// R11 of a restore, after a look at everybody: a region that serves is not thrown away by mistake.
@@ -273,8 +308,7 @@ impl Operator {
         let active = &known.active.record;
         for zone in [Zone::A, Zone::B] {
             let Ok(status) = self.status(zone).await else { continue };
-            let member = status.db_id == active.members[place(zone)].to_string();
-            if member && status.serving && !plan.retire_serving {
+            if of_old_region(&status, known, zone) && status.serving && !plan.retire_serving {
                 return Err(RebuildError::Needless(self.serves(zone)));
             }
         }
@@ -369,8 +403,9 @@ impl Operator {
         let done =
             self.ask_replica().await.is_ok_and(|it| it.fenced && it.epoch == epoch.record.epoch.to_string());
         for zone in [Zone::A, Zone::B] {
-            let old = known.active.record.members[place(zone)];
-            let there = self.status(zone).await.ok().filter(|status| status.db_id == old.to_string());
+            let there = self.status(zone).await.ok().filter(|status| of_old_region(status, known, zone));
+            let answers = there.as_ref().and_then(|status| hex16(&status.db_id)).map(DbId);
+            let old = answers.unwrap_or(known.active.record.members[place(zone)]);
             if let Some(status) = &there {
                 retired.push((old, status.last));
             }
@@ -487,48 +522,4 @@ impl Operator {
             .map_err(|error| refused(format!("the activation of epoch {epoch}: {error}")))?;
         Ok(Restored { epoch, position, backup, tombstones, retired })
     }
-}
-
-fn older_than_anchor(seen: &BackupSeen) -> RebuildError {
-    let position = seen.position.as_ref().map_or(0, |position| position.seq);
-    refused(format!(
-        "its store has a newer backup, and keys were destroyed after this one was made: it ends at position {position}, and the newest \
-         anchor of tombstones is of {}. Without --at the newest one is taken. To go ahead with this one add \
-         --older-than-anchor: keys that were destroyed stay destroyed, and all else that was written since is lost",
-        seen.anchor_seq
-    ))
-}
-
-/// Whether a registered restore is the one that is meant. One of what the replica has is not gone on with from a backup, unless the
-/// replica has adopted it already.
-fn goes_on(replica: &ReplicaStatus, pending: &Registered, backup: bool) -> bool {
-    let adopted = replica.epoch == pending.record.epoch.to_string();
-    if backup { adopted || !is_of(replica, pending) } else { is_of(replica, pending) }
-}
-
-/// The replica has begun with a backup already: that is the one that is gone on with, if it may be. None: it is another one than was found
-/// now, and nobody knows more of it than where it ends.
-fn goes_on_with(
-    plan: &RestorePlan,
-    replica: &ReplicaStatus,
-    found: BackupSeen,
-) -> Result<Option<BackupSeen>, RebuildError> {
-    let ends = found.position.as_ref().map_or(0, |position| position.seq);
-    let named = matches!(&plan.from, Copy::Backup { store, at_ms } if store.is_some() || at_ms.is_some());
-    if replica.last == ends {
-        return Ok(Some(found));
-    }
-    if !named && replica.last > ends {
-        return Ok(None);
-    }
-    Err(refused(format!(
-        "the replica has begun already with a backup that ends at position {}, and the one that is meant now ends at {ends}. To go on with \
-         the former, run this as it was run before (--at, --store); to take the latter, start the replica on an empty data directory, and run \
-         this again",
-        replica.last
-    )))
-}
-
-fn is_of(replica: &ReplicaStatus, epoch: &Registered) -> bool {
-    replica.db_id == epoch.record.source.to_string()
 }

@@ -62,34 +62,48 @@ pub(super) async fn look(node: &Node, wanted: &BackupWanted) -> Body {
 /// As [`look`]; why there is none.
 pub(super) async fn seen(node: &Node, wanted: &BackupWanted) -> Result<BackupSeen, String> {
     let mut best: Option<(Known, Backup, String, bool)> = None;
-    let (stores, mut troubles) = (configured(node)?, Vec::new());
+    let (stores, mut unusable) = (configured(node)?, Vec::new());
     let places = match wanted.store.as_str() {
-        "" => overlay::stores(node, &mut troubles).await,
+        "" => overlay::stores(node, &mut unusable).await,
         store => stores.places(store).await?,
     };
+    let mut unread: Vec<Unread> = unusable.into_iter().map(|why| (None, why)).collect();
     // A newer epoch may begin before the end of an older one, if the region was restored.
     let ends = |known: &Known, of: &Backup| (known.active.record.epoch.no, of.manifest().position.seq);
     for place in places {
-        let newest = newest_readable(&place, wanted.at_ms, &mut troubles).await;
-        let newest = newest.map_err(|error| error.to_string()).and_then(|(backup, older)| {
-            let known = known(node, &backup.manifest().lineage);
-            Ok((known.map_err(|why| format!("{}: {why}", place.place()))?, backup, older))
-        });
-        match newest {
-            Ok((known, backup, older)) => {
+        let (backup, older) = match newest_readable(&place, wanted.at_ms, &mut unread).await {
+            Ok(newest) => newest,
+            // Each of its backups was told of already; or it answers, and has none.
+            Err(error) if error.is_of_backup() => continue,
+            Err(error @ ReadError::None(_)) => {
+                unread.push((Some(0), error.to_string()));
+                continue;
+            }
+            Err(error) => {
+                unread.push((None, error.to_string()));
+                continue;
+            }
+        };
+        match known(node, &backup.manifest().lineage) {
+            Ok(known) => {
                 let newer = best.as_ref().is_none_or(|(of, best, ..)| ends(of, best) < ends(&known, &backup));
                 if newer {
                     best = Some((known, backup, place.place().to_owned(), older));
                 }
             }
-            Err(why) => troubles.push(why),
+            Err(why) => {
+                unread.push((Some(backup.manifest().found.made_ms), format!("{}: {why}", place.place())));
+            }
         }
     }
-    for trouble in &troubles {
+    for (_, trouble) in &unread {
         tracing::warn!(%trouble, "a backup cannot be restored");
     }
-    let (known, backup, store, older) = best.ok_or_else(|| troubles.join("; "))?;
+    let Some((known, backup, store, older)) = best else {
+        return Err(unread.into_iter().map(|(_, why)| why).collect::<Vec<_>>().join("; "));
+    };
     let manifest = backup.manifest();
+    unread.retain(|(made_ms, _)| made_ms.is_none_or(|made_ms| made_ms > manifest.found.made_ms));
     let beyond = overlay::newest_beyond(node, manifest).await;
     let (anchor_seq, anchor_ms) = beyond.map_or((0, 0), |anchor| (anchor.position.seq, anchor.at_ms));
     Ok(BackupSeen {
@@ -101,14 +115,18 @@ pub(super) async fn seen(node: &Node, wanted: &BackupWanted) -> Result<BackupSee
         older,
         anchor_seq,
         anchor_ms,
+        unread: unread.into_iter().map(|(_, why)| why).collect(),
     })
 }
+
+/// When what could not be read was made, if that is known, Unix milliseconds; and why it could not be read.
+type Unread = (Option<u64>, String);
 
 /// The newest backup, or one before it if that is damaged; and whether a time was asked for, and there is a newer one.
 async fn newest_readable(
     place: &BackupPlace,
     at_ms: Option<u64>,
-    troubles: &mut Vec<String>,
+    unread: &mut Vec<Unread>,
 ) -> Result<(Backup, bool), ReadError> {
     let found = place.backups().await?;
     let newest = found.last().copied();
@@ -117,7 +135,7 @@ async fn newest_readable(
         match place.open(found).await {
             Ok(backup) => return Ok((backup, at_ms.is_some() && Some(found) != newest)),
             Err(error) if error.is_of_backup() => {
-                troubles.push(error.to_string());
+                unread.push((Some(found.made_ms), error.to_string()));
                 last = error;
             }
             Err(error) => return Err(error),

@@ -51,4 +51,7 @@ pub struct BackupSeen {
     /// When that entry was written, Unix milliseconds; 0 if that is not known.
     #[prost(uint64, tag = "8")]
     pub anchor_ms: u64,
+    /// Stores asked, and backups in them, that could not be read and may be newer: why not.
+    #[prost(string, repeated, tag = "9")]
+    pub unread: Vec<String>,
 }

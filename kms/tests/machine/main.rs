@@ -4,6 +4,7 @@ mod apart;
 mod chain;
 mod cli;
 mod common;
+mod copies;
 mod disk;
 mod domain;
 mod entry;

@@ -229,8 +229,8 @@ impl Desk {
     }
 
     async fn restore(&self, backup: bool, mut interrupt: Option<Micros>) {
-        let from = if backup { Copy::Backup { store: None, at_ms: None } } else { Copy::Replica };
         let begun = self.env.now();
+        let (mut store, mut offered_since) = (None, None);
         let step = |step| {
             for node in DATABASES {
                 self.world.happened(What::Rebuild { node: node.to_owned(), step });
@@ -242,7 +242,9 @@ impl Desk {
             let mut person = self.person(&DATABASES);
             person.restores = Some(backup);
             let witness_lost = self.world.disk_is_void(self.witness);
-            let plan = RestorePlan { from: from.clone(), witness_lost, ..RestorePlan::default() };
+            let from =
+                if backup { Copy::Backup { store: store.clone(), at_ms: None } } else { Copy::Replica };
+            let plan = RestorePlan { from, witness_lost, ..RestorePlan::default() };
             let work = operator.restore(&plan, &mut person);
             match self.for_a_while(&mut interrupt, work).await {
                 Some(Ok(restored)) => {
@@ -263,7 +265,18 @@ impl Desk {
                     self.note(&format!("gives up: {why}"));
                     return step(Rebuild::GivenUp);
                 }
-                Some(Err(error)) => self.note(&error.to_string()),
+                Some(Err(error)) => {
+                    let why = error.to_string();
+                    self.note(&why);
+                    // What cannot be read now may be there in a moment. After that the other store has to do.
+                    let offered = why.rsplit_once("--store ").map(|(_, store)| store.to_owned());
+                    offered_since = offered.is_some().then(|| offered_since.unwrap_or(self.env.now()));
+                    store = offered
+                        .filter(|_| offered_since.is_some_and(|since| self.env.now() >= since + MAKES_SURE));
+                    if store.is_some() {
+                        self.world.probe("store-named", REPLICA);
+                    }
+                }
                 None => {
                     self.note("interrupted");
                     self.world.probe("restore-interrupted", REPLICA);
