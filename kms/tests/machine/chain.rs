@@ -76,7 +76,6 @@ async fn without_the_tail_writes_are_refused_and_reads_go_on() {
     let id = region.attempt();
     let (transaction, _) = put(id, "k", Some(version), b"three");
     b.commit(id, transaction).await.expect("committed again");
-    region.until_near(&b).await;
     assert!(matches!(b.get(Place::Near, key("l")).await, Ok(Reading::Settled(None))));
     head.shutdown().await;
     region.env.sleep(ms(700)).await;

@@ -134,25 +134,24 @@ impl Region {
         CommitId(self.env.random(Purpose::Public).expect("entropy"))
     }
 
+    /// Until the client may write, and reads from both databases: it finds one a little after that has come back.
     pub async fn until_writable(&self, client: &StoreClient) {
         for _ in 0..200 {
-            if client.health().can_write {
+            if client.health().can_write && self.reads_from_both(client).await {
                 return;
             }
             self.env.sleep(ms(50)).await;
         }
-        panic!("not writable within 10 s");
+        panic!("not writable, or a database not found, within 10 s");
     }
 
-    /// Until its near database answers the host: it is found a little after it has come back.
-    pub async fn until_near(&self, client: &StoreClient) {
-        for _ in 0..200 {
-            if client.get(Place::Near, key("none")).await.is_ok() {
-                return;
+    async fn reads_from_both(&self, client: &StoreClient) -> bool {
+        for place in [Place::Near, Place::Far] {
+            if client.get(place, key("none")).await.is_err() {
+                return false;
             }
-            self.env.sleep(ms(50)).await;
         }
-        panic!("its near database does not answer within 10 s");
+        true
     }
 
     /// Commits one record of its own through a client that was just made.
