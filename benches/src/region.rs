@@ -270,11 +270,11 @@ impl Region {
 
     /// Stops the nodes, clients' side first.
     pub async fn stop(self) {
-        for (_, node) in self.apart {
-            node.stop().await;
-        }
         for (_, node) in self.nodes.into_iter().rev() {
             node.shutdown().await;
+        }
+        for (_, node) in self.apart {
+            node.stop().await;
         }
     }
 

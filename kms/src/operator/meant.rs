@@ -54,7 +54,7 @@ pub(super) fn nothing_newer(plan: &RestorePlan, seen: &BackupSeen) -> Result<(),
         return Ok(());
     }
     let store = seen.backup.as_ref().map_or("", |backup| backup.store.as_str());
-    let position = seen.position.as_ref().map_or(0, |position| position.seq);
+    let position = end(seen);
     Err(refused(format!(
         "there may be a newer backup than the one that was found, in {store}, which ends at position {position}: {}. Mend that and run this \
          again, or name the store to go ahead with what it has: --store {store}",
@@ -64,13 +64,18 @@ pub(super) fn nothing_newer(plan: &RestorePlan, seen: &BackupSeen) -> Result<(),
 
 /// Keys were destroyed after it was made.
 pub(super) fn older_than_anchor(seen: &BackupSeen) -> RebuildError {
-    let position = seen.position.as_ref().map_or(0, |position| position.seq);
+    let position = end(seen);
     refused(format!(
         "its store has a newer backup, and keys were destroyed after this one was made: it ends at position {position}, and the newest \
          anchor of tombstones is of {}. Without --at the newest one is taken. To go ahead with this one add \
          --older-than-anchor: keys that were destroyed stay destroyed, and all else that was written since is lost",
         seen.anchor_seq
     ))
+}
+
+/// It holds everything up to there.
+fn end(seen: &BackupSeen) -> u64 {
+    seen.position.as_ref().map_or(0, |position| position.seq)
 }
 
 /// Whether a registered restore is the one that is meant. One of what the replica has is not gone on with from a backup, unless the
@@ -87,7 +92,7 @@ pub(super) fn goes_on_with(
     replica: &ReplicaStatus,
     found: BackupSeen,
 ) -> Result<Option<BackupSeen>, RebuildError> {
-    let ends = found.position.as_ref().map_or(0, |position| position.seq);
+    let ends = end(&found);
     let named = matches!(&plan.from, Copy::Backup { store, at_ms } if store.is_some() || at_ms.is_some());
     if replica.last == ends {
         return Ok(Some(found));

@@ -109,15 +109,14 @@ impl Operator {
             }
         }
         let pending = known.pending.as_ref().filter(|pending| pending.record.is_restore());
-        if let Some(seen) = &seen
-            && !pending.is_some_and(|pending| is_of(&replica, pending))
-        {
+        let begun = pending.is_some_and(|pending| is_of(&replica, pending));
+        if let Some(seen) = seen.as_ref().filter(|_| !begun) {
             nothing_newer(plan, seen)?;
         }
         let (epoch, known, before) = match pending {
             Some(pending)
                 if goes_on(&replica, pending, seen.is_some())
-                    && (is_of(&replica, pending) || self.nobody_began(pending).await) =>
+                    && (begun || self.nobody_began(pending).await) =>
             {
                 (pending.clone(), known, true)
             }

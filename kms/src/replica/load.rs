@@ -71,19 +71,8 @@ pub(super) async fn seen(node: &Node, wanted: &BackupWanted) -> Result<BackupSee
     // A newer epoch may begin before the end of an older one, if the region was restored.
     let ends = |known: &Known, of: &Backup| (known.active.record.epoch.no, of.manifest().position.seq);
     for place in places {
-        let (backup, older) = match newest_readable(&place, wanted.at_ms, &mut unread).await {
-            Ok(newest) => newest,
-            // Each of its backups was told of already; or it answers, and has none.
-            Err(error) if error.is_of_backup() => continue,
-            Err(error @ ReadError::None(_)) => {
-                unread.push((Some(0), error.to_string()));
-                continue;
-            }
-            Err(error) => {
-                unread.push((None, error.to_string()));
-                continue;
-            }
-        };
+        let newest = newest_readable(&place, wanted.at_ms, &mut unread).await;
+        let Some((backup, older)) = newest else { continue };
         match known(node, &backup.manifest().lineage) {
             Ok(known) => {
                 let newer = best.as_ref().is_none_or(|(of, best, ..)| ends(of, best) < ends(&known, &backup));
@@ -122,26 +111,37 @@ pub(super) async fn seen(node: &Node, wanted: &BackupWanted) -> Result<BackupSee
 /// When what could not be read was made, if that is known, Unix milliseconds; and why it could not be read.
 type Unread = (Option<u64>, String);
 
-/// The newest backup, or one before it if that is damaged; and whether a time was asked for, and there is a newer one.
+/// The newest backup, or one before it if that is damaged; and whether a time was asked for, and there is a newer one. What could not be
+/// read is told of in `unread`.
 async fn newest_readable(
     place: &BackupPlace,
     at_ms: Option<u64>,
     unread: &mut Vec<Unread>,
-) -> Result<(Backup, bool), ReadError> {
-    let found = place.backups().await?;
+) -> Option<(Backup, bool)> {
+    let mut found = match place.backups().await {
+        Ok(found) => found,
+        Err(error) => {
+            unread.push((None, error.to_string()));
+            return None;
+        }
+    };
     let newest = found.last().copied();
-    let mut last = ReadError::None(place.place().to_owned());
-    for found in found.into_iter().rev().filter(|found| at_ms.is_none_or(|at_ms| found.made_ms <= at_ms)) {
+    found.retain(|found| at_ms.is_none_or(|at_ms| found.made_ms <= at_ms));
+    if found.is_empty() {
+        // It answers, and has none: there is nothing newer in it.
+        unread.push((Some(0), ReadError::None(place.place().to_owned()).to_string()));
+    }
+    for found in found.into_iter().rev() {
         match place.open(found).await {
-            Ok(backup) => return Ok((backup, at_ms.is_some() && Some(found) != newest)),
-            Err(error) if error.is_of_backup() => {
-                unread.push((Some(found.made_ms), error.to_string()));
-                last = error;
+            Ok(backup) => return Some((backup, at_ms.is_some() && Some(found) != newest)),
+            Err(error) if error.is_of_backup() => unread.push((Some(found.made_ms), error.to_string())),
+            Err(error) => {
+                unread.push((None, error.to_string()));
+                return None;
             }
-            Err(error) => return Err(error),
         }
     }
-    Err(last)
+    None
 }
 
 /// Takes a backup whole. What was there is put aside, and kept.

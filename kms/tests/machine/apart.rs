@@ -21,7 +21,7 @@ fn stopped(status: &DatabaseStatus) -> bool {
 
 /// Both databases begin alike, then each lives through writes of its own; returns with neither running.
 async fn two_histories(region: &Region, at_head: usize, at_tail: usize) {
-    let both = async || (region.database("db-a").await, region.database("db-b").await);
+    let both = async || region.databases().await;
     let (head, tail) = both().await;
     region.commit("common").await;
     head.shutdown().await;
@@ -51,7 +51,7 @@ async fn two_histories_stop_both_databases() {
         let region = Region::new(&format!("apart-{case}"));
         let _witness = region.witness().await;
         two_histories(&region, at_head, at_tail).await;
-        let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
+        let (head, tail) = region.databases().await;
         for node in ["db-a", "db-b"] {
             region.until(node, "stopped", stopped).await;
         }

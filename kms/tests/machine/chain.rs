@@ -10,7 +10,7 @@ use kms::{
 async fn committed_records_are_in_both_databases_and_conditions_hold() {
     let region = Region::new("chain-commit");
     let _witness = region.witness().await;
-    let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
+    let (head, tail) = region.databases().await;
     let (a, b) = (region.client("host-a1"), region.client("host-b1"));
     region.until_writable(&a).await;
     region.until_writable(&b).await;
@@ -54,7 +54,7 @@ async fn committed_records_are_in_both_databases_and_conditions_hold() {
 async fn without_the_tail_writes_are_refused_and_reads_go_on() {
     let region = Region::new("chain-no-tail");
     let _witness = region.witness().await;
-    let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
+    let (head, tail) = region.databases().await;
     let (a, b) = (region.client("host-a1"), region.client("host-b1"));
     region.until_writable(&a).await;
     region.until_writable(&b).await;
@@ -92,7 +92,7 @@ async fn a_node_without_a_store_is_blank_and_serves_nothing() {
     let store = region.scratch.path("db-b").join("data/store/store.redb");
     region.env.disk.remove(&store).expect("removed");
     let _witness = region.witness().await;
-    let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
+    let (head, tail) = region.databases().await;
     let b = region.client("host-b1");
     region.env.sleep(ms(800)).await;
     assert!(b.get(Place::Near, key("k")).await.is_err());

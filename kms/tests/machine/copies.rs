@@ -28,7 +28,7 @@ async fn a_witness_of_the_past_is_refused() {
         region.lose_disk(node);
     }
     let witness = region.witness().await;
-    let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
+    let (head, tail) = region.databases().await;
     let refused = region.operator().restore(&RestorePlan::default(), &mut Says::new(true)).await;
     assert!(
         matches!(&refused, Err(RebuildError::Refused(why)) if why.contains("a witness of the past")),
@@ -81,15 +81,10 @@ async fn a_restore_of_which_a_database_has_another_backup_begins_anew() {
     let region = &third.region;
     let (witness, head, tail) = region.begin_work().await;
     let replica = third.start().await;
-    let backed_up = |seq: u64| {
-        third.until("is backed up", move |status| {
-            status.last >= seq && status.backups.iter().all(|store| store.position == status.last)
-        })
-    };
-    let first = backed_up(1).await;
+    let first = third.until_backed_up(1).await;
     let before_ms = region.env.wall_ms();
     region.commit("second").await;
-    let second = backed_up(first.last + 1).await;
+    let second = third.until_backed_up(first.last + 1).await;
     for node in [head, tail] {
         node.shutdown().await;
     }

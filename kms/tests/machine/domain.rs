@@ -85,10 +85,7 @@ async fn a_terminated_domain_is_refused_and_its_key_goes_from_every_place() {
     let domain = keyring(region, "db-a")[0];
     let client = region.client("host-a1");
     put(region, &client, record_key(KIND_SERVICE_KEY, domain, Uuid::from_u128(1))).await.expect("committed");
-    let backed_up = third.until("is backed up", |status| {
-        status.last >= 2 && status.backups.iter().all(|store| store.position == status.last)
-    });
-    backed_up.await;
+    third.until_backed_up(2).await;
     assert_eq!(STORES.map(|store| keyring_beside_backups(region, store)), [1, 1]);
     let operator = region.operator();
     assert_eq!(operator.domains().await.expect("lists").served.into_iter().collect::<Vec<_>>(), [domain]);
@@ -126,7 +123,7 @@ async fn a_terminated_domain_is_refused_and_its_key_goes_from_every_place() {
     for node in [head, tail] {
         node.shutdown().await;
     }
-    let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
+    let (head, tail) = region.databases().await;
     Box::pin(is_refused(region, domain)).await;
     operator.terminate_domain(domain, &mut says).await.expect("it is that already");
 
@@ -167,7 +164,7 @@ async fn everything_is_lost(third: &Third, domain: Uuid) {
     region.copy("old-store", &format!("backups/{}", STORES[1]));
     assert_eq!(keyring_beside_backups(region, STORES[1]), 1);
     let replica = third.start().await;
-    let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
+    let (head, tail) = region.databases().await;
     let from = Copy::Backup { store: Some(STORES[1].to_owned()), at_ms: None };
     let plan = RestorePlan { from, ..RestorePlan::default() };
     Box::pin(operator.restore(&plan, &mut Says::new(true))).await.expect("restored");

@@ -109,7 +109,7 @@ async fn a_rebuild_whose_source_is_lost_is_replaced_by_the_other_ones() {
     // Now the source is lost, and the database that was to be replaced is back.
     head.shutdown().await;
     region.lose_disk("db-a");
-    let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
+    let (head, tail) = region.databases().await;
     region.until("db-b", "there", |status| status.phase == "member" && !status.serving).await;
     let refused = operator.rebuild(plan(Zone::A), &mut Says::new(true)).await;
     let Err(RebuildError::Refused(why)) = &refused else { panic!("{refused:?}") };
@@ -132,7 +132,7 @@ async fn emptiness_is_never_copied_and_the_refusal_reads_well() {
     let region = Region::new("operator-blank");
     region.lose_disk("db-b");
     let _witness = region.witness().await;
-    let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
+    let (head, tail) = region.databases().await;
     region.until("db-a", "serving", |status| status.serving).await;
     region.until("db-b", "blank", |status| status.phase == "blank").await;
     let refused = region.operator().rebuild(plan(Zone::A), &mut Says::new(true)).await;

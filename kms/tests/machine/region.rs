@@ -110,6 +110,11 @@ impl Region {
         self.database_in(node, self.env.clone()).await
     }
 
+    /// The head and the tail.
+    pub async fn databases(&self) -> (DatabaseNode, DatabaseNode) {
+        (self.database("db-a").await, self.database("db-b").await)
+    }
+
     /// In a world of its own, with the same files.
     pub async fn database_in(&self, node: &str, env: Env) -> DatabaseNode {
         let (config, tls, operator) = self.parts(node);
@@ -177,7 +182,7 @@ impl Region {
     /// Starts witness, head and tail, and commits a record.
     pub async fn begin_work(&self) -> (WitnessNode, DatabaseNode, DatabaseNode) {
         let witness = self.witness().await;
-        let (head, tail) = (self.database("db-a").await, self.database("db-b").await);
+        let (head, tail) = self.databases().await;
         self.commit("k").await;
         (witness, head, tail)
     }

@@ -1,11 +1,7 @@
 //! A rehearsal of a restore beside a region that serves, over real sockets and files.
 
 use crate::{region::Region, replica::Third};
-use kms::{
-    replica::{Rehearsal, ReplicaStatus},
-    store::row,
-    wire::restore::BackupWanted,
-};
+use kms::{replica::Rehearsal, store::row, wire::restore::BackupWanted};
 use std::path::{Path, PathBuf};
 
 const STORES: [&str; 2] = ["eu-west-sbg", "eu-west-gra"];
@@ -33,10 +29,7 @@ async fn a_backup_is_taken_beside_the_region_that_serves() {
     let (_witness, head, tail) = region.begin_work().await;
     let replica = third.start().await;
     region.commit("second").await;
-    let backed_up = |status: &ReplicaStatus| {
-        status.last >= 2 && status.backups.iter().all(|store| store.position == status.last)
-    };
-    let had = third.until("is backed up", backed_up).await;
+    let had = third.until_backed_up(2).await;
 
     let scratch = region.scratch.path("rehearsal");
     let one = rehearsal(region, &scratch);

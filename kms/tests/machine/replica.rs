@@ -37,6 +37,14 @@ impl Third {
         replica::serve(self.region.env.clone(), config, tls, operator).await.expect("a replica")
     }
 
+    /// Waits until both stores have a backup of all that the replica has, the entry `seq` included.
+    pub async fn until_backed_up(&self, seq: u64) -> ReplicaStatus {
+        let right = |status: &ReplicaStatus| {
+            status.last >= seq && status.backups.iter().all(|store| store.position == status.last)
+        };
+        self.until("is backed up", right).await
+    }
+
     /// Waits until `right` is true of its status.
     pub async fn until(&self, what: &str, right: impl Fn(&ReplicaStatus) -> bool) -> ReplicaStatus {
         let mut last = None;

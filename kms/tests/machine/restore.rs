@@ -17,10 +17,7 @@ use kms::{
     },
     record::RecordKey,
     replica::ReplicaStatus,
-    store::{
-        api::{Place, Reading, RecordStore},
-        server::DatabaseNode,
-    },
+    store::api::{Place, Reading, RecordStore},
 };
 
 async fn holds(region: &Region, name: &str) -> bool {
@@ -33,10 +30,6 @@ async fn holds(region: &Region, name: &str) -> bool {
         }
     }
     true
-}
-
-async fn start(region: &Region) -> (DatabaseNode, DatabaseNode) {
-    (region.database("db-a").await, region.database("db-b").await)
 }
 
 fn keyring(region: &Region, node: &str) -> Vec<std::path::PathBuf> {
@@ -65,7 +58,7 @@ async fn both_disks_are_gone_and_the_replica_has_everything() {
     for node in ["db-a", "db-b"] {
         region.lose_disk(node);
     }
-    let (head, tail) = start(region).await;
+    let (head, tail) = region.databases().await;
     let mut silent = Says::new(false);
     let unsaid = operator.restore(&RestorePlan::default(), &mut silent).await;
     assert!(matches!(unsaid, Err(RebuildError::NotStated(_))), "{unsaid:?}");
@@ -115,7 +108,7 @@ async fn what_returns_of_the_old_region_is_turned_away() {
     region.save("db-a", "old-a");
     let replica = third.start().await;
     // The old stores are still on the disks: they answer for themselves.
-    let (head, tail) = start(region).await;
+    let (head, tail) = region.databases().await;
     region.until("db-a", "serving", |status| status.serving).await;
     region.until("db-b", "serving", |status| status.serving).await;
     third.until("has opened its store", |status| status.phase == "replica").await;
@@ -177,7 +170,7 @@ async fn without_the_witness_a_new_one_begins_with_the_restore() {
         region.lose_disk(node);
     }
     let witness = region.witness().await;
-    let (head, tail) = start(region).await;
+    let (head, tail) = region.databases().await;
     let operator = region.operator();
     let blank = operator.restore(&RestorePlan::default(), &mut Says::new(true)).await;
     assert!(matches!(blank, Err(RebuildError::Refused(_))), "{blank:?}");
@@ -190,7 +183,7 @@ async fn without_the_witness_a_new_one_begins_with_the_restore() {
     for node in [head, tail] {
         node.shutdown().await;
     }
-    let (head, tail) = start(region).await;
+    let (head, tail) = region.databases().await;
     region.until("db-a", "serving", |status| status.serving && status.writable).await;
     region.commit("more").await;
     third.until("follows again", |status| status.last == had.last + 1).await;
@@ -211,15 +204,9 @@ async fn one_backup_store_is_enough() {
     let (witness, head, tail) = region.begin_work().await;
     let replica = third.start().await;
     region.commit("second").await;
-    let had = third.until("is backed up", |status| {
-        status.last >= 2 && status.backups.iter().all(|store| store.position == status.last)
-    });
-    let had = had.await;
+    let had = third.until_backed_up(2).await;
     region.commit("third").await;
-    let later = third.until("is backed up again", |status| {
-        status.last > had.last && status.backups.iter().all(|store| store.position == status.last)
-    });
-    let later = later.await;
+    let later = third.until_backed_up(had.last + 1).await;
     let before = keyring(region, "db-a");
     for node in [head, tail] {
         node.shutdown().await;
@@ -243,7 +230,7 @@ async fn one_backup_store_is_enough() {
         ca: None,
     });
     let replica = kms::replica::serve(region.env.clone(), config, tls, verifier).await.expect("a replica");
-    let (head, tail) = start(region).await;
+    let (head, tail) = region.databases().await;
     let operator = region.operator();
     let from = |store: Option<&str>| RestorePlan {
         from: Copy::Backup { store: store.map(str::to_owned), at_ms: None },
@@ -276,10 +263,7 @@ async fn one_backup_store_is_enough() {
     let empty = operator.restore(&from(Some(sbg)), &mut Says::new(true)).await;
     assert!(matches!(&empty, Err(RebuildError::Refused(why)) if why.contains("no such backup")), "{empty:?}");
     region.commit("fourth").await;
-    let anew = third.until("is backed up anew", |status| {
-        status.last > later.last && status.backups.iter().all(|store| store.position == status.last)
-    });
-    anew.await;
+    third.until_backed_up(later.last + 1).await;
     for node in [head, tail] {
         node.shutdown().await;
     }
@@ -295,10 +279,7 @@ async fn what_was_ended_stays_ended_after_an_older_backup() {
     let region = &third.region;
     let (witness, head, tail) = region.begin_work().await;
     let replica = third.start().await;
-    let backed_up = |status: &ReplicaStatus, seq: u64| {
-        status.last >= seq && status.backups.iter().all(|store| store.position == status.last)
-    };
-    third.until("is backed up", |status| backed_up(status, 1)).await;
+    third.until_backed_up(1).await;
     let before_ms = region.env.wall_ms();
     let client = region.client("host-a1");
     region.until_writable(&client).await;
@@ -308,7 +289,7 @@ async fn what_was_ended_stays_ended_after_an_older_backup() {
     let (mut end, version) = put(region.attempt(), "k", Some(found.version), b"tombstone");
     end.ends.push(key("k"));
     client.commit(version.commit_id, end).await.expect("ended");
-    let had = third.until("has it in backups", |status| backed_up(status, 2)).await;
+    let had = third.until_backed_up(2).await;
     // By then its anchors are there too.
     let later =
         |status: &ReplicaStatus| status.backups.iter().all(|store| store.number > had.backups[0].number + 2);
@@ -321,7 +302,7 @@ async fn what_was_ended_stays_ended_after_an_older_backup() {
         region.lose_disk(node);
     }
     let replica = third.start().await;
-    let (head, tail) = start(region).await;
+    let (head, tail) = region.databases().await;
     let operator = region.operator();
     let older = |older_than_anchor| RestorePlan {
         from: Copy::Backup { store: None, at_ms: Some(before_ms) },

@@ -33,7 +33,7 @@ async fn the_replicas_process_is_the_witness_too() {
     let region = &third.region;
     let process = start(region).await;
     // Both start, and neither serves before the witness has answered one of them.
-    let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
+    let (head, tail) = region.databases().await;
     region.commit("k").await;
     follows(&third).await;
     let first = region.status("db-a").await.expect("answers").witness;

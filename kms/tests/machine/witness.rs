@@ -86,7 +86,7 @@ async fn a_lost_witness_is_replaced_and_the_old_one_is_not_listened_to() {
     }
     witness.shutdown().await;
     let witness = region.witness().await;
-    let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
+    let (head, tail) = region.databases().await;
     region.commit("m").await;
     // A rebuild goes on with it, and its epoch names it.
     let (tail, epoch) = region.lose_and_rebuild_tail(tail).await;
@@ -194,7 +194,7 @@ async fn what_a_failed_write_left_is_not_answered() {
     let (env, faults) = watched(&region.env);
     let (config, tls, operator) = region.parts("witness");
     let witness = witness::serve(env, config, tls, operator).await.expect("witness");
-    let (head, tail) = (region.database("db-a").await, region.database("db-b").await);
+    let (head, tail) = region.databases().await;
     region.commit("k").await;
     tail.shutdown().await;
     region.lose_disk("db-b");

@@ -67,27 +67,15 @@ fn activation(input: &CheckInput<'_>, verdict: &mut Verdict, at: Micros, until: 
         );
         verdict.broken("late-after-activation", &[late.id], text);
     }
-    match first(input, &writes, at, bound) {
-        First::NotAsked => {
-            verdict.count("activations_without_writes", 1);
-            None
-        }
-        First::Until(done) => {
-            verdict.exercised += 1;
-            Some(done - at)
-        }
-        First::Late { done, tried } => {
-            verdict.exercised += 1;
-            let text = format!(
-                "an epoch became active at {} ms, and no key write was acknowledged within {} ms: {}",
-                at / 1000,
-                input.bounds.activation_us / 1000,
-                took(done, at)
-            );
-            verdict.broken("late-after-activation", &tried, text);
-            done.map(|done| done - at)
-        }
-    }
+    let claim = Claim {
+        from: at,
+        bound,
+        since: "an epoch became active",
+        write: "key write",
+        kind: "late-after-activation",
+        unasked: "activations_without_writes",
+    };
+    claim.judge(input, verdict, &writes)
 }
 
 /// Judges one stretch; the time to the first acknowledged key write, if it was judged and there was one.
@@ -106,26 +94,56 @@ fn stretch(input: &CheckInput<'_>, verdict: &mut Verdict, from: Micros, until: M
         );
         verdict.broken("refused-after-recovery", &[op.id], text);
     }
-    match first(input, judged, from, bound) {
-        First::NotAsked => {
-            verdict.count("stretches_without_writes", 1);
-            None
-        }
-        First::Until(done) => {
-            verdict.exercised += 1;
-            Some(done - from)
-        }
-        First::Late { done, tried } => {
-            verdict.exercised += 1;
+    let claim = Claim {
+        from,
+        bound,
+        since: "everything was repaired",
+        write: "write",
+        kind: "not-accepting",
+        unasked: "stretches_without_writes",
+    };
+    claim.judge(input, verdict, judged)
+}
+
+/// One of the writes was acknowledged in time.
+struct Claim {
+    /// When it became possible, and when one had to be.
+    from: Micros,
+    bound: Micros,
+    /// What made it possible, and what was to be accepted: for people.
+    since: &'static str,
+    write: &'static str,
+    /// How a violation is called.
+    kind: &'static str,
+    /// Where it is counted that nobody asked.
+    unasked: &'static str,
+}
+
+impl Claim {
+    /// The time to the first acknowledged write, if it was judged and there was one.
+    fn judge(&self, input: &CheckInput<'_>, verdict: &mut Verdict, writes: &[&Op]) -> Option<Micros> {
+        let Claim { from, bound, since, write, .. } = *self;
+        let (done, tried) = match first(input, writes, from, bound) {
+            First::NotAsked => {
+                verdict.count(self.unasked, 1);
+                return None;
+            }
+            First::Until(done) => (Some(done), None),
+            First::Late { done, tried } => (done, Some(tried)),
+        };
+        verdict.exercised += 1;
+        if let Some(tried) = tried {
+            let took = done.map_or("none at all".to_owned(), |done| {
+                format!("the first only after {} ms", (done - from) / 1000)
+            });
             let text = format!(
-                "everything was repaired at {} ms, and no write was acknowledged within {} ms: {}",
+                "{since} at {} ms, and no {write} was acknowledged within {} ms: {took}",
                 from / 1000,
-                input.bounds.recovery_us / 1000,
-                took(done, from)
+                (bound - from) / 1000
             );
-            verdict.broken("not-accepting", &tried, text);
-            done.map(|done| done - from)
+            verdict.broken(self.kind, &tried, text);
         }
+        done.map(|done| done - from)
     }
 }
 
@@ -159,10 +177,6 @@ fn first(input: &CheckInput<'_>, writes: &[&Op], from: Micros, bound: Micros) ->
         writes.iter().filter(|op| (from..=bound).contains(&op.invoked) && in_time(op) && !at_once(op));
     let tried: Vec<u64> = tried.map(|op| op.id).take(5).collect();
     if tried.is_empty() { First::NotAsked } else { First::Late { done, tried } }
-}
-
-fn took(done: Option<Micros>, from: Micros) -> String {
-    done.map_or("none at all".to_owned(), |done| format!("the first only after {} ms", (done - from) / 1000))
 }
 
 /// Whether the write, with no fault before its end, was not accepted.

@@ -44,7 +44,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// After so long somebody else has to be asked.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// Before a witness that holds something is made blank, a person makes sure for so long that it has to be.
+/// Before a witness that holds something is made blank, or a store does without the other, a person makes sure for so long that it has to be.
 const MAKES_SURE: Duration = Duration::from_secs(20);
 
 /// Who is refused for so long has been given an order that makes no sense.
@@ -203,12 +203,21 @@ impl Desk {
         }
     }
 
+    /// Whether every answer for a while has `told` the person to do something: only then it is done.
+    fn is_sure(&self, told: bool, since: &mut Option<Mono>) -> bool {
+        if !told {
+            *since = None;
+            return false;
+        }
+        let now = self.env.now();
+        now >= *since.get_or_insert(now) + MAKES_SURE
+    }
+
     /// Does what it is told to: a witness that was given an id by an operator who was overtaken begins anew. Not at once: until it
     /// does, nobody can register anything, and after the first try somebody else may have put it right.
     fn make_room(&self, error: &RebuildError, told_since: &mut Option<Mono>) {
-        if !error.to_string().contains("start it on an empty data directory, and run this again") {
-            *told_since = None;
-        } else if self.env.now() >= *told_since.get_or_insert(self.env.now()) + MAKES_SURE {
+        let told = error.to_string().contains("start it on an empty data directory, and run this again");
+        if self.is_sure(told, told_since) {
             *told_since = None;
             self.world.power_cut(self.witness);
             self.world.lose_disk(self.witness);
@@ -270,9 +279,8 @@ impl Desk {
                     self.note(&why);
                     // What cannot be read now may be there in a moment. After that the other store has to do.
                     let offered = why.rsplit_once("--store ").map(|(_, store)| store.to_owned());
-                    offered_since = offered.is_some().then(|| offered_since.unwrap_or(self.env.now()));
-                    store = offered
-                        .filter(|_| offered_since.is_some_and(|since| self.env.now() >= since + MAKES_SURE));
+                    let sure = self.is_sure(offered.is_some(), &mut offered_since);
+                    store = offered.filter(|_| sure);
                     if store.is_some() {
                         self.world.probe("store-named", REPLICA);
                     }
