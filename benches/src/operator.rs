@@ -133,6 +133,7 @@ impl Person for Watch {
             | Progress::ReplicaStands
             | Progress::Fenced(_)
             | Progress::Waiting(_)
+            | Progress::Unknown(_)
             | Progress::Committed(_) => {}
         }
     }

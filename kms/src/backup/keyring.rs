@@ -2,6 +2,7 @@
 //! ended is deleted. Nothing of them is opened here. The operator's statement lies there instead: another store that was
 //! away may have the key still, and an absent one alone says nothing, for a store can be emptied or damaged. Nor does it say
 //! anything that the region's copy has a key no more: it may have lost it, and this may be the last one there is.
+//! A statement that the region's copy does not know is believed all the same, if it is the operator's: a copy of the past puts no key back.
 
 use super::{
     names::{ENDED, KEYRING, keyring},
@@ -29,6 +30,8 @@ pub struct KeyringLeft {
     pub lacking: Vec<Uuid>,
     /// Domains whose keys are others there than the region's copy has.
     pub differing: Vec<Uuid>,
+    /// Domains whose service has ended, as the operator's statement there says, and whose keys the region's copy has all the same.
+    pub unheard: Vec<Uuid>,
 }
 
 /// The domain whose key an object is; `None` if it is something else.
@@ -51,8 +54,7 @@ pub fn ended_of(name: &ObjectName) -> Option<Uuid> {
 
 impl BackupPlace {
     /// Puts the operator's `statements` about domains whose service has ended, then the sealed key of each domain that is new, then
-    /// deletes the keys of ended domains that are not in `have`. What could not be deleted is tried again the next time. A key that lies
-    /// there is never written over.
+    /// deletes the keys of ended domains, also of those whose statement is there only and is the operator's, as `is_word` says. What could not be deleted is tried again the next time. A key that lies there is never written over.
     ///
     /// # Errors
     /// The store's own, when an object could not be put: a backup that is made now may hold records that nothing could open.
@@ -61,6 +63,7 @@ impl BackupPlace {
         known: &mut KeyringKept,
         have: &BTreeMap<Uuid, Vec<u8>>,
         statements: &BTreeMap<Uuid, Vec<u8>>,
+        is_word: &(dyn Fn(Uuid, &[u8]) -> bool + Sync),
     ) -> Result<KeyringLeft, ObjectError> {
         let listed = self.list(KEYRING).await?;
         // A store may have been emptied, and a put that was given up may have arrived since.
@@ -77,7 +80,15 @@ impl BackupPlace {
             }
         }
         let mut left = KeyringLeft::default();
-        for (domain, sealed) in have {
+        for (domain, sealed) in have.iter().filter(|(domain, _)| !statements.contains_key(domain)) {
+            if told.contains(domain) {
+                let name = ended(*domain);
+                let statement = self.patiently(|| self.store.get(&name)).await?;
+                if statement.is_some_and(|statement| is_word(*domain, &statement)) {
+                    left.unheard.push(*domain);
+                    continue;
+                }
+            }
             if known.put.contains(domain) {
                 continue;
             }
@@ -98,11 +109,14 @@ impl BackupPlace {
             self.patiently(|| self.store.put(&name, sealed.clone())).await?;
             known.put.insert(*domain);
         }
-        for domain in there.into_iter().filter(|domain| !have.contains_key(domain)) {
-            if !statements.contains_key(&domain) {
-                left.lacking.push(domain);
+        for domain in there {
+            if !statements.contains_key(&domain) && !left.unheard.contains(&domain) {
+                if !have.contains_key(&domain) {
+                    left.lacking.push(domain);
+                }
                 continue;
             }
+            known.put.remove(&domain);
             let name = keyring(domain);
             if let Err(error) = self.patiently(|| self.store.delete(&name)).await {
                 left.undeleted.push((domain, error));
@@ -121,12 +135,13 @@ mod tests {
     fn a_store_has_the_keys_that_the_region_has_and_none_of_what_has_ended() {
         let fixture = Fixture::new();
         let names = || fixture.store.names();
+        let is_word = |_: Uuid, statement: &[u8]| statement == [7];
         let [one, two, three] = [1, 2, 3].map(Uuid::from_u128);
         let mut have = BTreeMap::from([(one, vec![1]), (two, vec![2])]);
         let mut ends = BTreeMap::new();
         let mut known = KeyringKept::default();
         let mut keep = |have: &BTreeMap<_, _>, ends: &BTreeMap<_, _>| {
-            now(fixture.place.keep_keyring(&mut known, have, ends))
+            now(fixture.place.keep_keyring(&mut known, have, ends, &is_word))
         };
         let nothing = || Ok(KeyringLeft::default());
         let stranger = ObjectName::new("keyring/readme").expect("a name");
@@ -154,7 +169,7 @@ mod tests {
         // Another one is left alone and told, by a process that has not put it.
         let other = BTreeMap::from([(one, vec![1]), (two, vec![22])]);
         let mut anew = KeyringKept::default();
-        let left = now(fixture.place.keep_keyring(&mut anew, &other, &ends)).expect("put");
+        let left = now(fixture.place.keep_keyring(&mut anew, &other, &ends, &is_word)).expect("put");
         assert_eq!((left.differing, left.lacking, left.undeleted), (vec![two], vec![], vec![]));
 
         // Ended: it stays as long as the store does not delete it, and is told.
@@ -186,5 +201,34 @@ mod tests {
         fixture.store.lock().objects.clear();
         assert_eq!(keep(&have, &ends), nothing());
         assert_eq!(names(), [ended(one), keyring(two), ended(three), keyring(four)]);
+    }
+
+    #[test]
+    fn a_copy_of_the_past_puts_no_key_back_whose_domain_has_ended() {
+        let fixture = Fixture::new();
+        let [one, two] = [1, 2].map(Uuid::from_u128);
+        let have = BTreeMap::from([(one, vec![1]), (two, vec![2])]);
+        let is_word = |domain: Uuid, statement: &[u8]| domain == one && statement == [7];
+        let mut known = KeyringKept::default();
+        let mut keep =
+            || now(fixture.place.keep_keyring(&mut known, &have, &BTreeMap::new(), &is_word)).expect("put");
+        {
+            let objects = &mut fixture.store.lock().objects;
+            objects.insert(ended(one), vec![7]);
+            // Not the operator's.
+            objects.insert(ended(two), vec![7]);
+        }
+        for _ in 0..2 {
+            assert_eq!(keep(), KeyringLeft { unheard: vec![one], ..KeyringLeft::default() });
+            assert_eq!(fixture.store.names(), [ended(one), keyring(two), ended(two)]);
+        }
+        // It was put back before anybody looked, or arrives late.
+        fixture.store.lock().objects.insert(keyring(one), vec![1]);
+        assert_eq!(keep().unheard, [one]);
+        assert_eq!(fixture.store.names(), [ended(one), keyring(two), ended(two)]);
+        fixture.store.lock().objects.insert(keyring(one), vec![1]);
+        fixture.store.lock().refuses_deletes = true;
+        let left = keep();
+        assert_eq!(left.undeleted.iter().map(|(domain, _)| *domain).collect::<Vec<_>>(), [one]);
     }
 }

@@ -284,6 +284,7 @@ impl Person for Terminal {
             Progress::Fenced(false) => "fenced, by your statement".to_owned(),
             Progress::Filling(fill) => return self.filling(fill),
             Progress::Waiting(what) => format!("waiting: {what}"),
+            Progress::Unknown(what) => format!("NOT KNOWN: {what}"),
             Progress::Filled(position) => format!("filled: both logs end at {position:?}"),
             Progress::Activated(epoch) => format!("epoch {epoch} is active"),
             Progress::Committed(id) => {

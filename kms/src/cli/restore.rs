@@ -71,6 +71,12 @@ struct RegionOptions {
     /// Go ahead with a replica of an older epoch: all that was written since the last rebuild may be missing
     #[arg(long)]
     older_epoch: bool,
+    /// Go ahead with a replica that lacks what a backup has: its disk is of the past, and what was written since is lost
+    #[arg(long)]
+    older_than_backup: bool,
+    /// Go ahead with a replica whose log is another history than the region's
+    #[arg(long)]
+    diverged: bool,
     /// With --at: go ahead although the store has a newer backup and keys were destroyed after this one was made. They stay
     /// destroyed; all else that was written since is lost
     #[arg(long)]
@@ -86,6 +92,11 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
             ));
         }
         From::Replica => Copy::Replica,
+        From::Backup if options.older_epoch || options.older_than_backup || options.diverged => {
+            return Err(Failure::usage(
+                "--older-epoch, --older-than-backup and --diverged are for --from replica: with --from backup the replica takes a backup first",
+            ));
+        }
         From::Backup => {
             Copy::Backup { store: options.store, at_ms: options.at.as_deref().map(unix_ms).transpose()? }
         }
@@ -96,6 +107,8 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
         retire_serving: options.retire_serving,
         witness_lost: options.witness_lost,
         older_epoch: options.older_epoch,
+        older_than_backup: options.older_than_backup,
+        diverged: options.diverged,
         older_than_anchor: options.older_than_anchor,
     };
     let mut terminal = Terminal::new(&env, options.not_running, REGION_OFF);

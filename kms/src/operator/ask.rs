@@ -156,10 +156,7 @@ pub async fn replica_knows(
     knows(env, tls, (address, &REPLICA), operator).await
 }
 
-/// Longest wait for the replica to find a backup: it asks its stores.
-const LOOK_WITHIN: Duration = ms(120_000);
-
-/// Asks the replica at `address` which backup would be restored.
+/// Asks the replica at `address` which backup would be restored; it asks its stores.
 ///
 /// # Errors
 /// [`NoAnswer::Refused`] with the reason if there is none.
@@ -168,8 +165,9 @@ pub async fn look_at_backup(
     tls: &NodeTls,
     address: &str,
     wanted: BackupWanted,
+    limit: Duration,
 ) -> Result<BackupSeen, NoAnswer> {
-    match exchange(env, tls, address, &REPLICA, Body::LookAtBackup(wanted), LOOK_WITHIN).await? {
+    match exchange(env, tls, address, &REPLICA, Body::LookAtBackup(wanted), limit).await? {
         Body::BackupSeen(seen) => Ok(seen),
         _ => Err(NoAnswer::Closed),
     }

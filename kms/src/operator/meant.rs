@@ -9,7 +9,11 @@ use super::{
 use crate::{
     config::Zone,
     replica::ReplicaStatus,
-    store::{epoch::Registered, server::DatabaseStatus, witness::Known},
+    store::{
+        epoch::{Epoch, Registered},
+        server::DatabaseStatus,
+        witness::Known,
+    },
     wire::restore::BackupSeen,
 };
 
@@ -59,6 +63,27 @@ pub(super) fn nothing_newer(plan: &RestorePlan, seen: &BackupSeen) -> Result<(),
         "there may be a newer backup than the one that was found, in {store}, which ends at position {position}: {}. Mend that and run this \
          again, or name the store to go ahead with what it has: --store {store}",
         seen.unread.join("; ")
+    )))
+}
+
+/// The replica has what the newest backup has, and the entry of the newest anchor that is not in that.
+///
+/// # Errors
+/// [`RebuildError::Refused`].
+pub(super) fn of_no_past(
+    replica: &ReplicaStatus,
+    of_backup: Epoch,
+    seen: &BackupSeen,
+) -> Result<(), RebuildError> {
+    let has = (replica.epoch_no, replica.last);
+    let newest = (of_backup.no, end(seen)).max((seen.anchor_epoch_no, seen.anchor_seq));
+    if newest <= has {
+        return Ok(());
+    }
+    Err(refused(format!(
+        "the backup stores have something of position {} in epoch {}, and the replica ends at {} in epoch {}: its disk is of the past. Use \
+         `--from backup`; if what was written since is to be given up, add --older-than-backup",
+        newest.1, newest.0, has.1, has.0
     )))
 }
 

@@ -4,7 +4,10 @@
 
 use super::{
     ask::{ANSWER_WITHIN, look_at_backup, order_replica, replica_knows, replica_status},
-    meant::{goes_on, goes_on_with, is_of, knows_the_copy, nothing_newer, of_old_region, older_than_anchor},
+    meant::{
+        goes_on, goes_on_with, is_of, knows_the_copy, nothing_newer, of_no_past, of_old_region,
+        older_than_anchor,
+    },
     rebuild::{place, position},
     session::{LOOK, Operator, PATIENCE, Person, Progress, RebuildError, described, hex16, message, refused},
 };
@@ -12,7 +15,7 @@ use crate::{
     config::Zone,
     env::Purpose,
     limits::ms,
-    replica::{ORDER_AGAIN, ReplicaStatus, Tombstones},
+    replica::{ReplicaStatus, Tombstones},
     store::{
         epoch::{DbId, Epoch, EpochRecord, Registered, Statement},
         exchange::NoAnswer,
@@ -30,6 +33,10 @@ use std::time::Duration;
 
 /// Neither database moves for so long: it does not go on by itself.
 const NO_PROGRESS: Duration = ms(30 * 60_000);
+/// Longest wait for the replica to find a backup: it asks its stores.
+const FOUND_WITHIN: Duration = ms(120_000);
+/// As long, if the backup is only to be compared with what the replica has.
+const COMPARED_WITHIN: Duration = ms(15_000);
 /// How often a replica is told to begin with a backup that it cannot take.
 const LOAD_TRIES: u32 = 3;
 
@@ -59,6 +66,10 @@ pub struct RestorePlan {
     pub witness_lost: bool,
     /// Go ahead although the replica is of an older epoch than the region was.
     pub older_epoch: bool,
+    /// Go ahead although a backup has more than the replica.
+    pub older_than_backup: bool,
+    /// Go ahead although the replica's log is known to be another history than the region's.
+    pub diverged: bool,
     /// Go ahead with a backup that is not the newest of its store although tombstones of after it are known.
     pub older_than_anchor: bool,
 }
@@ -112,6 +123,9 @@ impl Operator {
         let begun = pending.is_some_and(|pending| is_of(&replica, pending));
         if let Some(seen) = seen.as_ref().filter(|_| !begun) {
             nothing_newer(plan, seen)?;
+        }
+        if seen.is_none() && !begun {
+            self.has_all_that_backups_have(plan, &replica, person).await?;
         }
         let (epoch, known, before) = match pending {
             Some(pending)
@@ -194,10 +208,31 @@ impl Operator {
         let Copy::Backup { store, at_ms } = &plan.from else { return Ok(None) };
         let wanted = BackupWanted { store: store.clone().unwrap_or_default(), at_ms: *at_ms };
         let address = self.replica_address()?;
-        match look_at_backup(&self.env, &self.tls, address, wanted).await {
+        match look_at_backup(&self.env, &self.tls, address, wanted, FOUND_WITHIN).await {
             Ok(seen) => Ok(Some(seen)),
             Err(NoAnswer::Refused(why)) => Err(refused(format!("the replica, {address}: {why}"))),
             Err(error) => Err(RebuildError::Away(format!("the replica, {address}"), error)),
+        }
+    }
+
+    /// Backups are made from the replica: one that has more shows that the replica's disk is of the past. Stores that do not answer say nothing.
+    async fn has_all_that_backups_have(
+        &self,
+        plan: &RestorePlan,
+        replica: &ReplicaStatus,
+        person: &mut dyn Person,
+    ) -> Result<(), RebuildError> {
+        if replica.backups.is_empty() || plan.older_than_backup {
+            return Ok(());
+        }
+        let (address, any) = (self.replica_address()?, BackupWanted::default());
+        match look_at_backup(&self.env, &self.tls, address, any, COMPARED_WITHIN).await {
+            Ok(seen) => of_no_past(replica, self.known_of(&seen)?.active.record.epoch, &seen),
+            Err(error) => {
+                let unknown = format!("whether a backup has more than the replica cannot be seen: {error}");
+                person.told(&Progress::Unknown(unknown));
+                Ok(())
+            }
         }
     }
 
@@ -321,6 +356,12 @@ impl Operator {
             }
             hex16(&replica.db_id).map(DbId).ok_or_else(|| refused("the replica names no store"))?
         };
+        if !backup && replica.phase == "diverged" && !plan.diverged {
+            return Err(refused(
+                "the replica's log is another history than the region's (see `kms status` and its log): what it has may be of the past, or \
+                 of another disk. Use `--from backup`; if there is no better copy, add --diverged",
+            ));
+        }
         if !backup && replica.epoch_no < active.epoch.no && !plan.older_epoch {
             return Err(refused(format!(
                 "the replica is of epoch {}, and the region was in {}: everything written since is missing in it. If \
@@ -330,9 +371,10 @@ impl Operator {
         }
         let previous = known.newest().record.epoch;
         let (no, witness) = if lost {
-            // R17: what was registered at the lost one is not known. Seconds are above every number that was counted.
+            // R17: what was registered at the lost one is not known. Seconds are above every number that was counted, but for one that was
+            // taken in this very second and that the replica has adopted.
             let seconds = self.env.clock.wall().as_secs();
-            (seconds.max(previous.no + 1), self.env.random(Purpose::Public)?)
+            (seconds.max(previous.no.max(replica.epoch_no) + 1), self.env.random(Purpose::Public)?)
         } else {
             (previous.no + 1, known.witness)
         };
@@ -368,14 +410,7 @@ impl Operator {
         loop {
             match order_replica(&self.env, &self.tls, address, order.clone()).await {
                 Ok(()) => return Ok(()),
-                Err(NoAnswer::Refused(why)) if self.env.now() > until || !why.ends_with(ORDER_AGAIN) => {
-                    return Err(refused(format!("the replica, {address}, refuses: {why}")));
-                }
-                Err(error) => {
-                    let waiting = format!("the replica: {error}");
-                    let over = RebuildError::Away(format!("the replica, {address}"), error);
-                    self.wait_on(until, waiting, over, person).await?;
-                }
+                Err(error) => self.again(until, (format!("the replica, {address}"), error), person).await?,
             }
         }
     }

@@ -51,6 +51,8 @@ pub enum Progress {
     FillingZone(Zone, FillStatus),
     /// Something does not answer; it is tried again.
     Waiting(String),
+    /// Something that ought to be looked at does not answer; it goes on without.
+    Unknown(String),
     /// Both logs end here.
     Filled(Position),
     /// The epoch is active.
@@ -252,15 +254,23 @@ impl Operator {
         loop {
             match self.order(zone, message(kind, statement), limit).await {
                 Ok(()) => return Ok(()),
-                Err(NoAnswer::Refused(why)) => {
-                    return Err(refused(format!("{} refuses: {why}", self.name(zone))));
-                }
-                Err(error) => {
-                    let waiting = format!("{}: {error}", self.name(zone));
-                    let over = RebuildError::Away(self.name(zone), error);
-                    self.wait_on(until, waiting, over, person).await?;
-                }
+                Err(error) => self.again(until, (self.name(zone), error), person).await?,
             }
         }
+    }
+
+    /// After an order that was not carried out, waits before it is given again; what is refused for good is over.
+    pub(super) async fn again(
+        &self,
+        until: Mono,
+        (name, error): (String, NoAnswer),
+        person: &mut dyn Person,
+    ) -> Result<(), RebuildError> {
+        let (passes, waiting) = (error.may_pass(), format!("{name}: {error}"));
+        let over = match error {
+            NoAnswer::Refused(why) => refused(format!("{name} refuses: {why}")),
+            error => RebuildError::Away(name, error),
+        };
+        if passes { self.wait_on(until, waiting, over, person).await } else { Err(over) }
     }
 }

@@ -94,7 +94,8 @@ pub(super) async fn seen(node: &Node, wanted: &BackupWanted) -> Result<BackupSee
     let manifest = backup.manifest();
     unread.retain(|(made_ms, _)| made_ms.is_none_or(|made_ms| made_ms > manifest.found.made_ms));
     let beyond = overlay::newest_beyond(node, manifest).await;
-    let (anchor_seq, anchor_ms) = beyond.map_or((0, 0), |anchor| (anchor.position.seq, anchor.at_ms));
+    let (anchor_epoch_no, anchor_seq, anchor_ms) =
+        beyond.map_or((0, 0, 0), |anchor| (anchor.epoch.no, anchor.position.seq, anchor.at_ms));
     Ok(BackupSeen {
         backup: Some(BackupName { store, name: Name::Manifest(manifest.found).object().as_str().to_owned() }),
         made_ms: manifest.found.made_ms,
@@ -104,6 +105,7 @@ pub(super) async fn seen(node: &Node, wanted: &BackupWanted) -> Result<BackupSee
         older,
         anchor_seq,
         anchor_ms,
+        anchor_epoch_no,
         unread: unread.into_iter().map(|(_, why)| why).collect(),
     })
 }
@@ -181,7 +183,7 @@ pub(super) async fn take(
     };
     let backup = open(&place, found).await?;
     let manifest = backup.manifest();
-    known(node, &manifest.lineage).map_err(Trouble::Source)?;
+    let known = known(node, &manifest.lineage).map_err(Trouble::Source)?;
     node.desk.note(|status| {
         status.seed = Some(SeedStatus { rows_total: backup.snapshot().rows, ..SeedStatus::default() });
     });
@@ -197,6 +199,7 @@ pub(super) async fn take(
         filled: None,
         alone: Vec::new(),
         replaced: None,
+        before: Some(known.out(&node.config.region)),
     };
     // A fill that broke off may still be at it.
     closing.others().await;

@@ -23,7 +23,7 @@ use crate::{
     crypto::OperatorVerifier,
     env::{Env, Listener, Task},
     limits::Limits,
-    store::{desk, witness::Known},
+    store::{desk, exchange::ORDER_AGAIN},
     wire::{
         epoch::Order,
         message::{Body, ENVELOPE_VERSION, Empty, Envelope},
@@ -41,9 +41,6 @@ use tokio::{
     io::AsyncWrite,
     sync::{Notify, oneshot, watch},
 };
-
-/// An order that was not heard ends with these words.
-pub(crate) const ORDER_AGAIN: &str = "order it once more";
 
 /// A running replica.
 pub struct ReplicaNode {
@@ -202,19 +199,10 @@ impl Node {
         }
     }
 
-    /// What a new witness may begin with if the one before is lost (R17): the active epoch that is followed.
+    /// What a new witness may begin with if the one before is lost (R17): the active epoch that is followed, or was until a restore from here
+    /// began.
     fn begins_with(&self) -> Body {
-        let known = self.opened.reading().and_then(|reading| {
-            let identity = reading.identity;
-            let known = Known {
-                witness: identity.witness(),
-                active: identity.epoch.clone(),
-                activation: identity.activation.clone()?,
-                pending: None,
-                replaced: identity.replaced.clone(),
-            };
-            Some(known.out(&self.config.region))
-        });
+        let known = self.opened.reading().and_then(|reading| orders::last_active(&reading.identity));
         known.map_or_else(
             || Body::BadRequest("this replica follows no active epoch".to_owned()),
             Body::EpochAnswer,

@@ -13,7 +13,7 @@ use crate::{
         epoch::{Epoch, Identity, Registered, Statement, begins},
         witness::{self, Known},
     },
-    wire::epoch::{Order, OrderKind, Signed},
+    wire::epoch::{Order, OrderKind, Signed, WitnessState},
 };
 use std::{
     collections::VecDeque,
@@ -219,12 +219,26 @@ async fn adopt(node: &Node, kept: &mut Kept, epoch: Registered) -> Result<(), Un
     }
     tracing::warn!(epoch = %record.epoch, last = ?kept.last(), "the region is made anew from this replica");
     let adopted = move |identity: &mut Identity| {
+        identity.before = last_active(identity);
         identity.epoch = epoch;
         identity.replaced = None;
         identity.activation = None;
         identity.fence = None;
     };
     Ok(kept.change_identity(node, adopted).await?)
+}
+
+/// The last epoch that is known to have been active, as a witness would know it.
+pub(super) fn last_active(identity: &Identity) -> Option<WitnessState> {
+    let Some(activation) = identity.activation.clone() else { return identity.before.clone() };
+    let known = Known {
+        witness: identity.witness(),
+        active: identity.epoch.clone(),
+        activation,
+        pending: None,
+        replaced: identity.replaced.clone(),
+    };
+    Some(known.out(&identity.region))
 }
 
 async fn known_at_witness(node: &Node, epoch: &Registered) -> Result<Known, Undone> {
@@ -246,6 +260,7 @@ async fn learn(node: &Node, kept: &mut Kept, epoch: &Registered, activation: &Si
     }
     let (epoch, activation) = (kept.epoch(), activation.clone());
     let active = move |identity: &mut Identity| {
+        identity.before = None;
         identity.activation = Some(activation);
         identity.lineage.push((epoch, begins));
     };
@@ -262,11 +277,12 @@ async fn heard(
 ) -> Result<(), Undone> {
     let Some(kept) = kept.filter(|kept| !kept.identity().active()) else { return Ok(()) };
     let own = kept.identity().epoch.clone();
-    if known.witness != own.record.witness {
-        return Ok(());
-    }
+    // Whichever witness says so: the operator has signed it, and the witness that it was registered at may have been replaced since.
     if known.active == own {
         return learn(node, kept, &own, &known.activation).await;
+    }
+    if known.witness != own.record.witness {
+        return Ok(());
     }
     let (own, newest) = (own.record.epoch, known.newest().record.epoch);
     if newest.no > own.no && *given_up != Some(own) {

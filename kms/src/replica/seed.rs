@@ -72,6 +72,7 @@ async fn fill<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         filled: None,
         alone: Vec::new(),
         replaced: snapshot.replaced,
+        before: None,
     };
     // A fill that broke off may still be at it.
     closing.others().await;

@@ -374,6 +374,9 @@ pub struct Identity {
     pub alone: Vec<wire::Signed>,
     /// The statement, committed by the chain in this epoch, that named another witness than the epoch's (R17a).
     pub replaced: Option<Replaced>,
+    /// R17: what a witness would know of the last active epoch, at the source of a restore that is not active yet: should the witness
+    /// be lost too, the next one begins with this.
+    pub before: Option<wire::WitnessState>,
 }
 
 impl Identity {
@@ -391,6 +394,7 @@ impl Identity {
             filled: None,
             alone: Vec::new(),
             replaced: None,
+            before: None,
         }
     }
 

@@ -11,6 +11,9 @@ use crate::{
 };
 use std::time::Duration;
 
+/// What is refused for the moment only ends with these words.
+pub const ORDER_AGAIN: &str = "order it once more";
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
@@ -29,6 +32,13 @@ pub enum NoAnswer {
     /// It will not do that.
     #[error("{0}")]
     Refused(String),
+}
+
+impl NoAnswer {
+    /// Whether the same question may get another answer in a moment.
+    pub fn may_pass(&self) -> bool {
+        !matches!(self, NoAnswer::Refused(why) if !why.ends_with(ORDER_AGAIN))
+    }
 }
 
 /// Asks the node at `address`, which must be what is expected.

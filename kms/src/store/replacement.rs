@@ -93,7 +93,7 @@ impl Identity {
 mod tests {
     use super::*;
     use crate::{
-        crypto::OperatorKey,
+        crypto::testing::operator_key,
         store::{
             epoch::{DbId, EpochRecord, Registered},
             log::Position,
@@ -102,12 +102,6 @@ mod tests {
     };
 
     const REGION: &str = "eu-west-rbx";
-
-    fn key() -> OperatorKey {
-        // PKCS #8 v1 of an Ed25519 seed (RFC 8410, 7).
-        let head = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-        OperatorKey::from_pkcs8(&[&head[..], &[5; 32]].concat()).expect("a key")
-    }
 
     fn epoch(no: u8) -> Epoch {
         Epoch { no: no.into(), id: [no; 16] }
@@ -118,24 +112,24 @@ mod tests {
         let (source, target) = (members[0], members[1]);
         let (epoch, previous, witness) = (epoch(no), epoch(no - 1), [witness; 16]);
         let record = EpochRecord { epoch, previous, source, target, members, witness };
-        Registered { record, signed: Statement::Epoch(record).sign(&key(), REGION, 0) }
+        Registered { record, signed: Statement::Epoch(record).sign(&operator_key(), REGION, 0) }
     }
 
     fn replaced(no: u8, from: u8, to: u8) -> Replaced {
         let record = Replacement { epoch: epoch(no), from: [from; 16], to: [to; 16] };
-        Replaced { record, signed: Statement::Witness(record).sign(&key(), REGION, 0) }
+        Replaced { record, signed: Statement::Witness(record).sign(&operator_key(), REGION, 0) }
     }
 
     /// The witness `id` of epoch `no`, whose record names witness 9.
     fn known(no: u8, id: u8, replaced: Option<Replaced>) -> Known {
         let active = registered(no, 9);
-        let activation = Statement::Active(epoch(no), Position::ORIGIN).sign(&key(), REGION, 0);
+        let activation = Statement::Active(epoch(no), Position::ORIGIN).sign(&operator_key(), REGION, 0);
         Known { witness: [id; 16], active, activation, pending: None, replaced }
     }
 
     #[test]
     fn a_witness_has_the_id_that_its_epoch_or_a_replacement_in_it_names() {
-        let verified = |known: &Known| Known::verify(&known.out(REGION), &key().verifier(), REGION);
+        let verified = |known: &Known| Known::verify(&known.out(REGION), &operator_key().verifier(), REGION);
         for good in [known(1, 9, None), known(1, 10, Some(replaced(1, 9, 10)))] {
             assert_eq!(verified(&good), Ok(good));
         }

@@ -5,7 +5,7 @@
 use super::{
     desk,
     epoch::{BadStatement, DbId, Epoch, Registered, Statement},
-    exchange::{NoAnswer, exchange},
+    exchange::{NoAnswer, ORDER_AGAIN, exchange},
     replacement::Replaced,
 };
 use crate::{
@@ -273,7 +273,10 @@ pub async fn read_registered(
 ) -> Result<Known, String> {
     let address = config.peers.witness.as_deref().ok_or("no peers.witness in node.toml")?;
     let known = read_epoch(env, tls, address, operator, ms(config.limits.connect_ms)).await;
-    let known = known.map_err(|error| format!("the witness, {address}: {error}; nothing was changed"))?;
+    let known = known.map_err(|error| {
+        let again = if error.may_pass() { format!(": {ORDER_AGAIN}") } else { String::new() };
+        format!("the witness, {address}: {error}; nothing was changed{again}")
+    })?;
     if known.newest() == epoch {
         Ok(known)
     } else {

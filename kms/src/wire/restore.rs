@@ -54,4 +54,7 @@ pub struct BackupSeen {
     /// Stores asked, and backups in them, that could not be read and may be newer: why not.
     #[prost(string, repeated, tag = "9")]
     pub unread: Vec<String>,
+    /// Number of the epoch that the entry of that anchor was written in; 0 = none is known.
+    #[prost(uint64, tag = "10")]
+    pub anchor_epoch_no: u64,
 }

@@ -118,3 +118,84 @@ async fn a_restore_of_which_a_database_has_another_backup_begins_anew() {
     replica.shutdown().await;
     witness.shutdown().await;
 }
+
+/// The new witness is told what was active before the restore began.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_witness_that_is_lost_after_the_replica_has_adopted_leaves_the_replica_as_good_as_it_was() {
+    let third = Third::new("copies-adopted");
+    let region = &third.region;
+    let (witness, head, tail) = region.begin_work().await;
+    let replica = third.start().await;
+    let had = third.until("has all", |status| status.last >= 1 && status.lag_ms.is_some()).await;
+    for node in [head, tail] {
+        node.shutdown().await;
+    }
+    for node in ["db-a", "db-b"] {
+        region.lose_disk(node);
+    }
+    let (head, tail) = region.databases().await;
+    let operator = region.operator();
+    let plan = |witness_lost| RestorePlan { witness_lost, ..RestorePlan::default() };
+    // Twice: what it knows of the last active epoch outlives a start, and another restore that comes to nothing.
+    let (mut witness, mut replica) = (witness, replica);
+    for witness_lost in [false, true] {
+        let unsaid = operator.restore(&plan(witness_lost), &mut Says::new(false)).await;
+        assert!(matches!(unsaid, Err(RebuildError::NotStated(_))), "{unsaid:?}");
+        third.until("has adopted", |status| !status.active).await;
+        witness.shutdown().await;
+        replica.shutdown().await;
+        region.lose_disk("witness");
+        witness = region.witness().await;
+        replica = third.start().await;
+        third.until("has adopted still", |status| status.phase == "replica" && !status.active).await;
+    }
+    let restored = operator.restore(&plan(true), &mut Says::new(true)).await.expect("restored");
+    assert_eq!(restored.position.seq, had.last);
+    region.commit("more").await;
+    third.until("follows again", |status| status.last == had.last + 1).await;
+    for node in [head, tail] {
+        node.shutdown().await;
+    }
+    replica.shutdown().await;
+    witness.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_of_the_past_is_not_taken_while_a_backup_has_more() {
+    let third = Third::of(Region::with_backups("copies-past", "eu-west-sbg", ["eu-west-sbg", "eu-west-gra"]));
+    let region = &third.region;
+    let (witness, head, tail) = region.begin_work().await;
+    let replica = third.start().await;
+    let first = third.until_backed_up(1).await;
+    replica.shutdown().await;
+    region.save("replica", "past");
+    let replica = third.start().await;
+    region.commit("second").await;
+    let second = third.until_backed_up(first.last + 1).await;
+    for node in [head, tail] {
+        node.shutdown().await;
+    }
+    replica.shutdown().await;
+    for node in ["db-a", "db-b"] {
+        region.lose_disk(node);
+    }
+    region.restore("replica", "past");
+    let replica = third.start().await;
+    let (head, tail) = region.databases().await;
+    third.until("stands", |status| status.phase == "replica" && status.last == first.last).await;
+    let operator = region.operator();
+    let refused = operator.restore(&RestorePlan::default(), &mut Says::new(true)).await;
+    assert!(
+        matches!(&refused, Err(RebuildError::Refused(why)) if why.contains("its disk is of the past")),
+        "{refused:?}"
+    );
+    assert_eq!(operator.known().await.expect("answers").pending, None, "nothing was registered");
+    let plan = RestorePlan { from: Copy::Backup { store: None, at_ms: None }, ..RestorePlan::default() };
+    let restored = operator.restore(&plan, &mut Says::new(true)).await.expect("restored");
+    assert_eq!(restored.position.seq, second.last);
+    for node in [head, tail] {
+        node.shutdown().await;
+    }
+    replica.shutdown().await;
+    witness.shutdown().await;
+}

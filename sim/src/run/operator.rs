@@ -392,6 +392,7 @@ impl Person for Honest<'_> {
             | Progress::FillingZone(..)
             | Progress::Loading(_)
             | Progress::Waiting(_)
+            | Progress::Unknown(_)
             | Progress::Committed(_)
             | Progress::Writable(_) => return,
         };

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The scenarios of an edition: all that lose or damage something and end within seconds, and the calm one.
-const SCENARIOS: [&str; 25] = [
+const SCENARIOS: [&str; 27] = [
     "calm",
     "host-loss",
     "zone-loss",
@@ -39,7 +39,9 @@ const SCENARIOS: [&str; 25] = [
     "backup-store-loss",
     "damaged-backup",
     "region-loss",
+    "witness-loss-in-restore",
     "region-and-replica-loss",
+    "stale-store",
     "restore-while-restoring",
     "destroy-then-restore",
     "terminate-then-restore",

@@ -20,6 +20,7 @@ use super::Node;
 use crate::{
     backup::{BackupKey, BackupKeyError, BackupPlace, Day, Source},
     config::NodeConfig,
+    crypto::OperatorVerifier,
     env::{BoxFuture, Env, Mono},
     limits::ms,
     store::log::Position,
@@ -56,12 +57,14 @@ struct Stood {
 }
 
 /// What lies beside the backups of a store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Keys {
     /// The sealed domain keys, by domain.
     sealed: BTreeMap<Uuid, Vec<u8>>,
     /// The operator's statements about domains whose service has ended, by domain.
     ended: BTreeMap<Uuid, Vec<u8>>,
+    /// Who has signed statements that lie there already.
+    operator: OperatorVerifier,
 }
 
 /// Where backups come from.

@@ -83,7 +83,7 @@ impl Replica {
         // After the keys: of one that has been erased it is known why.
         let ended = view.held.run(&node.env, "backup", |engine| engine.termination_statements());
         let ended = ended.await.map_err(|error| self.failed(error))?.into_iter().collect();
-        let keys = Keys { sealed, ended };
+        let keys = Keys { sealed, ended, operator: node.operator };
         // The directory may have been another one's, or none, while its place was taken.
         if node.desk.shared().0 != mark {
             return Err("the replica's store is being replaced".to_owned());

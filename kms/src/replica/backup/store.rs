@@ -6,6 +6,7 @@ use crate::{
     backup::{BackupKey, BackupPlace, Day, KeyringKept, Source, WriteError, Written},
     env::{Env, Mono, ObjectError, StoreConfig},
     limits::ms,
+    store::termination::verify_blob,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -60,12 +61,14 @@ enum What {
     DomainKeys,
     Lacking,
     Differing,
+    Unheard,
 }
 
 impl What {
     /// Whether it must not be.
     fn alarm(self) -> bool {
-        matches!(self, What::Keeps | What::DayKeys | What::DomainKeys | What::Lacking | What::Differing)
+        use What::{DayKeys, Differing, DomainKeys, Keeps, Lacking, Unheard};
+        matches!(self, Keeps | DayKeys | DomainKeys | Lacking | Differing | Unheard)
     }
 }
 
@@ -185,7 +188,18 @@ impl Keeper {
             (Some(why), What::Differing) if !again => {
                 tracing::error!(store, %why, "a domain's key beside the backups is not the one at the replica");
             }
-            (Some(_), What::Keeps | What::DayKeys | What::DomainKeys | What::Lacking | What::Differing) => {}
+            (Some(why), What::Unheard) if !again => {
+                tracing::error!(store, %why, "the service of a domain has ended, and the replica has its key");
+            }
+            (
+                Some(_),
+                What::Keeps
+                | What::DayKeys
+                | What::DomainKeys
+                | What::Lacking
+                | What::Differing
+                | What::Unheard,
+            ) => {}
             (Some(why), What::Anchors) if !again => {
                 tracing::warn!(store, %why, "tombstones are not anchored; it is tried again");
             }
@@ -250,7 +264,10 @@ impl Keeper {
             self.look(&place).await.map_err(text)?;
             known.looked = true;
         }
-        let left = place.keep_keyring(&mut known.keyring, &keys.sealed, &keys.ended).await;
+        let is_word = |domain: Uuid, statement: &[u8]| {
+            verify_blob(domain, statement, &keys.operator, &self.region).is_ok()
+        };
+        let left = place.keep_keyring(&mut known.keyring, &keys.sealed, &keys.ended, &is_word).await;
         let left = left.map_err(|error| format!("a domain's key is not beside the backups: {error}"))?;
         let undeleted = &left.undeleted;
         let alarm = undeleted.first().map(|(domain, error)| {
@@ -271,10 +288,20 @@ impl Keeper {
                 self.region()
             )
         });
+        let unheard = left.unheard.first().map(|domain| {
+            format!(
+                "the service of {} domains, such as {domain}, has ended, as the operator's statement there says, and this replica has their \
+                 keys: it is of the past, or the region was made anew of an older copy. `kms domain terminate` ends it again",
+                left.unheard.len()
+            )
+        });
+        self.wrong(What::Unheard, unheard);
         self.wrong(What::Lacking, lacking);
         self.wrong(What::Differing, differing);
         let there = undeleted.iter().map(|(domain, _)| domain).chain(&left.lacking).chain(&left.differing);
-        let keys = keys.sealed.keys().chain(there).copied().collect();
+        let ended = |domain: &Uuid| keys.ended.contains_key(domain) || left.unheard.contains(domain);
+        let kept = keys.sealed.keys().filter(|domain| !ended(domain));
+        let keys = kept.chain(there).copied().collect();
         self.state().keys = Some(keys);
         place.write(source).await.map_err(|error: WriteError| error.to_string())
     }

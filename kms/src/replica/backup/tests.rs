@@ -6,7 +6,7 @@ use crate::{
         BackupKey, BackupPlace, Source, keyring,
         testing::{MemoryStore, NOON_MS, REGION, Region, now},
     },
-    crypto::testing::counting,
+    crypto::testing::{counting, operator_key},
     env::{BoxFuture, Clock, Env, Keeping, Mono, ObjectError, Objects, StoreAt, StoreConfig, Stores},
     limits::ms,
     store::log::Position,
@@ -93,7 +93,7 @@ impl Origin for Fake {
         let region = self.region.lock().expect("no panic").clone();
         let sealed = self.keyring.lock().expect("no panic").clone();
         let ended = self.ended.lock().expect("no panic").clone();
-        let keys = Arc::new(Keys { sealed, ended });
+        let keys = Arc::new(Keys { sealed, ended, operator: operator_key().verifier() });
         Box::pin(async move {
             let region = region.ok_or("blank")?;
             let sources = Box::new(move || Box::new(region.clone()) as Box<dyn Source>);

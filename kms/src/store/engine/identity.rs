@@ -44,6 +44,8 @@ struct Stored {
     alone: Vec<wire::Signed>,
     #[prost(message, optional, tag = "12")]
     replaced: Option<wire::Signed>,
+    #[prost(message, optional, tag = "13")]
+    before: Option<wire::WitnessState>,
 }
 
 /// As stored.
@@ -66,6 +68,7 @@ pub(super) fn encode(identity: &Identity) -> Vec<u8> {
         filled: identity.filled.map(Position::out),
         alone: identity.alone.clone(),
         replaced: identity.replaced.as_ref().map(|replaced| replaced.signed.clone()),
+        before: identity.before.clone(),
     }
     .encode_to_vec()
 }
@@ -99,6 +102,7 @@ fn decode(bytes: &[u8]) -> Result<Identity, String> {
             filled: stored.filled.as_ref().map(|position| Position::read(Some(position))).transpose()?,
             alone: stored.alone.clone(),
             replaced: stored.replaced.clone().map(Replaced::read).transpose()?,
+            before: stored.before.clone(),
         })
     };
     read().map_err(|error| error.to_string())

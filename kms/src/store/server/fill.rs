@@ -257,6 +257,7 @@ async fn fill(
         filled: None,
         alone: Vec::new(),
         replaced: None,
+        before: None,
     };
     node.filling.note(|progress| {
         (progress.rows, progress.rows_total, progress.bytes) = (0, begin.rows, 0);
