@@ -18,7 +18,7 @@ impl HostService {
     /// `KeyNotFound`, `WrongState` when destroyed, `Refused`, `Unknown`.
     pub async fn activate(&self, may: &Authorized<action::Activate>, id: Uuid) -> Result<(), Error> {
         let now = self.wall_us();
-        self.update(may.domain(), id, |mut record| match record.view.state.after(Event::Activate)? {
+        self.update_key(may.domain(), id, |mut record| match record.view.state.after(Event::Activate)? {
             Next::Stay => Ok(Change::Keep(())),
             Next::Go(state) => {
                 record.view.state = state;

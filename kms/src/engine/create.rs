@@ -7,8 +7,9 @@ use super::{
 use crate::{
     crypto::SecretBytes,
     env::Purpose,
-    error::Error,
+    error::{Code, Error},
     iam::{Authorized, action},
+    vault::{KIND_SERVICE_KEY, record_key},
 };
 use uuid::Uuid;
 
@@ -63,7 +64,9 @@ impl HostService {
         let material = SecretBytes::random(&self.env, new.size as usize / 8)?;
         let context = new.context.map(Context::into_string);
         let record = KeyRecord { view, context, reason: 0, material };
-        self.insert(may.domain(), &record).await?;
+        let key = record_key(KIND_SERVICE_KEY, may.domain(), id);
+        self.insert(may.domain(), &key, &record, || Error::new(Code::Conflict, "a key with this id exists"))
+            .await?;
         Ok(record.view)
     }
 }

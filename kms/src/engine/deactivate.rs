@@ -52,7 +52,7 @@ impl HostService {
     ) -> Result<(), Error> {
         let now = self.wall_us();
         let event = if reason.is_compromise() { Event::Compromise } else { Event::Deactivate };
-        self.update(may.domain(), id, |mut record| match record.view.state.after(event)? {
+        self.update_key(may.domain(), id, |mut record| match record.view.state.after(event)? {
             Next::Stay => Ok(Change::Keep(())),
             Next::Go(state) => {
                 let dates = &mut record.view.dates;

@@ -22,7 +22,7 @@ impl HostService {
     ) -> Result<SecretBytes, Error> {
         let key = record_key(KIND_SERVICE_KEY, domain, id);
         let usable =
-            self.decide_key(domain, &key, |found| usable(found, operation, State::may_process)).await??;
+            self.decide_record(domain, &key, |found| usable(found, operation, State::may_process)).await??;
         usable
             .jwe()
             .open(purpose, context, message)

@@ -20,7 +20,7 @@ impl HostService {
     /// `KeyNotFound`, `WrongState` when active or destroyed already, `Refused`, `Unknown`.
     pub async fn delete(&self, may: &Authorized<action::Delete>, id: Uuid) -> Result<(), Error> {
         let now = self.wall_us();
-        self.update(may.domain(), id, |mut record| match record.view.state.after(Event::Destroy)? {
+        self.update_key(may.domain(), id, |mut record| match record.view.state.after(Event::Destroy)? {
             Next::Stay => Ok(Change::Keep(())),
             Next::Go(state) => {
                 record.view.state = state;

@@ -61,7 +61,7 @@ impl HostService {
         operation: Operations,
     ) -> Result<Usable, Error> {
         let key = record_key(KIND_SERVICE_KEY, domain, id);
-        self.decide_key(domain, &key, |found| usable(found, operation, State::may_protect)).await?
+        self.decide_record(domain, &key, |found| usable(found, operation, State::may_protect)).await?
     }
 
     /// Encrypts `plaintext`; the answer is a compact JWE.

@@ -1,6 +1,6 @@
 //! Reads a key's attributes. Never its material. A destroyed key still answers: its tombstone is kept.
 
-use super::{HostService, KeyView};
+use super::{HostService, KeyRecord, KeyView};
 use crate::{
     error::Error,
     iam::{Authorized, action},
@@ -15,7 +15,7 @@ impl HostService {
     /// `KeyNotFound`, `Refused`, `Integrity`.
     pub async fn get(&self, may: &Authorized<action::Get>, id: Uuid) -> Result<KeyView, Error> {
         let key = record_key(KIND_SERVICE_KEY, may.domain(), id);
-        self.decide_key(may.domain(), &key, |found| match found {
+        self.decide_record(may.domain(), &key, |found: Option<KeyRecord>| match found {
             Some(record) => Ok(record.view),
             None => Err(Error::key_not_found()),
         })

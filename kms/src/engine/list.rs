@@ -1,7 +1,7 @@
 //! Lists keys in the order of their ids, in pages. A token is the last id shown, bound to the domain by a
 //! keyed hash: a made-up or foreign token is refused. Each scan is answered under doubt like any read.
 
-use super::{HostService, KeyView, lifecycle::State, read::Same};
+use super::{HostService, KeyRecord, KeyView, lifecycle::State, read::Same};
 use crate::{
     crypto::{equal, keyed_hash},
     error::Error,
@@ -169,7 +169,7 @@ impl HostService {
         let mut keys = Vec::with_capacity(page.records.len());
         let ended = page.more.then(|| page.records.last().map(|(key, _)| key.clone())).flatten();
         for (record_key, record) in &page.records {
-            let view = self.open_key(key, place, record_key, record)?.into_value().view;
+            let view = self.open_record::<KeyRecord>(key, place, record_key, record)?.into_value().view;
             if filter.shows(view.state) {
                 keys.push(view);
             }

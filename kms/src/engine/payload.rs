@@ -1,7 +1,7 @@
 //! A service key as it is sealed into its record, and as clients see it. The two are apart so that material
 //! cannot be shown by mistake.
 
-use super::lifecycle::State;
+use super::{lifecycle::State, write::Ends};
 use crate::{
     crypto::SecretBytes,
     vault::{Header, KIND_SERVICE_KEY, Payload},
@@ -153,6 +153,12 @@ fn state_number(state: State) -> u32 {
 
 fn state_of(number: u32) -> Option<State> {
     super::lifecycle::STATES.into_iter().find(|state| state_number(*state) == number)
+}
+
+impl Ends for KeyRecord {
+    fn has_ended(&self) -> bool {
+        self.view.state.is_destroyed()
+    }
 }
 
 impl Payload for KeyRecord {

@@ -5,14 +5,14 @@
 //! A database that is behind serves in a moment: it gets the one entry that it lacks within milliseconds of its peer's
 //! return. While one says so, both are asked again, for as long as a read may wait (W).
 
-use super::{HostService, KeyRecord, patience::Patience};
+use super::{HostService, patience::Patience};
 use crate::{
     crypto::SecretBytes,
     env::BoxFuture,
     error::Error,
     record::{RecordKey, SealedRecord},
     store::api::{Place, ReadError, Reading},
-    vault::{BadSeal, DomainKey, Opened, open},
+    vault::{BadSeal, DomainKey, Opened, Payload, open},
 };
 use uuid::Uuid;
 
@@ -153,12 +153,12 @@ impl HostService {
         Ok(Err(trouble))
     }
 
-    /// Answers from one key; `None` is an id never used in this domain.
-    pub(super) async fn decide_key<A: Same>(
+    /// Answers from one record; `None` is a place never used in this domain.
+    pub(super) async fn decide_record<T: Payload, A: Same>(
         &self,
         domain: Uuid,
         key: &RecordKey,
-        answer: impl Fn(Option<KeyRecord>) -> A,
+        answer: impl Fn(Option<T>) -> A,
     ) -> Result<A, Error> {
         self.decide(
             domain,
@@ -166,7 +166,7 @@ impl HostService {
             |domain_key, place, found: Option<SealedRecord>| match found {
                 None => Ok(answer(None)),
                 Some(record) => {
-                    let opened = self.open_key(domain_key, place, key, &record)?;
+                    let opened = self.open_record::<T>(domain_key, place, key, &record)?;
                     Ok(answer(Some(opened.into_value())))
                 }
             },
@@ -174,14 +174,14 @@ impl HostService {
         .await
     }
 
-    /// Opens a key's record, or reports it to the database that served it.
-    pub(super) fn open_key(
+    /// Opens a record, or reports it to the database that served it.
+    pub(super) fn open_record<T: Payload>(
         &self,
         domain_key: &DomainKey,
         place: Place,
         key: &RecordKey,
         record: &SealedRecord,
-    ) -> Result<Opened<KeyRecord>, BadSeal> {
+    ) -> Result<Opened<T>, BadSeal> {
         open(domain_key, key, record).inspect_err(|_| {
             tracing::warn!(?place, ?key, version = record.version.counter, "stored record does not open");
             self.store.report_damaged(place, key.clone(), record);

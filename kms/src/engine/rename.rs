@@ -18,7 +18,7 @@ impl HostService {
         id: Uuid,
         name: KeyName,
     ) -> Result<KeyView, Error> {
-        self.update(may.domain(), id, |record| {
+        self.update_key(may.domain(), id, |record| {
             if record.view.state.is_destroyed() {
                 return Err(Error::new(Code::WrongState, "the key is destroyed"));
             }
