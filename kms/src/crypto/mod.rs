@@ -1,6 +1,7 @@
 //! The only door to cryptographic libraries: typed, sized, with randomness from [`crate::env::Env`]. Offers
 //! no primitive without authentication, and no comparison of secrets that is not constant-time.
 
+pub mod asymmetric;
 pub mod jwe;
 mod operator;
 mod secret;
