@@ -25,6 +25,8 @@ pub enum Code {
     DecryptFailed,
     /// The key's permitted operations do not include the one asked for.
     WrongUse,
+    /// The key may not leave the service.
+    NotExtractable,
     /// Part of the documented service that this build does not offer.
     NotOffered,
     /// No client certificate, or one that names no domain.
@@ -68,7 +70,7 @@ impl Code {
     /// The HTTP status.
     pub const fn status(self) -> u16 {
         match self {
-            Code::BadArgument | Code::DecryptFailed | Code::WrongUse => 400,
+            Code::BadArgument | Code::DecryptFailed | Code::WrongUse | Code::NotExtractable => 400,
             Code::Unauthorised => 401,
             Code::Forbidden => 403,
             Code::KeyNotFound | Code::DomainNotFound | Code::PathNotFound => 404,
@@ -92,6 +94,7 @@ impl Code {
             Code::DecryptFailed => number(3, 3, 8, 2),
             Code::WrongUse => number(3, 3, 8, 3),
             Code::NotOffered => number(3, 3, 8, 4),
+            Code::NotExtractable => number(3, 3, 8, 5),
             Code::Unauthorised => 50_475_011,
             Code::Forbidden => number(3, 2, 4, 1),
             Code::KeyNotFound => 17_190_913,

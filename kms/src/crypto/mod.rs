@@ -2,6 +2,7 @@
 //! no primitive without authentication, and no comparison of secrets that is not constant-time.
 
 pub mod asymmetric;
+pub mod carried;
 pub mod jwe;
 mod operator;
 mod secret;

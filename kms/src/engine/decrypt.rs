@@ -1,12 +1,11 @@
 //! Opens what a key encrypted: with active, deactivated and compromised keys, while the material exists.
 //! Every failure to open is one error, whatever the reason.
 
-use super::{Context, HostService, Operations, encrypt::usable, lifecycle::State};
+use super::{Context, HostService, Operations, encrypt::Use};
 use crate::{
     crypto::{SecretBytes, jwe::JwePurpose},
     error::{Code, Error},
     iam::{Authorized, action},
-    vault::{KIND_SERVICE_KEY, record_key},
 };
 use uuid::Uuid;
 
@@ -20,9 +19,7 @@ impl HostService {
         context: &[u8],
         message: &str,
     ) -> Result<SecretBytes, Error> {
-        let key = record_key(KIND_SERVICE_KEY, domain, id);
-        let usable =
-            self.decide_record(domain, &key, |found| usable(found, operation, State::may_process)).await??;
+        let usable = self.to_use(domain, id, (operation, Use::Process)).await?;
         usable
             .jwe()
             .open(purpose, context, message)

@@ -7,7 +7,6 @@ use super::{
     write::Change,
 };
 use crate::{
-    crypto::SecretBytes,
     error::Error,
     iam::{Authorized, action},
 };
@@ -25,7 +24,7 @@ impl HostService {
             Next::Go(state) => {
                 record.view.state = state;
                 record.view.dates.destroyed_us = Some(now);
-                record.material = SecretBytes::new(Vec::new());
+                record.destroy();
                 Ok(Change::Put(record, ()))
             }
         })

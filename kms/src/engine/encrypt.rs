@@ -1,10 +1,13 @@
 //! Encrypts up to 4 KiB with an active key. While a write to the key is in doubt it goes on as long as the
 //! key is usable, with the same material, under either outcome.
 
-use super::{Context, HostService, KeyRecord, Operations, lifecycle::State, read::Same};
+use super::{
+    Context, HostService, KeyRecord, KeyView, Operations, lifecycle::State, payload::Class, read::Same,
+};
 use crate::{
     crypto::{
         SecretBytes,
+        asymmetric::{PrivateKey, PublicKey},
         jwe::{JweKey, JwePurpose},
     },
     error::{Code, Error},
@@ -16,27 +19,62 @@ use uuid::Uuid;
 /// Largest plaintext, bytes.
 pub const PLAINTEXT_MAX_BYTES: usize = 4096;
 
-/// Material that may be used for what was asked.
+/// Which states allow a use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Encrypt, sign, wrap: what an active key does.
+    Protect,
+    /// Decrypt, verify, unwrap: what it does as long as its material exists.
+    Process,
+}
+
+/// A key that may be used for what was asked.
 pub(super) struct Usable {
-    id: Uuid,
+    pub(super) view: KeyView,
     pub(super) material: SecretBytes,
 }
 
 impl Usable {
     /// The key as a message is bound to it.
     pub(super) fn jwe(&self) -> JweKey<'_> {
-        JweKey { id: self.id, version: 0, material: &self.material }
+        JweKey { id: self.view.id, version: 0, material: &self.material }
+    }
+
+    /// Its private half.
+    ///
+    /// # Errors
+    /// `WrongUse` if it has none.
+    pub(super) fn private(&self) -> Result<PrivateKey, Error> {
+        if self.view.class() != Class::Pair {
+            return Err(Error::new(Code::WrongUse, "the key has no private half"));
+        }
+        PrivateKey::from_pkcs8(self.material.expose())
+            .map_err(|_| Error::integrity("a sealed key does not read"))
+    }
+
+    /// Its public half.
+    ///
+    /// # Errors
+    /// `WrongUse` if it has none.
+    pub(super) fn public(&self) -> Result<PublicKey, Error> {
+        let spki = self.view.public.as_ref();
+        let spki = spki.ok_or_else(|| Error::new(Code::WrongUse, "the key has no public half"))?;
+        PublicKey::from_spki(spki).map_err(|_| Error::integrity("a sealed key does not read"))
     }
 }
 
+/// What it is used for is the same under both: its name, or a date, is not part of that.
 impl Same for Usable {
     fn same(&self, other: &Self) -> bool {
+        let (one, two) = (&self.view, &other.view);
         self.material.same(&other.material)
+            && (one.id, one.kind, one.flags) == (two.id, two.kind, two.flags)
+            && one.public == two.public
     }
 }
 
-/// The material of a key, if its state and operations allow the use.
-pub(super) fn usable(
+/// A key, if its state and operations allow the use.
+fn usable(
     found: Option<KeyRecord>,
     operation: Operations,
     state_allows: fn(State) -> bool,
@@ -49,19 +87,23 @@ pub(super) fn usable(
     if !record.view.operations.allow(operation) {
         return Err(Error::new(Code::WrongUse, "the key's operations do not include this one"));
     }
-    Ok(Usable { id: record.view.id, material: record.material })
+    Ok(Usable { view: record.view, material: record.material })
 }
 
 impl HostService {
-    /// Material to protect with, under every outcome.
-    pub(super) async fn to_protect(
+    /// A key to be used, the same under every outcome of a write in doubt.
+    pub(super) async fn to_use(
         &self,
         domain: Uuid,
         id: Uuid,
-        operation: Operations,
+        (operation, how): (Operations, Use),
     ) -> Result<Usable, Error> {
         let key = record_key(KIND_SERVICE_KEY, domain, id);
-        self.decide_record(domain, &key, |found| usable(found, operation, State::may_protect)).await?
+        let state_allows = match how {
+            Use::Protect => State::may_protect,
+            Use::Process => State::may_process,
+        };
+        self.decide_record(domain, &key, |found| usable(found, operation, state_allows)).await?
     }
 
     /// Encrypts `plaintext`; the answer is a compact JWE.
@@ -78,7 +120,7 @@ impl HostService {
         if plaintext.expose().len() > PLAINTEXT_MAX_BYTES {
             return Err(Error::bad("plaintext is longer than 4096 bytes"));
         }
-        let usable = self.to_protect(may.domain(), id, Operations::ENCRYPT).await?;
+        let usable = self.to_use(may.domain(), id, (Operations::ENCRYPT, Use::Protect)).await?;
         Ok(usable.jwe().seal(&self.env, JwePurpose::Encrypt, context.bytes(), plaintext)?)
     }
 }

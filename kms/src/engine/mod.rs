@@ -8,6 +8,7 @@ mod deactivate;
 mod decrypt;
 mod delete;
 mod encrypt;
+mod export;
 mod get;
 pub mod lifecycle;
 mod list;
@@ -17,6 +18,7 @@ mod random;
 mod read;
 mod rename;
 mod shape;
+mod sign;
 mod write;
 
 use self::patience::Patience;
@@ -31,11 +33,13 @@ use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
 pub(crate) use create::random_id;
-pub use create::{NewKey, SIZES};
+pub use create::{Carried, CarriedFormat, NewKey, SIZES};
 pub use deactivate::Reason;
+pub use export::Way;
 pub use list::{KeyPage, ListQuery, StateFilter};
-pub use payload::{KeyRecord, KeyView, Operations};
+pub use payload::{Class, KeyRecord, KeyType, KeyView, Operations};
 pub use shape::{Context, KeyName};
+pub use sign::{MESSAGE_MAX_BYTES, Message, Signature, SignatureFormat, ToVerify};
 
 /// The key management service of one host.
 pub struct HostService {

@@ -1,6 +1,6 @@
-//! Gives a key another name. A destroyed key keeps its last one.
+//! Gives a key another name, and says whether it may leave. A destroyed key keeps its last name.
 
-use super::{HostService, KeyName, KeyRecord, KeyView, write::Change};
+use super::{HostService, KeyName, KeyRecord, KeyView, payload::Flags, write::Change};
 use crate::{
     error::{Code, Error},
     iam::{Authorized, action},
@@ -8,22 +8,36 @@ use crate::{
 use uuid::Uuid;
 
 impl HostService {
-    /// Renames a key and answers with it.
+    /// Changes what is said, and answers with the key. A key that was extractable once will always have been.
     ///
     /// # Errors
-    /// `KeyNotFound`, `WrongState` when destroyed, `Refused`, `Unknown`.
-    pub async fn rename(
+    /// `BadArgument`, `KeyNotFound`, `WrongState` when destroyed, `Refused`, `Unknown`.
+    pub async fn change(
         &self,
         may: &Authorized<action::Update>,
         id: Uuid,
-        name: KeyName,
+        name: Option<KeyName>,
+        extractable: Option<bool>,
     ) -> Result<KeyView, Error> {
         self.update_key(may.domain(), id, |record| {
-            if record.view.state.is_destroyed() {
+            let before = &record.view;
+            if before.state.is_destroyed() {
                 return Err(Error::new(Code::WrongState, "the key is destroyed"));
             }
-            let view = KeyView { name: name.text().to_owned(), ..record.view.clone() };
-            if view == record.view {
+            let flags = match extractable {
+                Some(false) if before.flags.public_only => {
+                    return Err(Error::bad("a public key is always extractable"));
+                }
+                Some(extractable) => Flags {
+                    extractable,
+                    was_extractable: before.flags.was_extractable || extractable,
+                    ..before.flags
+                },
+                None => before.flags,
+            };
+            let name = name.as_ref().map_or(before.name.as_str(), KeyName::text).to_owned();
+            let view = KeyView { name, flags, ..before.clone() };
+            if view == *before {
                 return Ok(Change::Keep(view));
             }
             Ok(Change::Put(KeyRecord { view: view.clone(), ..record }, view))

@@ -19,6 +19,8 @@ macro_rules! actions {
 actions! {
     /// Make a key.
     Create = "serviceKey/create";
+    /// Take a key that was made elsewhere.
+    Import = "serviceKey/import";
     /// Read attributes of a key, or of the keys listed.
     Get = "serviceKey/get";
     /// Rename.
@@ -29,6 +31,14 @@ actions! {
     Activate = "serviceKey/activate";
     /// Deactivate or declare compromised.
     Deactivate = "serviceKey/deactivate";
+    /// Sign.
+    Sign = "serviceKey/sign";
+    /// Say whether a signature is a key's.
+    Verify = "serviceKey/verify";
+    /// Carry another key out, as its transport key. The documents do not name this action.
+    Wrap = "serviceKey/wrapKey";
+    /// Bring another key in, as its transport key. The documents do not name this action.
+    Unwrap = "serviceKey/unwrapKey";
     /// Encrypt.
     Encrypt = "serviceKey/encrypt";
     /// Decrypt.

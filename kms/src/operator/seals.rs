@@ -107,7 +107,7 @@ mod tests {
     use super::*;
     use crate::{
         crypto::{SecretBytes, testing::counting},
-        engine::{KeyView, Operations, lifecycle::State},
+        engine::{KeyType, KeyView, Operations, lifecycle::State},
         record::{CommitId, SealedRecord, Version},
         vault::{new_domain_key, record_key, seal},
     };
@@ -116,8 +116,10 @@ mod tests {
         let view = KeyView {
             id: Uuid::nil(),
             name: "a key".to_owned(),
-            size: 256,
+            kind: KeyType::Oct(256),
+            public: None,
             operations: Operations::ENCRYPT,
+            flags: Default::default(),
             state: State::Active,
             dates: Default::default(),
         };

@@ -5,6 +5,7 @@ mod bad_inputs;
 mod client;
 mod doubt;
 mod http2;
+mod keys;
 mod logs;
 mod pages;
 mod patience;

@@ -86,6 +86,7 @@ fn error_id(code: Code) -> &'static str {
         Code::DecryptFailed => "decrypt_failed",
         Code::WrongUse => "operation_not_permitted_by_key",
         Code::NotOffered => "not_offered",
+        Code::NotExtractable => "not_extractable",
         Code::Unauthorised => "unauthorized",
         Code::Forbidden => "forbidden",
         Code::KeyNotFound => "key_not_found",

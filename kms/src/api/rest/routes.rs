@@ -7,7 +7,8 @@ use super::{
     types::*,
 };
 use crate::{
-    engine::{ListQuery, StateFilter},
+    crypto::asymmetric::OaepHash,
+    engine::{CarriedFormat, KeyView, ListQuery, SignatureFormat, StateFilter, Way},
     error::{Code, Error},
     iam::action,
 };
@@ -19,6 +20,7 @@ use axum::{
 };
 use http::{Request, StatusCode};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// All paths.
 pub(super) fn router(app: Arc<App>) -> Router {
@@ -27,15 +29,15 @@ pub(super) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/healthz", get(health))
         .route(keys, post(create).get(list))
-        .route(&key(""), get(get_key).patch(rename).delete(delete))
+        .route(&key(""), get(get_key).patch(change).delete(delete))
         .route(&key("/activate"), post(activate))
         .route(&key("/deactivate"), post(deactivate))
         .route(&key("/encrypt"), post(encrypt))
         .route(&key("/decrypt"), post(decrypt))
         .route(&key("/datakey"), post(create_data_key))
         .route(&key("/datakey/decrypt"), post(decrypt_data_key))
-        .route(&key("/sign"), post(not_offered))
-        .route(&key("/verify"), post(not_offered))
+        .route(&key("/sign"), post(sign))
+        .route(&key("/verify"), post(verify))
         .route("/api/{okmsId}/v1/random", get(random))
         .fallback(no_path)
         .with_state(app)
@@ -45,10 +47,6 @@ async fn no_path() -> Failure {
     Failure(Error::new(Code::PathNotFound, "no such path"))
 }
 
-async fn not_offered(_call: Call) -> Failure {
-    Failure(Error::new(Code::NotOffered, "sign and verify need RSA or EC keys, which are not offered yet"))
-}
-
 async fn health(State(app): State<Arc<App>>) -> Reply {
     let health = app.service.health();
     let status = if health.can_read { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -56,24 +54,41 @@ async fn health(State(app): State<Arc<App>>) -> Reply {
     json(status, &body)
 }
 
-/// `format` may only be `jwk`; the answer is the same, for the material of symmetric keys is never shown.
-fn check_format(request: &Request<Body>) -> Result<(), Error> {
+/// Whether the public half is asked for.
+fn wants_public(request: &Request<Body>) -> Result<bool, Error> {
     match body::query(request, "format")?.as_deref() {
-        None | Some("jwk") => Ok(()),
+        None => Ok(false),
+        Some("jwk") => Ok(true),
         Some(_) => Err(Error::bad("format must be jwk")),
     }
 }
 
+fn key_body(view: KeyView, public: bool) -> Result<KeyBody, Error> {
+    if public { KeyBody::with_public(view) } else { Ok(KeyBody::from(view)) }
+}
+
 async fn create(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::Create>()?;
-    check_format(&request)?;
+    // Whether it is made or taken stands in the body: who may do neither learns nothing of that.
+    let (may_create, may_import) = (call.may::<action::Create>(), call.may::<action::Import>());
+    if let (Err(error), Err(_)) = (&may_create, &may_import) {
+        return Err(error.clone().into());
+    }
+    let public = wants_public(&request)?;
     let body: CreateBody = body::json(&call.app, request).await?;
-    let new = body.into_new_key()?;
+    let (from, new) = body.into_parts()?;
     if let Some(id) = new.id {
         let _ = call.note.key.set(id);
     }
-    let view = call.app.service.create(&may, new).await?;
-    json(StatusCode::CREATED, &KeyBody::from(view))
+    let service = &call.app.service;
+    let view = match from {
+        Source::Made(kind) => service.create(&may_create?, kind, new).await?,
+        Source::Sent(jwk) => service.import(&may_import?, &jwk, new).await?,
+        Source::Carried(carried) => {
+            let may_unwrap = call.may::<action::Unwrap>()?;
+            service.import_carried(&may_import?, &may_unwrap, &carried, new).await?
+        }
+    };
+    json(StatusCode::CREATED, &key_body(view, public)?)
 }
 
 async fn list(call: Call, request: Request<Body>) -> Reply {
@@ -92,16 +107,61 @@ async fn list(call: Call, request: Request<Body>) -> Reply {
 
 async fn get_key(call: Call, request: Request<Body>) -> Reply {
     let may = call.may::<action::Get>()?;
-    check_format(&request)?;
-    let view = call.app.service.get(&may, call.key()?).await?;
+    let (public, id) = (wants_public(&request)?, call.key()?);
+    let Some(way) = way(&request)? else {
+        let view = call.app.service.get(&may, id).await?;
+        return json(StatusCode::OK, &key_body(view, public)?);
+    };
+    let may_wrap = call.may::<action::Wrap>()?;
+    let (view, token) = call.app.service.export(&may, &may_wrap, id, way).await?;
+    json(StatusCode::OK, &KeyBody::with_wrapped(view, WrappedKeyBody::new(&way, token)))
+}
+
+/// How the key itself is to leave, if it is.
+fn way(request: &Request<Body>) -> Result<Option<Way>, Error> {
+    let transport = body::query(request, "wrappingKeyId")?;
+    let (format, algorithm) =
+        (body::query(request, "wrappedKeyFormat")?, body::query(request, "wrappingAlgorithm")?);
+    let Some(transport) = transport else {
+        return match (format, algorithm) {
+            (None, None) => Ok(None),
+            _ => Err(Error::bad("wrappedKeyFormat and wrappingAlgorithm come with wrappingKeyId")),
+        };
+    };
+    let transport = Uuid::try_parse(&transport).map_err(|_| Error::bad("wrappingKeyId is not a UUID"))?;
+    let format = CarriedFormat::of_word(format.as_deref().unwrap_or("JWK"))
+        .ok_or_else(|| Error::bad("wrappedKeyFormat must be RAW, JWK, PKCS1 or PKCS8"))?;
+    let hash = OaepHash::of_word(algorithm.as_deref().unwrap_or("RSA-OAEP-256"))
+        .ok_or_else(|| Error::bad("wrappingAlgorithm must be RSA-OAEP or RSA-OAEP-256"))?;
+    Ok(Some(Way { transport, format, hash }))
+}
+
+async fn change(call: Call, request: Request<Body>) -> Reply {
+    let may = call.may::<action::Update>()?;
+    let body: ChangeBody = body::json(&call.app, request).await?;
+    let (name, extractable) = body.into_parts()?;
+    let view = call.app.service.change(&may, call.key()?, name, extractable).await?;
     json(StatusCode::OK, &KeyBody::from(view))
 }
 
-async fn rename(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::Update>()?;
-    let body: RenameBody = body::json(&call.app, request).await?;
-    let view = call.app.service.rename(&may, call.key()?, body.into_name()?).await?;
-    json(StatusCode::OK, &KeyBody::from(view))
+async fn sign(call: Call, request: Request<Body>) -> Reply {
+    let may = call.may::<action::Sign>()?;
+    let format = match body::query(&request, "format")? {
+        None => SignatureFormat::Raw,
+        Some(word) => {
+            SignatureFormat::of_word(&word).ok_or_else(|| Error::bad("format must be raw, jws or jwt"))?
+        }
+    };
+    let body: SignBody = body::json(&call.app, request).await?;
+    let signature = call.app.service.sign(&may, call.key()?, body.into_parts()?, format).await?;
+    json(StatusCode::OK, &SignatureBody::from(signature))
+}
+
+async fn verify(call: Call, request: Request<Body>) -> Reply {
+    let may = call.may::<action::Verify>()?;
+    let body: VerifyBody = body::json(&call.app, request).await?;
+    let result = call.app.service.verify(&may, call.key()?, body.into_asked()?).await?;
+    json(StatusCode::OK, &VerifiedBody { result })
 }
 
 async fn delete(call: Call) -> Reply {

@@ -14,6 +14,9 @@ use zeroize::Zeroize;
 /// Lengths of symmetric keys, bytes.
 const OCT_BYTES: [usize; 3] = [16, 24, 32];
 
+/// Most zeros in front of a symmetric key that are put back: of random keys one in 2^32 begins with more, and what is much too short is a mistake.
+const DROPPED_MAX: usize = 3;
+
 /// Why a JWK is none that can be taken.
 pub type BadJwk = BadKey;
 
@@ -128,7 +131,8 @@ impl Jwk {
     /// A client that encodes through a number drops zeros in front: 15 bytes are 16 with one of them.
     fn oct(&self) -> Result<SecretBytes, BadKey> {
         let key = bytes(self.k.as_ref(), "an oct key needs k")?;
-        let len = OCT_BYTES.into_iter().find(|len| key.expose().len() <= *len);
+        let fits = |len: &usize| (len - DROPPED_MAX..=*len).contains(&key.expose().len());
+        let len = OCT_BYTES.into_iter().find(fits);
         padded(&key, len.ok_or(BadKey("an oct key has 16, 24 or 32 bytes"))?, "k is too long")
     }
 
