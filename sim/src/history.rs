@@ -170,6 +170,10 @@ pub enum Call {
     DataKey { key: String, bits: u32 },
     /// Unwrap the data key that operation `from` answered.
     DataKeyDecrypt { key: String, from: u64 },
+    /// Sign a message; how is said by the key's id.
+    Sign { key: String, message: String },
+    /// Ask whether what operation `from` answered is a signature of the message.
+    Verify { key: String, message: String, from: u64 },
     /// Random bytes.
     Random { length: u32 },
 }
@@ -187,7 +191,9 @@ impl Call {
             | Call::Encrypt { key, .. }
             | Call::Decrypt { key, .. }
             | Call::DataKey { key, .. }
-            | Call::DataKeyDecrypt { key, .. } => Some(key),
+            | Call::DataKeyDecrypt { key, .. }
+            | Call::Sign { key, .. }
+            | Call::Verify { key, .. } => Some(key),
             Call::CreateUnnamed { .. } | Call::List { .. } | Call::Random { .. } => None,
         }
     }
@@ -240,6 +246,10 @@ pub enum Answer {
     Plaintext(String),
     /// A data key: its blob, and its plaintext in hex.
     DataKey { blob: String, plaintext_hex: String },
+    /// A signature, base64.
+    Signature(String),
+    /// Whether it is one.
+    Verified(bool),
     /// Random bytes, hex.
     Bytes(String),
 }

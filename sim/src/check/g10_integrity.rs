@@ -47,7 +47,12 @@ fn answer_of(input: &CheckInput<'_>, verdict: &mut Verdict, op: &Op, answer: &An
                 verdict.broken("other-key", &[op.id], text);
             }
         }
-        (Call::Decrypt { key, from, .. } | Call::DataKeyDecrypt { key, from }, answer) => {
+        (
+            Call::Decrypt { key, from, .. }
+            | Call::DataKeyDecrypt { key, from }
+            | Call::Verify { key, from, .. },
+            answer,
+        ) => {
             opened(input, verdict, op, key, *from, answer);
         }
         _ => {}
@@ -63,6 +68,7 @@ fn opened(input: &CheckInput<'_>, verdict: &mut Verdict, op: &Op, key: &str, fro
     let source = usize::try_from(from).ok().and_then(|from| input.history.ops.get(from));
     let same = source.is_some_and(|source| match (&source.call, &source.outcome, answer) {
         (Call::Encrypt { plaintext, .. }, _, Answer::Plaintext(opened)) => plaintext == opened,
+        (Call::Sign { .. }, _, Answer::Verified(verified)) => *verified,
         (
             _,
             Outcome::Ok(Answer::DataKey { plaintext_hex, .. }),

@@ -132,7 +132,12 @@ fn lost(verdict: &mut Verdict, analysis: &Analysis, key: &str) {
 }
 
 fn material(input: &CheckInput<'_>, verdict: &mut Verdict, reads: &BTreeMap<&str, [Reads<'_>; 2]>, op: &Op) {
-    let (Call::Decrypt { key, from, .. } | Call::DataKeyDecrypt { key, from }) = &op.call else { return };
+    let (Call::Decrypt { key, from, .. }
+    | Call::DataKeyDecrypt { key, from }
+    | Call::Verify { key, from, .. }) = &op.call
+    else {
+        return;
+    };
     if !linear::decrypt_is_proper(input.history, op) {
         return;
     }

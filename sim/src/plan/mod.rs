@@ -108,6 +108,9 @@ pub struct LoadPlan {
     pub hot_records: u32,
     /// Share of operations that go to them, percent.
     pub hot_percent: u32,
+    /// Share of keys that sign, percent.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub signers_percent: u32,
     /// Further attempts after a refusal or an unknown outcome.
     pub retries: u32,
     /// Weights of the operations.

@@ -123,7 +123,7 @@ fn start_load(plan: &Plan, clients: Vec<Client>, stop: &Stop) -> Vec<Task<Client
         let number = boards.len();
         let board = boards
             .entry(client.domain.clone())
-            .or_insert_with(|| Board::new(plan.seed, number, plan.load.hot_records))
+            .or_insert_with(|| Board::new(plan.seed, number, &plan.load))
             .clone();
         let env = client.env.clone();
         let work = run_client(client, plan.load.clone(), chances.clone(), board, stop.clone());

@@ -116,6 +116,8 @@ pub struct Load {
     pub hot_records: u32,
     /// Share of operations that go to them, percent.
     pub hot_percent: u32,
+    /// Share of keys that are RSA or EC and sign, percent.
+    pub signers_percent: u32,
     /// Further attempts of a client after a refusal or an unknown outcome, each an operation of its own.
     pub retries: u32,
 }
@@ -137,7 +139,15 @@ impl Default for Load {
             (DatakeyDecrypt, 1),
             (Random, 1),
         ];
-        Load { rate_per_s: 50, rate_per_h: 0, mix: mix.into(), hot_records: 8, hot_percent: 25, retries: 0 }
+        Load {
+            rate_per_s: 50,
+            rate_per_h: 0,
+            mix: mix.into(),
+            hot_records: 8,
+            hot_percent: 25,
+            signers_percent: 0,
+            retries: 0,
+        }
     }
 }
 
@@ -373,6 +383,9 @@ impl Scenario {
         }
         if self.load.rate_per_s > 10_000 || self.load.hot_records > 64 || self.load.retries > 10 {
             return Err("rate_per_s is at most 10000, hot_records 64, retries 10".to_owned());
+        }
+        if self.load.signers_percent > 100 {
+            return Err("signers_percent is 0 to 100".to_owned());
         }
         if self.load.hot_percent > 100 || (self.load.hot_percent > 0 && self.load.hot_records == 0) {
             return Err("hot_percent is 0 to 100, and needs hot_records".to_owned());

@@ -1,6 +1,7 @@
 //! Draws a client's operations: by the mix, on its own recent keys or on the hot records that all clients of
 //! the domain write. Every name, context and plaintext is unique, random, at least 16 characters, and a needle.
 
+use super::kind::{Kind, of_pool};
 use crate::{
     dice::Dice,
     history::{Answer, Call, Op, Outcome},
@@ -25,6 +26,7 @@ pub struct Board(Arc<Mutex<Shared>>);
 
 struct Shared {
     dice: Dice,
+    signers_percent: u32,
     hot: Vec<Known>,
     retired: VecDeque<Known>,
 }
@@ -34,7 +36,7 @@ struct Shared {
 struct Known {
     key: String,
     created: bool,
-    /// Operation and context of each encrypt that was answered.
+    /// Operation and context of each encrypt that was answered; of a key that signs, operation and message.
     ciphertexts: VecDeque<(u64, String)>,
     datakeys: VecDeque<u64>,
 }
@@ -47,10 +49,11 @@ impl Known {
 
 impl Board {
     /// `hot_records` fresh ids, from a stream of their own.
-    pub fn new(seed: u64, domain: usize, hot_records: u32) -> Board {
+    pub fn new(seed: u64, domain: usize, load: &LoadPlan) -> Board {
         let mut dice = Dice::named(seed, &format!("hot-{domain}"));
-        let hot = (0..hot_records).map(|_| Known::new(dice.uuid().to_string())).collect();
-        Board(Arc::new(Mutex::new(Shared { dice, hot, retired: VecDeque::new() })))
+        let signers_percent = load.signers_percent;
+        let hot = (0..load.hot_records).map(|_| Known::new(Kind::mint(&mut dice, signers_percent))).collect();
+        Board(Arc::new(Mutex::new(Shared { dice, signers_percent, hot, retired: VecDeque::new() })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -65,7 +68,7 @@ impl Shared {
 
     /// A destroyed hot record gives way to a fresh one.
     fn retire(&mut self, key: &str) {
-        let fresh = Known::new(self.dice.uuid().to_string());
+        let fresh = Known::new(Kind::mint(&mut self.dice, self.signers_percent));
         if let Some(known) = self.find(key) {
             let old = std::mem::replace(known, fresh);
             self.retired.push_back(old);
@@ -81,6 +84,7 @@ pub struct Generator {
     dice: Dice,
     mix: BTreeMap<OpKind, u32>,
     hot_percent: u64,
+    signers_percent: u32,
     board: Board,
     own: VecDeque<Known>,
     page: Option<String>,
@@ -97,6 +101,7 @@ impl Generator {
             dice: Dice::from_seed(stream),
             mix: load.mix.clone(),
             hot_percent: load.hot_percent.into(),
+            signers_percent: load.signers_percent,
             board,
             own: VecDeque::new(),
             page: None,
@@ -142,7 +147,7 @@ impl Generator {
 
     fn hot_call(&mut self, kind: OpKind, known: &Known, secret: &mut dyn FnMut(&str, &str)) -> Call {
         if !known.created {
-            return Call::Create { key: known.key.clone(), name: self.text("name", 24, secret) };
+            return self.create(known.key.clone(), secret);
         }
         // Destroying is rare on hot records: most of what is asked of a tombstone is dull.
         let kind = match kind {
@@ -158,22 +163,36 @@ impl Generator {
         match known {
             Some(known) if kind != OpKind::Create => self.call(kind, &known, secret),
             _ if self.dice.chance(1, 8) => Call::CreateUnnamed { name: self.text("name", 24, secret) },
-            _ => Call::Create { key: self.dice.uuid().to_string(), name: self.text("name", 24, secret) },
+            _ => {
+                let key = Kind::mint(&mut self.dice, self.signers_percent);
+                self.create(key, secret)
+            }
         }
+    }
+
+    fn create(&mut self, key: String, secret: &mut dyn FnMut(&str, &str)) -> Call {
+        if Kind::of(&key) == Kind::Rsa {
+            for member in ["d", "p", "q"] {
+                secret("material", of_pool(&key)[member].as_str().unwrap_or_default());
+            }
+        }
+        Call::Create { key, name: self.text("name", 24, secret) }
     }
 
     fn call(&mut self, kind: OpKind, known: &Known, secret: &mut dyn FnMut(&str, &str)) -> Call {
         let key = known.key.clone();
+        if Kind::of(&key).signs() {
+            let signed = match kind {
+                OpKind::Encrypt | OpKind::Datakey => None,
+                OpKind::Decrypt | OpKind::DatakeyDecrypt => self.pick_queue(&known.ciphertexts),
+                _ => return self.other_call(kind, key, secret),
+            };
+            return match signed {
+                Some((from, message)) => Call::Verify { key, message, from },
+                None => Call::Sign { key, message: self.text("plaintext", 40, secret) },
+            };
+        }
         match kind {
-            OpKind::Create => Call::Create { key, name: self.text("name", 24, secret) },
-            OpKind::Get | OpKind::List | OpKind::Random => Call::Get { key },
-            OpKind::Rename => Call::Rename { key, name: self.text("name", 24, secret) },
-            OpKind::Activate => Call::Activate { key },
-            OpKind::Deactivate => {
-                let reason = if self.dice.chance(1, 4) { "key_compromise" } else { "superseded" };
-                Call::Deactivate { key, reason: reason.to_owned() }
-            }
-            OpKind::Destroy => Call::Delete { key },
             OpKind::Decrypt => match self.pick_queue(&known.ciphertexts) {
                 Some((from, context)) => Call::Decrypt { key, from, context },
                 None => self.encrypt(key, secret),
@@ -184,6 +203,22 @@ impl Generator {
             },
             OpKind::Encrypt => self.encrypt(key, secret),
             OpKind::Datakey => Call::DataKey { key, bits: 256 },
+            other => self.other_call(other, key, secret),
+        }
+    }
+
+    /// What is asked of a key whatever it is for.
+    fn other_call(&mut self, kind: OpKind, key: String, secret: &mut dyn FnMut(&str, &str)) -> Call {
+        match kind {
+            OpKind::Create => self.create(key, secret),
+            OpKind::Rename => Call::Rename { key, name: self.text("name", 24, secret) },
+            OpKind::Activate => Call::Activate { key },
+            OpKind::Deactivate => {
+                let reason = if self.dice.chance(1, 4) { "key_compromise" } else { "superseded" };
+                Call::Deactivate { key, reason: reason.to_owned() }
+            }
+            OpKind::Destroy => Call::Delete { key },
+            _ => Call::Get { key },
         }
     }
 
@@ -263,6 +298,9 @@ impl Generator {
             (Call::Encrypt { context, .. }, Outcome::Ok(_)) => {
                 keep(&mut known.ciphertexts, (op.id, context.clone()));
             }
+            (Call::Sign { message, .. }, Outcome::Ok(_)) => {
+                keep(&mut known.ciphertexts, (op.id, message.clone()));
+            }
             (Call::DataKey { .. }, Outcome::Ok(_)) => keep(&mut known.datakeys, op.id),
             _ => {}
         }
@@ -298,7 +336,7 @@ mod tests {
 
     fn calls(count: u64) -> (Vec<Call>, Vec<String>, BTreeSet<String>) {
         let plan = load();
-        let board = Board::new(plan.seed, 0, plan.load.hot_records);
+        let board = Board::new(plan.seed, 0, &plan.load);
         let hot: BTreeSet<String> = board.lock().hot.iter().map(|known| known.key.clone()).collect();
         let mut generator = Generator::new(3, &plan.load, plan.load.client[0].stream, board);
         let (mut made, mut needles) = (Vec::new(), Vec::new());

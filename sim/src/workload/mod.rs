@@ -4,6 +4,7 @@
 
 mod generate;
 mod http;
+mod kind;
 pub mod read;
 mod record;
 pub mod wire;

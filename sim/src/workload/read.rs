@@ -1,7 +1,7 @@
 //! Reading everything back for the end checks: each key that was ever acknowledged, through REST, while one
 //! database alone is on. Only asks; the checkers judge the answers by their phase.
 
-use super::Client;
+use super::{Client, kind::Kind};
 use crate::{
     dice::Dice,
     history::{Answer, Call, Op, Outcome},
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 pub struct Sought {
     /// The key.
     pub key: String,
-    /// An encrypt on it that was answered, and its context.
+    /// An encrypt on it that was answered, and its context; or a signature, and what was signed.
     pub ciphertext: Option<(u64, String)>,
 }
 
@@ -29,6 +29,9 @@ pub fn acknowledged_keys(ops: &[Op], mine: impl Fn(&Op) -> bool) -> Vec<Sought> 
             (Call::Encrypt { key, context, .. }, Outcome::Ok(Answer::Ciphertext(_))) => {
                 keys.insert(key.clone(), Some((op.id, context.clone())));
             }
+            (Call::Sign { key, message }, Outcome::Ok(Answer::Signature(_))) => {
+                keys.insert(key.clone(), Some((op.id, message.clone())));
+            }
             _ => {}
         }
     }
@@ -36,7 +39,7 @@ pub fn acknowledged_keys(ops: &[Op], mine: impl Fn(&Op) -> bool) -> Vec<Sought> 
 }
 
 /// Reads every key: its attributes, a decrypt of its known ciphertext, or, without one, an encrypt whose
-/// ciphertext is noted in `keys` for the next reader. Asks again, a few times, what was not answered.
+/// ciphertext (of keys that sign: a verification, or a signature that) is noted in `keys` for the next reader. Asks again, a few times, what was not answered.
 pub async fn read_everything(client: &mut Client, keys: &mut [Sought], dice: &mut Dice) {
     for sought in keys {
         let Some(Answer::Key(view)) = ask(client, Call::Get { key: sought.key.clone() }).await else {
@@ -47,20 +50,30 @@ pub async fn read_everything(client: &mut Client, keys: &mut [Sought], dice: &mu
         }
         match &sought.ciphertext {
             Some((from, context)) => {
-                let call = Call::Decrypt { key: sought.key.clone(), from: *from, context: context.clone() };
+                let (key, text) = (sought.key.clone(), context.clone());
+                let call = if Kind::of(&key).signs() {
+                    Call::Verify { key, message: text, from: *from }
+                } else {
+                    Call::Decrypt { key, from: *from, context: text }
+                };
                 ask(client, call).await;
             }
-            None if view.state == "active" => encrypt(client, sought, dice).await,
+            None if view.state == "active" => protect(client, sought, dice).await,
             None => {}
         }
     }
 }
 
-async fn encrypt(client: &mut Client, sought: &mut Sought, dice: &mut Dice) {
+async fn protect(client: &mut Client, sought: &mut Sought, dice: &mut Dice) {
     let (plaintext, context) = (dice.word(32), dice.word(32));
     client.recorder.needle("plaintext", plaintext.as_bytes());
     client.recorder.needle("context", context.as_bytes());
-    let call = Call::Encrypt { key: sought.key.clone(), plaintext, context: context.clone() };
+    let key = sought.key.clone();
+    let call = if Kind::of(&key).signs() {
+        Call::Sign { key, message: context.clone() }
+    } else {
+        Call::Encrypt { key, plaintext, context: context.clone() }
+    };
     let before = client.recorder.now();
     if ask(client, call).await.is_some() {
         // The operation just answered is the client's last one.

@@ -1,7 +1,10 @@
 //! Calls as HTTP requests and answers as outcomes, in the words of the REST API. Pure; anything that does not
 //! look as documented is said to be malformed, never guessed at.
 
-use super::http::Reply;
+use super::{
+    http::Reply,
+    kind::{Kind, algorithm, of_pool},
+};
 use crate::history::{Answer, Call, KeyView, Outcome};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -68,21 +71,38 @@ pub fn request(domain: &str, call: &Call, earlier: Earlier<'_>) -> Option<Reques
             }
             _ => None,
         },
+        Call::Sign { key, message } => post(format!("{keys}/{key}/sign"), signed(key, message)),
+        Call::Verify { key, message, from } => match earlier(*from)? {
+            Outcome::Ok(Answer::Signature(signature)) => {
+                let mut body = signed(key, message);
+                body["signature"] = json!(signature);
+                post(format!("{keys}/{key}/verify"), body)
+            }
+            _ => None,
+        },
         Call::Random { length } => get(format!("/api/{domain}/v1/random?length={length}")),
     }
 }
 
 fn create_body(key: Option<&String>, name: &str) -> Value {
-    let mut body = json!({
-        "name": name,
-        "type": "oct",
-        "size": 256,
-        "operations": ["encrypt", "decrypt", "wrapKey", "unwrapKey"],
-    });
+    let mut body = match key.map_or(Kind::Oct, |key| Kind::of(key)) {
+        Kind::Oct => json!({
+            "name": name,
+            "type": "oct",
+            "size": 256,
+            "operations": ["encrypt", "decrypt", "wrapKey", "unwrapKey"],
+        }),
+        Kind::Ec => json!({ "name": name, "type": "EC", "curve": "P-256" }),
+        Kind::Rsa => json!({ "name": name, "keys": [key.map(|key| of_pool(key))] }),
+    };
     if let (Some(key), Some(body)) = (key, body.as_object_mut()) {
         body.insert("id".to_owned(), json!(key));
     }
     body
+}
+
+fn signed(key: &str, message: &str) -> Value {
+    json!({ "message": STANDARD.encode(message), "alg": algorithm(key) })
 }
 
 /// A query value, percent-encoded where it is not plainly safe.
@@ -174,6 +194,8 @@ fn answer(call: &Call, reply: &Reply) -> Option<Answer> {
         Call::DataKey { .. } => {
             Answer::DataKey { blob: text("key")?, plaintext_hex: hex::encode(bytes("plaintext")?) }
         }
+        Call::Sign { .. } => Answer::Signature(text("signature")?),
+        Call::Verify { .. } => Answer::Verified(body.get("result")?.as_bool()?),
         Call::Random { .. } => Answer::Bytes(hex::encode(bytes("bytes")?)),
         Call::Activate { .. } | Call::Deactivate { .. } | Call::Delete { .. } => return None,
     })

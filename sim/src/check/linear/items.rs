@@ -29,7 +29,7 @@ pub(super) fn by_key(history: &History, domains: &BTreeMap<u32, String>) -> (ByK
     (collect.out, invented)
 }
 
-/// Whether a decrypt asks for what some encrypt gave: same key, same context, a ciphertext that exists.
+/// Whether a decrypt asks for what some encrypt gave: same key, same context, a ciphertext that exists; a verification likewise.
 pub fn decrypt_is_proper(history: &History, op: &Op) -> bool {
     let source = |from: u64| history.ops.get(usize::try_from(from).unwrap_or(usize::MAX));
     match &op.call {
@@ -41,6 +41,10 @@ pub fn decrypt_is_proper(history: &History, op: &Op) -> bool {
         Call::DataKeyDecrypt { key, from } => source(*from).is_some_and(|source| {
             matches!((&source.call, &source.outcome),
                 (Call::DataKey { key: k, .. }, Outcome::Ok(Answer::DataKey { .. })) if k == key)
+        }),
+        Call::Verify { key, message, from } => source(*from).is_some_and(|source| {
+            matches!((&source.call, &source.outcome),
+                (Call::Sign { key: k, message: m }, Outcome::Ok(Answer::Signature(_))) if k == key && m == message)
         }),
         _ => false,
     }
@@ -116,8 +120,8 @@ impl<'a> Collect<'a> {
         let step = match (&op.call, self.change(&op.call)) {
             (_, Some(change)) => self.write(op, change),
             (Call::Get { .. }, _) => self.read(op),
-            (Call::Encrypt { .. } | Call::DataKey { .. }, _) => used(op, Use::Protect),
-            (Call::Decrypt { .. } | Call::DataKeyDecrypt { .. }, _) => {
+            (Call::Encrypt { .. } | Call::DataKey { .. } | Call::Sign { .. }, _) => used(op, Use::Protect),
+            (Call::Decrypt { .. } | Call::DataKeyDecrypt { .. } | Call::Verify { .. }, _) => {
                 decrypt_is_proper(self.history, op).then(|| used(op, Use::Open)).flatten()
             }
             _ => None,
