@@ -16,6 +16,7 @@ mod payload;
 mod random;
 mod read;
 mod rename;
+pub mod secrets;
 mod shape;
 mod write;
 
