@@ -35,6 +35,10 @@ pub enum Code {
     Forbidden,
     /// No such key.
     KeyNotFound,
+    /// No such secret.
+    SecretNotFound,
+    /// The secret has no such version, or its data is not to be had.
+    VersionNotFound,
     /// No such domain in this region.
     DomainNotFound,
     /// No such path.
@@ -47,6 +51,12 @@ pub enum Code {
     Conflict,
     /// The key's state does not allow the operation.
     WrongState,
+    /// The version is deleted, for good.
+    VersionDeleted,
+    /// The version that a write expects is not the current one.
+    CasMismatch,
+    /// A write must say which version it expects.
+    CasRequired,
     /// The body is too large.
     TooLarge,
     /// The body is not JSON by its content type.
@@ -70,13 +80,22 @@ impl Code {
     /// The HTTP status.
     pub const fn status(self) -> u16 {
         match self {
-            Code::BadArgument | Code::DecryptFailed | Code::WrongUse | Code::NotExtractable => 400,
+            Code::BadArgument
+            | Code::DecryptFailed
+            | Code::WrongUse
+            | Code::NotExtractable
+            | Code::CasMismatch
+            | Code::CasRequired => 400,
             Code::Unauthorised => 401,
             Code::Forbidden => 403,
-            Code::KeyNotFound | Code::DomainNotFound | Code::PathNotFound => 404,
+            Code::KeyNotFound
+            | Code::SecretNotFound
+            | Code::VersionNotFound
+            | Code::DomainNotFound
+            | Code::PathNotFound => 404,
             Code::MethodNotAllowed => 405,
             Code::Timeout => 408,
-            Code::Conflict | Code::WrongState => 409,
+            Code::Conflict | Code::WrongState | Code::VersionDeleted => 409,
             Code::TooLarge => 413,
             Code::WrongType => 415,
             Code::Integrity | Code::Internal => 500,
@@ -98,12 +117,17 @@ impl Code {
             Code::Unauthorised => 50_475_011,
             Code::Forbidden => number(3, 2, 4, 1),
             Code::KeyNotFound => 17_190_913,
+            Code::SecretNotFound => 17_125_377,
+            Code::VersionNotFound => number(1, 5, 5, 2),
             Code::DomainNotFound => 16_994_305,
             Code::PathNotFound => number(3, 1, 5, 1),
             Code::MethodNotAllowed => number(3, 1, 2, 1),
             Code::Timeout => number(3, 1, 2, 2),
             Code::Conflict => 50_438_145,
             Code::WrongState => number(3, 3, 10, 1),
+            Code::VersionDeleted => number(3, 4, 10, 1),
+            Code::CasMismatch => number(3, 4, 8, 1),
+            Code::CasRequired => number(3, 4, 8, 2),
             Code::TooLarge => number(3, 1, 2, 3),
             Code::WrongType => number(3, 1, 2, 4),
             Code::Refused => 50_425_858,
@@ -164,6 +188,16 @@ impl Error {
     /// No such key.
     pub fn key_not_found() -> Error {
         Error::new(Code::KeyNotFound, "key not found")
+    }
+
+    /// No such secret.
+    pub fn secret_not_found() -> Error {
+        Error::new(Code::SecretNotFound, "secret not found")
+    }
+
+    /// The secret has no such version.
+    pub fn version_not_found() -> Error {
+        Error::new(Code::VersionNotFound, "secret version not found")
     }
 
     /// Stored data failed its integrity check wherever it was read.
@@ -228,6 +262,7 @@ mod tests {
     fn documented_numbers_are_composed_as_documented() {
         assert_eq!(Code::Unauthorised.number(), number(3, 2, 3, 3));
         assert_eq!(Code::KeyNotFound.number(), number(1, 6, 5, 1));
+        assert_eq!(Code::SecretNotFound.number(), number(1, 5, 5, 1));
         assert_eq!(Code::DomainNotFound.number(), number(1, 3, 5, 1));
         assert_eq!(Code::Conflict.number(), number(3, 1, 10, 1));
         assert_eq!(Code::Refused.number(), number(3, 1, 7, 2));

@@ -39,6 +39,10 @@ pub const CONNECTION_IDLE_MS: u64 = 10_000;
 pub const SCAN_MAX_RECORDS: usize = 100;
 /// Largest REST request body, bytes.
 pub const BODY_MAX_BYTES: usize = 64 << 10;
+/// Largest data of a version of a secret, bytes of its compact JSON.
+pub const SECRET_DATA_MAX_BYTES: usize = 64 << 10;
+/// Largest body of a request about secrets, bytes: data with spaces and escapes, and what comes with it.
+pub const SECRET_BODY_MAX_BYTES: usize = 160 << 10;
 /// Largest REST request head, bytes.
 pub const HEAD_MAX_BYTES: usize = 16 << 10;
 /// How long a client's connection may rest between two requests.

@@ -17,6 +17,7 @@ mod payload;
 mod random;
 mod read;
 mod rename;
+pub mod secrets;
 mod shape;
 mod sign;
 mod write;

@@ -48,7 +48,7 @@ impl<T: Same> Same for Result<T, Error> {
 }
 
 /// What is only taken when there is one outcome.
-struct Sole<T>(T);
+pub(super) struct Sole<T>(pub(super) T);
 
 impl<T> Same for Sole<T> {
     fn same(&self, _other: &Self) -> bool {

@@ -49,4 +49,28 @@ actions! {
     DecryptDataKey = "serviceKey/dataKey/decrypt";
     /// Draw random bytes.
     Random = "random/get";
+    /// Make a secret.
+    SecretCreate = "secret/create";
+    /// Read what is known of a secret, or of the secrets listed, without data.
+    SecretGet = "secret/get";
+    /// Change settings and custom metadata of a secret.
+    SecretUpdateMetadata = "secret/updateMetadata";
+    /// Delete a secret with all its versions.
+    SecretDelete = "secret/delete";
+    /// Make another version of a secret.
+    SecretVersionCreate = "secret/version/create";
+    /// Read the data of a version.
+    SecretVersionGetData = "secret/version/getData";
+    /// Make a version active again.
+    SecretVersionActivate = "secret/version/activate";
+    /// Deactivate a version.
+    SecretVersionDeactivate = "secret/version/deactivate";
+    /// Destroy the data of a version.
+    SecretVersionDelete = "secret/version/delete";
+    /// Read the names in the data of a version.
+    SecretSubKeysGet = "secret/subKeys/get";
+    /// Read the configuration of secrets.
+    SecretConfigGet = "secretConfig/get";
+    /// Change the configuration of secrets.
+    SecretConfigUpdate = "secretConfig/update";
 }

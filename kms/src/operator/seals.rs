@@ -2,10 +2,16 @@
 //! opened leaves this module.
 
 use crate::{
-    engine::KeyRecord,
-    record::RecordKey,
+    engine::{
+        KeyRecord,
+        secrets::{ConfigRecord, SecretRecord, VersionRecord},
+    },
+    record::{RecordKey, SealedRecord},
     store::{row, termination},
-    vault::{DomainKey, KIND_SERVICE_KEY, RootKey, open, open_domain_key},
+    vault::{
+        BadSeal, DomainKey, KIND_SECRET, KIND_SECRET_CONFIG, KIND_SECRET_VERSION, KIND_SERVICE_KEY, Payload,
+        RootKey, open, open_domain_key,
+    },
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,14 +92,25 @@ impl SealCheck {
 
     fn opens(&self, domain: Option<Uuid>, key: &[u8], stored: &[u8]) -> Result<(), String> {
         let domain = domain.ok_or("it belongs to no domain")?;
-        if key.first() != Some(&KIND_SERVICE_KEY) {
-            return Err("it is of a kind that this build does not know: use the newest build".to_owned());
+        fn opens<T: Payload>(
+            domain: &DomainKey,
+            key: &RecordKey,
+            record: &SealedRecord,
+        ) -> Result<(), BadSeal> {
+            open::<T>(domain, key, record).map(|_| ())
         }
+        let opens = match key.first() {
+            Some(&KIND_SERVICE_KEY) => opens::<KeyRecord>,
+            Some(&KIND_SECRET) => opens::<SecretRecord>,
+            Some(&KIND_SECRET_VERSION) => opens::<VersionRecord>,
+            Some(&KIND_SECRET_CONFIG) => opens::<ConfigRecord>,
+            _ => return Err("it is of a kind that this build does not know: use the newest build".to_owned()),
+        };
         let domain_key =
             self.keys.get(&domain).ok_or_else(|| format!("there is no key of its domain, {domain}"))?;
         let key = RecordKey(key.to_vec());
         let record = row::decode(&key, stored).map_err(|error| error.to_string())?;
-        open::<KeyRecord>(domain_key, &key, &record).map(|_| ()).map_err(|error| error.to_string())
+        opens(domain_key, &key, &record).map_err(|error| error.to_string())
     }
 
     /// What was found.

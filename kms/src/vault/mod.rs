@@ -21,8 +21,14 @@ pub use root::{RootKey, RootKeyError};
 #[error("stored data does not open")]
 pub struct BadSeal;
 
-/// Service keys, the only kind of record so far.
+/// Service keys.
 pub const KIND_SERVICE_KEY: u8 = 1;
+/// What is known of a secret, without its data.
+pub const KIND_SECRET: u8 = 2;
+/// The data of one version of a secret.
+pub const KIND_SECRET_VERSION: u8 = 3;
+/// The configuration of a domain's secrets.
+pub const KIND_SECRET_CONFIG: u8 = 4;
 
 /// Where a record of a kind is kept: kind, domain, id. No names: keys are stored in clear.
 pub fn record_key(kind: u8, domain: Uuid, id: Uuid) -> RecordKey {

@@ -15,6 +15,7 @@ mod region;
 mod rehearse;
 mod replica;
 mod restore;
+mod secrets;
 mod tls;
 mod within;
 mod witness;

@@ -4,9 +4,9 @@
 use super::call::App;
 use crate::{
     error::{Code, Error},
-    limits::{BODY_MAX_BYTES, ms},
+    limits::{BODY_MAX_BYTES, SECRET_BODY_MAX_BYTES, ms},
 };
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use http::{HeaderMap, Method, Request, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -16,25 +16,46 @@ use serde::de::DeserializeOwned;
 /// # Errors
 /// `WrongType`, `TooLarge`, `Timeout`, or `BadArgument` with what is wrong and where.
 pub(super) async fn json<T: DeserializeOwned>(app: &App, request: Request<Body>) -> Result<T, Error> {
-    let (parts, body) = request.into_parts();
-    check_type(&parts.method, &parts.headers)?;
-    let declared =
-        parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if declared.is_some_and(|length: u64| length > BODY_MAX_BYTES as u64) {
-        return Err(too_large());
-    }
-    let collect = Limited::new(body, BODY_MAX_BYTES).collect();
-    let bytes = match app.env.timeout(ms(app.limits.client_idle_ms), collect).await {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
-        Ok(Err(_)) => return Err(Error::bad("the body did not arrive whole")),
-        Err(_) => return Err(Error::new(Code::Timeout, "the body did not arrive in time")),
-    };
+    check_type(request.method(), request.headers())?;
+    let bytes = collected(app, request, BODY_MAX_BYTES).await?;
     serde_json::from_slice(&bytes).map_err(|error| Error::bad(format!("body: {error}")))
 }
 
-fn too_large() -> Error {
-    Error::new(Code::TooLarge, "the body is larger than 65536 bytes")
+/// Reads a JSON body about secrets. It may be larger, and errors tell where it is wrong, but nothing of what stands there. Vault's own
+/// clients send no content type: `untyped` takes that.
+///
+/// # Errors
+/// As of [`json`].
+pub(super) async fn secret<T: DeserializeOwned>(
+    app: &App,
+    request: Request<Body>,
+    untyped: bool,
+) -> Result<T, Error> {
+    if !untyped || request.headers().contains_key(header::CONTENT_TYPE) {
+        check_type(request.method(), request.headers())?;
+    }
+    let bytes = collected(app, request, SECRET_BODY_MAX_BYTES).await?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let what = if error.is_data() { "is not as documented" } else { "is not JSON" };
+        Error::bad(format!("body: what ends at line {} column {} {what}", error.line(), error.column()))
+    })
+}
+
+async fn collected(app: &App, request: Request<Body>, most: usize) -> Result<Bytes, Error> {
+    let (parts, body) = request.into_parts();
+    let too_large = || Error::new(Code::TooLarge, format!("the body is larger than {most} bytes"));
+    let declared =
+        parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|length: u64| length > most as u64) {
+        return Err(too_large());
+    }
+    let collect = Limited::new(body, most).collect();
+    match app.env.timeout(ms(app.limits.client_idle_ms), collect).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Error::bad("the body did not arrive whole")),
+        Err(_) => Err(Error::new(Code::Timeout, "the body did not arrive in time")),
+    }
 }
 
 /// JSON, or for PATCH anything that ends in it.

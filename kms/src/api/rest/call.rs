@@ -57,6 +57,11 @@ impl Call {
         identity(&self.note)?.authorize(self.okms_id)
     }
 
+    /// The domain named in the path.
+    pub(super) fn domain(&self) -> Uuid {
+        self.okms_id
+    }
+
     /// The key named in the path.
     ///
     /// # Errors

@@ -48,6 +48,18 @@ pub(super) fn no_content() -> Reply {
     Ok(response)
 }
 
+/// What an error answer says besides the error.
+#[derive(Clone)]
+struct Besides(serde_json::Value);
+
+/// An error that tells something besides, as `data`.
+pub(super) fn failure_with<T: Serialize>(error: Error, data: &T) -> Reply {
+    let data = serde_json::to_value(data).map_err(|_| Error::internal("answer not serialisable"))?;
+    let mut response = Failure(error).into_response();
+    response.extensions_mut().insert(Besides(data));
+    Ok(response)
+}
+
 /// `ErrorResponse` of the API.
 #[derive(Serialize)]
 struct ErrorBody<'a> {
@@ -55,17 +67,21 @@ struct ErrorBody<'a> {
     error_code: u32,
     errors: [&'a str; 1],
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<serde_json::Value>,
 }
 
 /// Gives an error response its body and headers.
 pub(super) fn complete(response: &mut Response<Body>, error: &Error, request_id: Uuid) {
     let mut buffer = Uuid::encode_buffer();
     let request_id: &str = request_id.hyphenated().encode_lower(&mut buffer);
+    let data = response.extensions_mut().remove::<Besides>().map(|Besides(data)| data);
     let body = ErrorBody {
         error_id: error_id(error.code()),
         error_code: error.code().number(),
         errors: [error.public()],
         request_id,
+        data,
     };
     *response.body_mut() = Body::from(serde_json::to_vec(&body).unwrap_or_default());
     let headers = response.headers_mut();
@@ -90,12 +106,17 @@ fn error_id(code: Code) -> &'static str {
         Code::Unauthorised => "unauthorized",
         Code::Forbidden => "forbidden",
         Code::KeyNotFound => "key_not_found",
+        Code::SecretNotFound => "secret_not_found",
+        Code::VersionNotFound => "secret_version_not_found",
         Code::DomainNotFound => "domain_not_found",
         Code::PathNotFound => "path_not_found",
         Code::MethodNotAllowed => "method_not_allowed",
         Code::Timeout => "request_timeout",
         Code::Conflict => "conflict",
         Code::WrongState => "wrong_key_state",
+        Code::VersionDeleted => "secret_version_deleted",
+        Code::CasMismatch => "check_and_set_mismatch",
+        Code::CasRequired => "check_and_set_required",
         Code::TooLarge => "body_too_large",
         Code::WrongType => "unsupported_media_type",
         Code::Refused => "refused",

@@ -4,6 +4,7 @@ use super::{
     body,
     call::{App, Call},
     reply::{Failure, Reply, json, no_content},
+    secrets_v1, secrets_v2,
     types::*,
 };
 use crate::{
@@ -39,6 +40,8 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route(&key("/sign"), post(sign))
         .route(&key("/verify"), post(verify))
         .route("/api/{okmsId}/v1/random", get(random))
+        .merge(secrets_v2::routes())
+        .merge(secrets_v1::routes())
         .fallback(no_path)
         .with_state(app)
 }
