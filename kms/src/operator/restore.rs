@@ -112,12 +112,13 @@ impl Operator {
             let backup = seen.as_ref().map(|seen| self.known_of(seen)).transpose()?;
             knows_the_copy(&known, &replica, backup.as_ref())?;
         }
-        if known.pending.is_none() && known.active.record.is_restore() && is_of(&replica, &known.active) {
-            let again = plan.from == Copy::Replica && self.are_members(&known).await;
-            if again || self.needs_to_hear(&known).await {
-                // Interrupted after the activation: its news, or the end, are missing.
-                return self.finish(&known, (Vec::new(), None, None), person).await;
-            }
+        if known.pending.is_none()
+            && known.active.record.is_restore()
+            && is_of(&replica, &known.active)
+            && self.is_to_be_finished(plan, &known).await?
+        {
+            // Interrupted after the activation, or another operator is at it: its news, or the end, are missing.
+            return self.finish(&known, (Vec::new(), None, None), person).await;
         }
         let pending = known.pending.as_ref().filter(|pending| pending.record.is_restore());
         let begun = pending.is_some_and(|pending| is_of(&replica, pending));
@@ -179,28 +180,27 @@ impl Operator {
         true
     }
 
-    /// Whether both databases are those of the active epoch.
-    async fn are_members(&self, known: &Known) -> bool {
-        for zone in [Zone::A, Zone::B] {
-            let member = known.active.record.members[place(zone)].to_string();
-            let is_it = |status: DatabaseStatus| status.phase == "member" && status.db_id == member;
-            if !self.status(zone).await.is_ok_and(is_it) {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Whether a database has yet to hear that the epoch is active.
-    async fn needs_to_hear(&self, known: &Known) -> bool {
+    /// Whether the active epoch, which is of this very copy, has only to be heard of: a database was filled for it and waits, or both are
+    /// its members already. A database that does not answer may be about to become one: it says nothing of the region being lost again.
+    async fn is_to_be_finished(&self, plan: &RestorePlan, known: &Known) -> Result<bool, RebuildError> {
         let name = known.active.record.epoch.to_string();
+        let (mut members, mut away) = (0, None);
         for zone in [Zone::A, Zone::B] {
-            let Ok(status) = self.status(zone).await else { continue };
-            if status.fill.is_some_and(|fill| fill.filled && fill.epoch == name) {
-                return true;
+            match self.status(zone).await {
+                Ok(status) if status.fill.as_ref().is_some_and(|fill| fill.filled && fill.epoch == name) => {
+                    return Ok(true);
+                }
+                Ok(status) => {
+                    let member = known.active.record.members[place(zone)].to_string();
+                    members += u32::from(status.phase == "member" && status.db_id == member);
+                }
+                Err(error) => away = Some(RebuildError::Away(self.name(zone), error)),
             }
         }
-        false
+        match away {
+            Some(away) => Err(away),
+            None => Ok(members == 2 && plan.from == Copy::Replica),
+        }
     }
 
     /// The backup that is meant, as the replica finds it.

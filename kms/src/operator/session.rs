@@ -250,12 +250,38 @@ impl Operator {
         person: &mut dyn Person,
     ) -> Result<(), RebuildError> {
         let until = self.env.now() + PATIENCE;
-        let limit = if kind == OrderKind::Fill { CATCH_UP_WITHIN } else { ANSWER_WITHIN };
+        let long = kind == OrderKind::Fill;
+        let limit = if long { CATCH_UP_WITHIN } else { ANSWER_WITHIN };
         loop {
-            match self.order(zone, message(kind, statement), limit).await {
+            let order = self.order(zone, message(kind, statement), limit);
+            match if long { self.while_it_runs(zone, order).await } else { order.await } {
                 Ok(()) => return Ok(()),
                 Err(error) => self.again(until, (self.name(zone), error), person).await?,
             }
+        }
+    }
+
+    /// Waits as long as the process that was asked runs: one whose machine lost its power never closes the connection.
+    async fn while_it_runs<T>(
+        &self,
+        zone: Zone,
+        work: impl Future<Output = Result<T, NoAnswer>>,
+    ) -> Result<T, NoAnswer> {
+        let ended = async {
+            let mut first = None;
+            loop {
+                match self.status(zone).await {
+                    Ok(status) if *first.get_or_insert_with(|| status.start.clone()) == status.start => {}
+                    Ok(_) => return NoAnswer::Closed,
+                    Err(error) => return error,
+                }
+                self.env.sleep(ANSWER_WITHIN).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            error = ended => Err(error),
         }
     }
 

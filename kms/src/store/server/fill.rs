@@ -43,6 +43,8 @@ struct State {
     progress: FillStatus,
     /// The filled store, open.
     filled: Option<(Filled, Loaded)>,
+    /// It is being put in its place.
+    taken: bool,
 }
 
 impl Filling {
@@ -74,10 +76,17 @@ impl Filling {
     pub(super) fn take(&self, epoch: &Registered) -> Option<(Filled, Loaded)> {
         let mut state = self.state();
         let taken = state.filled.take_if(|(_, loaded)| loaded.identity.epoch == *epoch);
-        if taken.is_some() {
+        // How far it is stands until it is in its place: whoever asks meanwhile is not to take the database for a blank one.
+        state.taken |= taken.is_some();
+        taken
+    }
+
+    /// What was taken is in its place, or is found by whoever opens the directory.
+    pub(super) fn forget_taken(&self) {
+        let mut state = self.state();
+        if state.taken {
             *state = State::default();
         }
-        taken
     }
 
     /// Forgets what was ordered; a fill under way ends, a filled store is closed.

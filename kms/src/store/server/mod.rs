@@ -116,6 +116,7 @@ async fn supervise(
     let mut ready: Option<Box<(Engine, Loaded)>> = None;
     loop {
         ready = promoted(&node, &mut ends).await.or(ready);
+        node.filling.forget_taken();
         let open = match ready.take() {
             Some(store) => Ok(Some(*store)),
             None => open(&node).await,
