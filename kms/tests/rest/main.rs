@@ -9,5 +9,6 @@ mod logs;
 mod pages;
 mod patience;
 mod region;
+mod secrets;
 mod store;
 mod walk;
