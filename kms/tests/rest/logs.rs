@@ -49,6 +49,11 @@ pub fn catch() {
     });
 }
 
+/// All lines so far.
+pub fn caught() -> String {
+    String::from_utf8(LINES.0.lock().expect("not poisoned").clone()).expect("UTF-8")
+}
+
 #[tokio::test]
 async fn logs_name_requests_and_keys_and_nothing_the_customer_said() {
     let region = Region::new().await;
@@ -88,7 +93,7 @@ async fn logs_name_requests_and_keys_and_nothing_the_customer_said() {
     assert_eq!(client.get(&path).await.status, 200);
 
     // Other tests' lines are among them, which name nothing with these needles either.
-    let text = String::from_utf8(LINES.0.lock().expect("not poisoned").clone()).expect("UTF-8");
+    let text = caught();
     let ours: Vec<_> = text.lines().collect();
     assert!(ours.len() >= 10, "{text}");
     for needle in ["needle", "bmVlZGxl", data_key.text("plaintext"), sealed.text("ciphertext")] {

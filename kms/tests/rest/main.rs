@@ -10,5 +10,6 @@ mod logs;
 mod pages;
 mod patience;
 mod region;
+mod secrets;
 mod store;
 mod walk;

@@ -265,17 +265,9 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    fn settings() -> impl Strategy<Value = Settings> {
-        (
-            any::<Option<bool>>(),
-            proptest::option::of(0_u32..=24_000),
-            proptest::option::of("[1-9][0-9]{0,3}[dhms]"),
-        )
-            .prop_map(|(cas_required, max_versions, span)| Settings {
-                cas_required,
-                max_versions,
-                deactivate_after: span.and_then(|span| Span::new(span).ok()),
-            })
+    fn settings((cas_required, max_versions, span): (Option<bool>, Option<u32>, Option<String>)) -> Settings {
+        let deactivate_after = span.map(|span| Span::new(span).expect("a length of time"));
+        Settings { cas_required, max_versions, deactivate_after }
     }
 
     fn secret(versions: u32) -> Secret {
@@ -298,13 +290,14 @@ mod tests {
     proptest! {
         #[test]
         fn records_read_back_as_written(
-            settings in settings(),
+            set in (any::<Option<bool>>(), proptest::option::of(0_u32..=24_000),
+                proptest::option::of("[1-9][0-9]{0,2}[dhms]")),
             custom in proptest::collection::btree_map("[a-z@%/]{1,12}", "[A-Z0-9.=-]{1,12}", 0..5),
             versions in 0_u32..20,
             doomed in proptest::collection::vec((any::<[u8; 16]>(), any::<u32>(), any::<u32>()), 0..3),
             there in any::<bool>(),
         ) {
-            let custom = CustomMetadata::new(custom).expect("fits");
+            let (settings, custom) = (settings(set), CustomMetadata::new(custom).expect("fits"));
             let config = ConfigRecord(settings.clone());
             prop_assert!(ConfigRecord::decode(config.encode().expose()) == Some(config));
             let record = SecretRecord {

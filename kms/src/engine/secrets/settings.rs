@@ -215,7 +215,7 @@ mod tests {
         assert_eq!((holds.cas_required, holds.max_versions), (true, 3));
         let own = Settings { max_versions: Some(7), ..Settings::default() };
         assert_eq!(own.within(&domain).max_versions, 7);
-        assert_eq!(own.within(&Settings::default()).cas_required, false);
+        assert!(!own.within(&Settings::default()).cas_required);
         assert_eq!(Settings::default().within(&Settings::default()).max_versions, DEFAULT_VERSIONS);
     }
 
