@@ -115,7 +115,7 @@ impl Operator {
         if known.pending.is_none()
             && known.active.record.is_restore()
             && is_of(&replica, &known.active)
-            && self.is_to_be_finished(plan, &known).await?
+            && Box::pin(self.is_to_be_finished(plan, &known)).await?
         {
             // Interrupted after the activation, or another operator is at it: its news, or the end, are missing.
             return self.finish(&known, (Vec::new(), None, None), person).await;

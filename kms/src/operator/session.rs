@@ -253,7 +253,8 @@ impl Operator {
         let long = kind == OrderKind::Fill;
         let limit = if long { CATCH_UP_WITHIN } else { ANSWER_WITHIN };
         loop {
-            let order = self.order(zone, message(kind, statement), limit);
+            // On the heap: futures of orders are large, and so would be all that wait for them.
+            let order = Box::pin(self.order(zone, message(kind, statement), limit));
             match if long { self.while_it_runs(zone, order).await } else { order.await } {
                 Ok(()) => return Ok(()),
                 Err(error) => self.again(until, (self.name(zone), error), person).await?,
@@ -267,7 +268,7 @@ impl Operator {
         zone: Zone,
         work: impl Future<Output = Result<T, NoAnswer>>,
     ) -> Result<T, NoAnswer> {
-        let ended = async {
+        let ended = Box::pin(async {
             let mut first = None;
             loop {
                 match self.status(zone).await {
@@ -277,7 +278,7 @@ impl Operator {
                 }
                 self.env.sleep(ANSWER_WITHIN).await;
             }
-        };
+        });
         tokio::select! {
             biased;
             done = work => done,
