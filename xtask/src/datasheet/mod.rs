@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The scenarios of an edition: all that lose or damage something and end within seconds, and the calm one.
-const SCENARIOS: [&str; 27] = [
+const SCENARIOS: [&str; 28] = [
     "calm",
     "host-loss",
     "zone-loss",
@@ -26,6 +26,7 @@ const SCENARIOS: [&str; 27] = [
     "cut-restart",
     "rolling-restart",
     "crash-storm",
+    "every-type",
     "rebuild-zone",
     "taken-back",
     "zombie",
