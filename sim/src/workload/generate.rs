@@ -172,8 +172,9 @@ impl Generator {
 
     fn create(&mut self, key: String, secret: &mut dyn FnMut(&str, &str)) -> Call {
         if Kind::of(&key) == Kind::Rsa {
+            let jwk = of_pool(&key);
             for member in ["d", "p", "q"] {
-                secret("material", of_pool(&key)[member].as_str().unwrap_or_default());
+                secret("material", jwk[member].as_str().unwrap_or_default());
             }
         }
         Call::Create { key, name: self.text("name", 24, secret) }

@@ -79,7 +79,7 @@ pub(super) fn query(request: &Request<Body>, name: &str) -> Result<Option<String
     let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     match pairs.rfind(|(key, _)| *key == name) {
         None => Ok(None),
-        Some((_, value)) => match decode(value) {
+        Some((_, value)) => match percent_decoded(value, true) {
             Some(value) => Ok(Some(value)),
             None => Err(Error::bad(format!("query parameter {name} is not well formed"))),
         },
@@ -97,7 +97,8 @@ pub(super) fn query_number(request: &Request<Body>, name: &str, default: u32) ->
     }
 }
 
-fn decode(text: &str) -> Option<String> {
+/// Undoes percent-encoding, once. In a query `+` is a space, in a path it is itself.
+pub(super) fn percent_decoded(text: &str, plus_is_space: bool) -> Option<String> {
     if !text.contains(['%', '+']) {
         return Some(text.to_owned());
     }
@@ -105,7 +106,7 @@ fn decode(text: &str) -> Option<String> {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         out.push(match byte {
-            b'+' => b' ',
+            b'+' if plus_is_space => b' ',
             b'%' => {
                 let digits = [bytes.next()?, bytes.next()?];
                 let mut value = [0];

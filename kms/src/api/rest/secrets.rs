@@ -1,7 +1,10 @@
 //! What both views of secrets have in common: the path in the URL, pages in headers, dates. A path may come with plain slashes or
 //! percent-encoded; it is decoded once.
 
-use super::reply::{Failure, Reply, json};
+use super::{
+    body::percent_decoded,
+    reply::{Failure, Reply, json},
+};
 use crate::{
     engine::secrets::{PageQuery, SecretPath},
     error::{Code, Error},
@@ -9,7 +12,6 @@ use crate::{
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Request, StatusCode};
 use serde::Serialize;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 const PAGE_SIZE: HeaderName = HeaderName::from_static("x-pagination-size");
@@ -24,20 +26,7 @@ pub(super) fn rest_of_path(request: &Request<Body>, parts: usize) -> &str {
 
 /// Undoes percent-encoding, once.
 pub(super) fn decoded(text: &str) -> Result<String, Error> {
-    let wrong = || Error::bad("path is not well formed");
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let digits = [bytes.next().ok_or_else(wrong)?, bytes.next().ok_or_else(wrong)?];
-        let mut value = [0];
-        hex::decode_to_slice(digits, &mut value).map_err(|_| wrong())?;
-        out.push(value[0]);
-    }
-    String::from_utf8(out).map_err(|_| wrong())
+    percent_decoded(text, false).ok_or_else(|| Error::bad("path is not well formed"))
 }
 
 /// A path in the URL.
@@ -72,18 +61,7 @@ pub(super) fn paged<T: Serialize>(body: &T, next: Option<String>) -> Reply {
 
 /// RFC 3339 in seconds, UTC.
 pub(super) fn date(seconds: u64) -> String {
-    let date = i64::try_from(seconds).ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
-    let Some(date) = date else { return String::new() };
-    let (day, time) = (date.date(), date.time());
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
-        day.year(),
-        u8::from(day.month()),
-        day.day(),
-        time.hour(),
-        time.minute(),
-        time.second()
-    )
+    super::types::date(seconds.saturating_mul(1_000_000))
 }
 
 /// The name of a secret in access policies.

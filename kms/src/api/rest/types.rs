@@ -395,7 +395,7 @@ struct Attributes {
 }
 
 /// RFC 3339, UTC.
-fn date(us: u64) -> String {
+pub(super) fn date(us: u64) -> String {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(us) * 1000)
         .ok()
         .and_then(|date| date.format(&Rfc3339).ok())

@@ -41,6 +41,16 @@ pub struct SecretPage<T> {
     pub next: Option<String>,
 }
 
+impl<T> SecretPage<T> {
+    /// The first `size` of what was found, one of which more tells whether something follows; `cursor` says where the next page begins.
+    fn cut(mut found: Vec<T>, size: usize, cursor: impl FnOnce(&T) -> String) -> SecretPage<T> {
+        let more = found.len() > size;
+        found.truncate(size);
+        let next = found.last().filter(|_| more).map(cursor);
+        SecretPage { entries: found, next }
+    }
+}
+
 fn tag(key: &DomainKey, list: &str, place: &[u8]) -> [u8; 32] {
     let text = Canonical::new("secret-cursor").add(list.as_bytes()).add(place);
     keyed_hash(&key.subkey("secret-list-cursor"), text.bytes())
@@ -146,16 +156,14 @@ impl HostService {
                 break;
             }
         }
-        let more = found.len() > query.size;
-        found.truncate(query.size);
         let prefix = record_prefix(KIND_SECRET, domain).len();
-        let next =
-            found.last().filter(|_| more).map(|(key, _)| cursor(&domain_key, SECRETS, &key.0[prefix..]));
+        let page =
+            SecretPage::cut(found, query.size, |(key, _)| cursor(&domain_key, SECRETS, &key.0[prefix..]));
         let described = |(_, is): (RecordKey, SecretAndVersion)| {
             let holds = is.secret.settings.within(&settings);
             Described { is, holds }
         };
-        Ok(SecretPage { entries: found.into_iter().map(described).collect(), next })
+        Ok(SecretPage { entries: page.entries.into_iter().map(described).collect(), next: page.next })
     }
 
     /// One page of the names in a folder, sorted: those of secrets, and of folders with a slash at their end. Looks at every secret of
@@ -189,15 +197,12 @@ impl HostService {
             return Err(Error::secret_not_found());
         }
         let place = place.unwrap_or_default();
-        let mut entries: Vec<String> = names
+        let entries = names
             .into_iter()
             .filter(|name| name.as_bytes() > place.as_slice())
             .take(query.size + 1)
             .collect();
-        let more = entries.len() > query.size;
-        entries.truncate(query.size);
-        let next = entries.last().filter(|_| more).map(|name| cursor(&domain_key, &list, name.as_bytes()));
-        Ok(SecretPage { entries, next })
+        Ok(SecretPage::cut(entries, query.size, |name| cursor(&domain_key, &list, name.as_bytes())))
     }
 
     /// One page of the versions of a secret, in the order of their numbers.
@@ -214,14 +219,10 @@ impl HostService {
         let (domain_key, place) = self.from(may.domain(), &list, query).await?;
         let after = place.and_then(|place| place.try_into().ok()).map_or(0, u32::from_be_bytes);
         let (_, versions) = self.get_versions(may, path).await?;
-        let mut entries: Vec<VersionView> =
+        let entries =
             versions.into_iter().filter(|version| version.number > after).take(query.size + 1).collect();
-        let more = entries.len() > query.size;
-        entries.truncate(query.size);
-        let next = entries
-            .last()
-            .filter(|_| more)
-            .map(|version| cursor(&domain_key, &list, &version.number.to_be_bytes()));
-        Ok(SecretPage { entries, next })
+        Ok(SecretPage::cut(entries, query.size, |version| {
+            cursor(&domain_key, &list, &version.number.to_be_bytes())
+        }))
     }
 }
