@@ -37,6 +37,9 @@ pub enum NodeError {
     /// The node address of a database, witness or replica.
     #[error("cannot listen on {0}: {1}")]
     Listen(String, io::Error),
+    /// The operating system gives no randomness.
+    #[error("no randomness: {0}")]
+    Entropy(io::Error),
     /// The REST endpoint of a host.
     #[error("REST endpoint: {0}")]
     Rest(#[from] ServeError),
@@ -54,7 +57,7 @@ impl NodeError {
             }
             NodeError::Rest(error) => matches!(error, ServeError::NoAddress | ServeError::Tls(_)),
             NodeError::Entry(error) => matches!(error, EntryError::Needs(_)),
-            NodeError::Listen(..) => false,
+            NodeError::Listen(..) | NodeError::Entropy(_) => false,
         }
     }
 }
@@ -121,6 +124,7 @@ async fn replica(env: Env, config: NodeConfig, tls: Arc<NodeTls>) -> Result<Repl
     replica::serve(env, config, tls, operator).await.map_err(|error| match error {
         StartError::Listen(error) => NodeError::Listen(listen, error),
         StartError::BackupKey(error) => NodeError::BackupKey(error),
+        StartError::Entropy(error) => NodeError::Entropy(error),
     })
 }
 

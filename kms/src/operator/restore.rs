@@ -9,7 +9,9 @@ use super::{
         older_than_anchor,
     },
     rebuild::{place, position},
-    session::{LOOK, Operator, PATIENCE, Person, Progress, RebuildError, described, hex16, message, refused},
+    session::{
+        Asked, LOOK, Operator, PATIENCE, Person, Progress, RebuildError, described, hex16, message, refused,
+    },
 };
 use crate::{
     config::Zone,
@@ -100,8 +102,9 @@ impl Operator {
         plan: &RestorePlan,
         person: &mut dyn Person,
     ) -> Result<Restored, RebuildError> {
-        let replica = self.ask_replica().await?;
         let mut seen = self.look_at_backup(plan).await?;
+        // After the look, which may take long: another operator may be at work, and what the replica says has to be of now.
+        let replica = self.ask_replica().await?;
         if let Some(seen) = seen.as_ref().filter(|seen| seen.older && seen.anchor_seq > 0)
             && !plan.older_than_anchor
         {
@@ -208,7 +211,8 @@ impl Operator {
         let Copy::Backup { store, at_ms } = &plan.from else { return Ok(None) };
         let wanted = BackupWanted { store: store.clone().unwrap_or_default(), at_ms: *at_ms };
         let address = self.replica_address()?;
-        match look_at_backup(&self.env, &self.tls, address, wanted, FOUND_WITHIN).await {
+        let look = Box::pin(look_at_backup(&self.env, &self.tls, address, wanted, FOUND_WITHIN));
+        match self.while_it_runs(Asked::Replica, look).await {
             Ok(seen) => Ok(Some(seen)),
             Err(NoAnswer::Refused(why)) => Err(refused(format!("the replica, {address}: {why}"))),
             Err(error) => Err(RebuildError::Away(format!("the replica, {address}"), error)),

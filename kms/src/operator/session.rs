@@ -3,7 +3,7 @@
 
 use super::{
     OperatorConfig,
-    ask::{ANSWER_WITHIN, database_status, order},
+    ask::{ANSWER_WITHIN, database_status, order, replica_status},
 };
 use crate::{
     config::Zone,
@@ -127,6 +127,15 @@ pub enum RebuildError {
     /// No randomness.
     #[error("no randomness: {0}")]
     Entropy(#[from] std::io::Error),
+}
+
+/// A process whose answer may take long.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asked {
+    /// The database of a zone.
+    Database(Zone),
+    /// The replica.
+    Replica,
 }
 
 /// Who runs it, and where.
@@ -255,24 +264,36 @@ impl Operator {
         loop {
             // On the heap: futures of orders are large, and so would be all that wait for them.
             let order = Box::pin(self.order(zone, message(kind, statement), limit));
-            match if long { self.while_it_runs(zone, order).await } else { order.await } {
+            match if long { self.while_it_runs(Asked::Database(zone), order).await } else { order.await } {
                 Ok(()) => return Ok(()),
                 Err(error) => self.again(until, (self.name(zone), error), person).await?,
             }
         }
     }
 
-    /// Waits as long as the process that was asked runs: one whose machine lost its power never closes the connection.
-    async fn while_it_runs<T>(
+    /// Names the start of a process.
+    async fn start_of(&self, asked: Asked) -> Result<String, NoAnswer> {
+        match asked {
+            Asked::Database(zone) => Ok(self.status(zone).await?.start),
+            Asked::Replica => {
+                let address = self.config.replica.as_deref().unwrap_or_default();
+                Ok(replica_status(&self.env, &self.tls, address).await?.start)
+            }
+        }
+    }
+
+    /// Waits as long as the process that was asked runs: one whose machine lost its power never closes the
+    /// connection.
+    pub(super) async fn while_it_runs<T>(
         &self,
-        zone: Zone,
+        asked: Asked,
         work: impl Future<Output = Result<T, NoAnswer>>,
     ) -> Result<T, NoAnswer> {
         let ended = Box::pin(async {
             let mut first = None;
             loop {
-                match self.status(zone).await {
-                    Ok(status) if *first.get_or_insert_with(|| status.start.clone()) == status.start => {}
+                match self.start_of(asked).await {
+                    Ok(start) if *first.get_or_insert_with(|| start.clone()) == start => {}
                     Ok(_) => return NoAnswer::Closed,
                     Err(error) => return error,
                 }

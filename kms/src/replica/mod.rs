@@ -99,6 +99,9 @@ pub enum StartError {
     /// It is to make backups, and there is no key for them.
     #[error(transparent)]
     BackupKey(#[from] BackupKeyError),
+    /// The operating system gives no randomness.
+    #[error("no randomness: {0}")]
+    Entropy(io::Error),
 }
 
 /// Starts the replica of `config`. Returns once it listens.
@@ -170,9 +173,9 @@ impl Node {
         config: NodeConfig,
         tls: Arc<NodeTls>,
         operator: OperatorVerifier,
-    ) -> Result<Node, BackupKeyError> {
+    ) -> Result<Node, StartError> {
         let backups = Backups::configured(&env, &config)?;
-        let desk = status::Desk::new(&env);
+        let desk = status::Desk::new(&env).map_err(StartError::Entropy)?;
         Ok(Node {
             env,
             config,

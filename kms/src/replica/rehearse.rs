@@ -2,13 +2,12 @@
 //! directory that nothing else uses, beside whatever runs. It asks no node anything, follows nobody and makes no backups.
 
 use super::{
-    Node,
+    Node, StartError,
     kept::{Closing, Kept, Trouble, keyring, storage},
     load,
     status::{SeedStatus, Tombstones},
 };
 use crate::{
-    backup::BackupKeyError,
     config::NodeConfig,
     crypto::OperatorVerifier,
     env::Env,
@@ -51,13 +50,13 @@ impl Rehearsal {
     /// With a replica's configuration whose `data_dir` is a directory for this rehearsal alone.
     ///
     /// # Errors
-    /// [`BackupKeyError`] says what to do.
+    /// [`StartError`] says what to do.
     pub fn new(
         env: &Env,
         config: NodeConfig,
         tls: Arc<NodeTls>,
         operator: OperatorVerifier,
-    ) -> Result<Rehearsal, BackupKeyError> {
+    ) -> Result<Rehearsal, StartError> {
         Ok(Rehearsal { node: Node::new(env.clone(), config, tls, operator)? })
     }
 

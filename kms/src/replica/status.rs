@@ -2,11 +2,14 @@
 
 use super::{BackupStatus, Node, kept::Kept};
 use crate::{
-    env::{Env, Mono},
+    env::{Env, Mono, Purpose},
     store::{epoch::DbId, held::Held, log::Position, termination::TerminatedStatus},
 };
 use serde::{Deserialize, Serialize};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    io,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
@@ -16,6 +19,8 @@ use uuid::Uuid;
 pub struct ReplicaStatus {
     /// Node id.
     pub node: String,
+    /// Names this start of the process, hex.
+    pub start: String,
     /// Region it stands in.
     pub place: String,
     /// `blank`, `replica`, `diverged` (its log is not the region's: a person decides) or `failed`.
@@ -107,10 +112,15 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(env: &Env) -> Desk {
-        let status = ReplicaStatus { phase: "blank".to_owned(), ..ReplicaStatus::default() };
+    /// # Errors
+    /// When there is no randomness to be had.
+    pub(super) fn new(env: &Env) -> io::Result<Desk> {
+        let start: [u8; 16] = env.random(Purpose::Public)?;
+        let (phase, start) = ("blank".to_owned(), hex::encode(start));
+        let status = ReplicaStatus { phase, start, ..ReplicaStatus::default() };
         let state = Mutex::new(State { status, caught_up: None, newest: 0 });
-        Desk { env: env.clone(), state, shared: watch::Sender::new((0, None)), keys_gone: Notify::new() }
+        let (shared, keys_gone) = (watch::Sender::new((0, None)), Notify::new());
+        Ok(Desk { env: env.clone(), state, shared, keys_gone })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
