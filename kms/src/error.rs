@@ -71,12 +71,44 @@ pub enum Code {
     Internal,
 }
 
+/// How many codes there are; `Internal` stays the last one.
+const CODES: usize = Code::Internal as usize + 1;
+
 /// Numbers as OVHcloud composes them: major, minor, category, application (12 bits).
 const fn number(major: u32, minor: u32, category: u32, app: u32) -> u32 {
     major << 24 | minor << 16 | category << 12 | app
 }
 
 impl Code {
+    /// All of them, in their order.
+    pub const ALL: [Code; CODES] = [
+        Code::BadArgument,
+        Code::DecryptFailed,
+        Code::WrongUse,
+        Code::NotExtractable,
+        Code::NotOffered,
+        Code::Unauthorised,
+        Code::Forbidden,
+        Code::KeyNotFound,
+        Code::SecretNotFound,
+        Code::VersionNotFound,
+        Code::DomainNotFound,
+        Code::PathNotFound,
+        Code::MethodNotAllowed,
+        Code::Timeout,
+        Code::Conflict,
+        Code::WrongState,
+        Code::VersionDeleted,
+        Code::CasMismatch,
+        Code::CasRequired,
+        Code::TooLarge,
+        Code::WrongType,
+        Code::Refused,
+        Code::Unknown,
+        Code::Integrity,
+        Code::Internal,
+    ];
+
     /// The HTTP status.
     pub const fn status(self) -> u16 {
         match self {
@@ -257,6 +289,15 @@ impl From<io::Error> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_code_is_listed_once_and_has_a_number_of_its_own() {
+        for (place, code) in Code::ALL.into_iter().enumerate() {
+            assert_eq!(code as usize, place, "{code:?}");
+        }
+        let numbers: std::collections::BTreeSet<u32> = Code::ALL.into_iter().map(Code::number).collect();
+        assert_eq!(numbers.len(), Code::ALL.len());
+    }
 
     #[test]
     fn documented_numbers_are_composed_as_documented() {

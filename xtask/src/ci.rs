@@ -6,7 +6,7 @@
 use crate::interrupt::Children;
 use crate::shell::{self, Failure, World};
 use crate::sim::table;
-use crate::{exit, model, planted, say, test, tidy};
+use crate::{exit, model, openapi, planted, say, test, tidy};
 use clap::Parser;
 use std::path::Path;
 use std::process::Stdio;
@@ -15,7 +15,7 @@ use std::time::Instant;
 /// Arguments of `cargo xtask ci`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only these steps: format, clippy, clippy-sim, tidy, docs, model, test, planted
+    /// Only these steps: format, clippy, clippy-sim, tidy, docs, model, test, openapi, planted
     #[arg(long, value_name = "STEP", value_delimiter = ',')]
     only: Vec<String>,
 }
@@ -34,7 +34,7 @@ struct Step {
     run: fn(&Path) -> Result<End, Failure>,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step { name: "format", needs: Some("fmt"), run: |root| real(root, &["fmt", "--all", "--check"]) },
     Step {
         name: "clippy",
@@ -46,6 +46,7 @@ const STEPS: [Step; 8] = [
     Step { name: "docs", needs: None, run: docs },
     Step { name: "model", needs: None, run: |_| model::run(&model::Args::default()).map(by_code) },
     Step { name: "test", needs: None, run: |_| test::run(&test::Args::default()).map(by_code) },
+    Step { name: "openapi", needs: None, run: described },
     Step { name: "planted", needs: None, run: planted_sample },
 ];
 
@@ -134,6 +135,15 @@ fn docs(root: &Path) -> Result<End, Failure> {
     );
     command.env("RUSTDOCFLAGS", "-D warnings");
     shell::run(&mut command).map(ended)
+}
+
+/// The description of the REST interface, in the short form.
+fn described(root: &Path) -> Result<End, Failure> {
+    Ok(match openapi::come(root, &openapi::Args::default())? {
+        openapi::Came::Held => End::Passed,
+        openapi::Came::Broken(run) => End::Failed(format!("see {}", run.display())),
+        openapi::Came::NotExercised(why) => End::LeftOut(format!("not exercised: {why}")),
+    })
 }
 
 /// Three planted bugs, chosen by the commit.

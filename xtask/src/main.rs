@@ -1,4 +1,4 @@
-//! The project's commands: `cargo xtask sim | datasheet | test | model | ci | tidy | planted | crash | bench`.
+//! The project's commands: `cargo xtask sim | datasheet | test | model | openapi | ci | tidy | planted | crash | bench`.
 //!
 //! Runs processes and reads what they print; it links neither the service nor the simulator, so it builds
 //! in seconds and never sees their cfgs. It sets the compiler flags and target directories that the two
@@ -12,6 +12,7 @@ mod crash;
 mod datasheet;
 mod interrupt;
 mod model;
+mod openapi;
 mod planted;
 mod say;
 mod shell;
@@ -72,7 +73,9 @@ enum Command {
     Test(test::Args),
     /// Search the protocol's model exhaustively: what must hold holds, each rule switched off breaks a promise
     Model(model::Args),
-    /// Everything a change must pass: format, clippy, tidy, docs, model, tests, a sample of planted bugs
+    /// Hold a running region to the description of the REST interface that it serves, with schemathesis
+    Openapi(openapi::Args),
+    /// Everything a change must pass: format, clippy, tidy, docs, model, tests, the served description, a sample of planted bugs
     Ci(ci::Args),
     /// Check the rules of the code base that the compiler cannot
     Tidy,
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Command::Datasheet(args) => datasheet::run(args),
         Command::Test(args) => test::run(&args),
         Command::Model(args) => model::run(&args),
+        Command::Openapi(args) => openapi::run(&args),
         Command::Ci(args) => ci::run(&args),
         Command::Tidy => tidy::run(),
         Command::Planted(args) => planted::run(args),

@@ -78,10 +78,17 @@ impl Client {
         Ok(Client { sender, base: format!("/api/{}/v1", region.domain()) })
     }
 
-    pub async fn send(&mut self, request: http::Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
+    /// The answer as it comes.
+    pub async fn response(
+        &mut self,
+        request: http::Request<Full<Bytes>>,
+    ) -> Result<http::Response<hyper::body::Incoming>, hyper::Error> {
         self.sender.ready().await?;
-        let response = self.sender.send_request(request).await?;
-        let (parts, body) = response.into_parts();
+        self.sender.send_request(request).await
+    }
+
+    pub async fn send(&mut self, request: http::Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
+        let (parts, body) = self.response(request).await?.into_parts();
         let bytes = body.collect().await?.to_bytes();
         let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).expect("JSON") };
         Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })

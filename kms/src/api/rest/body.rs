@@ -7,9 +7,13 @@ use crate::{
     limits::{BODY_MAX_BYTES, SECRET_BODY_MAX_BYTES, ms},
 };
 use axum::body::{Body, Bytes};
-use http::{HeaderMap, Method, Request, header};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, DeserializeOwned, Unexpected, Visitor},
+};
+use std::{fmt, str::FromStr};
 
 /// Reads a JSON body.
 ///
@@ -42,6 +46,7 @@ pub(super) async fn secret<T: DeserializeOwned>(
 }
 
 async fn collected(app: &App, request: Request<Body>, most: usize) -> Result<Bytes, Error> {
+    check_coding(request.headers())?;
     let (parts, body) = request.into_parts();
     let too_large = || Error::new(Code::TooLarge, format!("the body is larger than {most} bytes"));
     let declared =
@@ -70,20 +75,38 @@ fn check_type(method: &Method, headers: &HeaderMap) -> Result<(), Error> {
     if fits { Ok(()) } else { Err(Error::new(Code::WrongType, "content type must be application/json")) }
 }
 
-/// One parameter of a query, decoded; of several the last.
+/// A body as it is: one that was compressed may become anything when it is unpacked.
+fn check_coding(headers: &HeaderMap) -> Result<(), Error> {
+    let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(header::CONTENT_ENCODING).into_iter().all(plain) {
+        return Ok(());
+    }
+    Err(Error::new(Code::WrongType, "the body must not be compressed"))
+}
+
+/// One parameter of a query, decoded. Which of two is meant nobody can know.
 ///
 /// # Errors
-/// `BadArgument` if it is not valid percent-encoded UTF-8.
+/// `BadArgument` if it is not valid percent-encoded UTF-8, or given twice.
 pub(super) fn query(request: &Request<Body>, name: &str) -> Result<Option<String>, Error> {
     let query = request.uri().query().unwrap_or_default();
-    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    match pairs.rfind(|(key, _)| *key == name) {
-        None => Ok(None),
-        Some((_, value)) => match percent_decoded(value, true) {
+    let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let mut named = pairs.filter(|(key, _)| {
+        *key == name || key.contains('%') && percent_decoded(key, true).as_deref() == Some(name)
+    });
+    match (named.next(), named.next()) {
+        (None, _) => Ok(None),
+        (Some((_, value)), None) => match percent_decoded(value, true) {
             Some(value) => Ok(Some(value)),
             None => Err(Error::bad(format!("query parameter {name} is not well formed"))),
         },
+        (Some(_), Some(_)) => Err(Error::bad(format!("query parameter {name} is given twice"))),
     }
+}
+
+/// A number as it is written in a query, a header or a path: digits, and no sign.
+pub(super) fn number<T: FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 /// A number in a query, or its default.
@@ -93,7 +116,35 @@ pub(super) fn query(request: &Request<Body>, name: &str) -> Result<Option<String
 pub(super) fn query_number(request: &Request<Body>, name: &str, default: u32) -> Result<u32, Error> {
     match query(request, name)? {
         None => Ok(default),
-        Some(text) => text.parse().map_err(|_| Error::bad(format!("{name} is not a number"))),
+        Some(text) => number(&text).ok_or_else(|| Error::bad(format!("{name} is not a number"))),
+    }
+}
+
+/// A whole number of a body. JSON knows one kind of numbers: `10.0` is as whole as `10`.
+#[derive(Clone, Copy)]
+pub(super) struct Whole(pub(super) u32);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Whole, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Whole;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number of at most 4294967295")
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Whole, E> {
+                u32::try_from(value)
+                    .map(Whole)
+                    .map_err(|_| E::invalid_value(Unexpected::Unsigned(value), &self))
+            }
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Whole, E> {
+                if value.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&value) {
+                    return Ok(Whole(value as u32));
+                }
+                Err(E::invalid_value(Unexpected::Float(value), &self))
+            }
+        }
+        deserializer.deserialize_any(Reader)
     }
 }
 

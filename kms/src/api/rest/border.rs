@@ -13,7 +13,7 @@ use crate::{
 };
 use axum::{Router, body::Body};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use std::{
     convert::Infallible,
     future::Future,
@@ -79,6 +79,9 @@ impl Border {
         if let Some(error) = &error {
             complete(&mut response, error, id);
         }
+        if method == Method::HEAD {
+            headers_alone(&mut response);
+        }
         let headers = response.headers_mut();
         let mut buffer = Uuid::encode_buffer();
         if let Ok(value) = HeaderValue::from_str(id.hyphenated().encode_lower(&mut buffer)) {
@@ -91,6 +94,14 @@ impl Border {
         log(&note, &method, response.status(), error.as_ref(), ms);
         response
     }
+}
+
+/// An answer to `HEAD` as it would be to `GET`, without its body (RFC 9110, 9.3.2): error bodies come after the router has taken bodies off.
+fn headers_alone(response: &mut Response<Body>) {
+    if let Some(length) = response.body().size_hint().exact().filter(|length| *length > 0) {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    *response.body_mut() = Body::empty();
 }
 
 /// What the router itself refuses without saying why.

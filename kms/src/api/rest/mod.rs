@@ -5,6 +5,8 @@ mod border;
 mod call;
 mod io;
 mod leftover;
+mod openapi;
+mod paths;
 mod reply;
 mod routes;
 mod secrets;

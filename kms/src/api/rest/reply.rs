@@ -96,7 +96,7 @@ pub(super) fn complete(response: &mut Response<Body>, error: &Error, request_id:
 }
 
 /// A word for people; programs read the number.
-fn error_id(code: Code) -> &'static str {
+pub(super) fn error_id(code: Code) -> &'static str {
     match code {
         Code::BadArgument => "bad_argument",
         Code::DecryptFailed => "decrypt_failed",

@@ -3,6 +3,8 @@
 use super::{
     body,
     call::{App, Call},
+    openapi,
+    paths::{Paths, get, post},
     reply::{Failure, Reply, json, no_content},
     secrets_v1, secrets_v2,
     types::*,
@@ -13,22 +15,24 @@ use crate::{
     error::{Code, Error},
     iam::action,
 };
-use axum::{
-    Router,
-    body::Body,
-    extract::State,
-    routing::{get, post},
-};
+use axum::{Router, body::Body, extract::State};
 use http::{Request, StatusCode};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// All paths.
+/// All paths, for one application.
 pub(super) fn router(app: Arc<App>) -> Router {
+    paths().router(no_path, app)
+}
+
+/// All paths.
+pub(super) fn paths() -> Paths {
     let keys = "/api/{okmsId}/v1/servicekey";
     let key = |rest: &str| format!("{keys}/{{keyId}}{rest}");
-    Router::new()
+    Paths::new()
         .route("/healthz", get(health))
+        .route("/openapi.yaml", get(openapi::yaml))
+        .route("/openapi.json", get(openapi::json))
         .route(keys, post(create).get(list))
         .route(&key(""), get(get_key).patch(change).delete(delete))
         .route(&key("/activate"), post(activate))
@@ -42,8 +46,6 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/api/{okmsId}/v1/random", get(random))
         .merge(secrets_v2::routes())
         .merge(secrets_v1::routes())
-        .fallback(no_path)
-        .with_state(app)
 }
 
 async fn no_path() -> Failure {

@@ -2,12 +2,12 @@
 //! percent-encoded; it is decoded once.
 
 use super::{
-    body::percent_decoded,
-    reply::{Failure, Reply, json},
+    body::{number, percent_decoded},
+    reply::{Reply, json},
 };
 use crate::{
     engine::secrets::{PageQuery, SecretPath},
-    error::{Code, Error},
+    error::Error,
 };
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Request, StatusCode};
@@ -36,14 +36,18 @@ pub(super) fn path(raw: &str) -> Result<SecretPath, Error> {
 
 fn header<'a>(request: &'a Request<Body>, name: &HeaderName) -> Result<Option<&'a str>, Error> {
     let text = |value: &'a HeaderValue| value.to_str().map_err(|_| Error::bad(format!("{name} is not text")));
-    request.headers().get(name).map(text).transpose()
+    let mut values = request.headers().get_all(name).into_iter();
+    match (values.next(), values.next()) {
+        (value, None) => value.map(text).transpose(),
+        (_, Some(_)) => Err(Error::bad(format!("{name} is given twice"))),
+    }
 }
 
 /// Which page the request asks for.
 pub(super) fn page(request: &Request<Body>) -> Result<PageQuery, Error> {
     let size = match header(request, &PAGE_SIZE)? {
         None => DEFAULT_PAGE,
-        Some(text) => text.parse().map_err(|_| Error::bad("X-Pagination-Size is not a number"))?,
+        Some(text) => number(text).ok_or_else(|| Error::bad("X-Pagination-Size is not a number"))?,
     };
     let cursor = header(request, &CURSOR)?.filter(|cursor| !cursor.is_empty()).map(str::to_owned);
     Ok(PageQuery { cursor, size })
@@ -67,11 +71,6 @@ pub(super) fn date(seconds: u64) -> String {
 /// The name of a secret in access policies.
 pub(super) fn urn(domain: Uuid, path: &str) -> String {
     format!("urn:v1:eu:resource:okms:{domain}/secret/{path}")
-}
-
-/// For a method that a path does not take.
-pub(super) fn no_such_method() -> Failure {
-    Failure(Error::new(Code::MethodNotAllowed, "the path does not take this method"))
 }
 
 /// `true` or `false` in a query.

@@ -3,10 +3,11 @@
 //! `X-Vault-Token` is not looked at, since clients are known by their certificates.
 
 use super::{
-    body,
-    call::{App, Call},
+    body::{self, Whole},
+    call::Call,
+    paths::{Paths, get, post},
     reply::{Reply, failure_with, json, no_content},
-    secrets::{date, decoded, flag, no_such_method, page, paged, path, rest_of_path, urn},
+    secrets::{date, decoded, flag, page, paged, path, rest_of_path, urn},
 };
 use crate::{
     engine::secrets::{
@@ -16,30 +17,26 @@ use crate::{
     error::{Code, Error},
     iam::action,
 };
-use axum::{
-    Router,
-    body::Body,
-    routing::{get, post},
-};
+use axum::body::Body;
 use http::{Request, StatusCode};
 use serde::{Deserialize, Deserializer, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// All paths.
-pub(super) fn routes() -> Router<Arc<App>> {
+pub(super) fn routes() -> Paths {
     let secret = |rest: &str| format!("/api/{{okmsId}}/v1/secret/{rest}");
     let metadata = get(metadata).post(set_metadata).put(set_metadata).patch(patch_metadata);
-    Router::new()
+    Paths::new()
         .route(&secret("config"), get(config).post(set_config).put(set_config))
         .route(&secret("data/{*path}"), get(read).post(write).put(write).patch(patch).delete(delete_latest))
         .route(&secret("subkeys/{*path}"), get(subkeys))
         .route(&secret("delete/{*path}"), post(deactivate).put(deactivate))
         .route(&secret("undelete/{*path}"), post(activate).put(activate))
         .route(&secret("destroy/{*path}"), post(destroy).put(destroy))
-        .route(&secret("metadata"), get(list).fallback(list_method))
-        .route(&secret("metadata/"), get(list).fallback(list_method))
-        .route(&secret("metadata/{*path}"), metadata.delete(delete_all).fallback(list_method))
+        .route(&secret("metadata"), get(list).list(list))
+        .route(&secret("metadata/"), get(list).list(list))
+        .route(&secret("metadata/{*path}"), metadata.delete(delete_all).list(list_folder))
 }
 
 fn raw(request: &Request<Body>) -> &str {
@@ -61,7 +58,7 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct OptionsAsked {
-    cas: Option<u32>,
+    cas: Option<Whole>,
 }
 
 /// `PostSecretRequest`.
@@ -75,7 +72,7 @@ struct DataAsked {
 impl DataAsked {
     fn into_parts(self) -> Result<(Document, Option<u32>), Error> {
         let data = self.data.ok_or_else(|| Error::bad("data must be an object"))?;
-        Ok((data, self.options.unwrap_or_default().cas))
+        Ok((data, self.options.unwrap_or_default().cas.map(|Whole(cas)| cas)))
     }
 }
 
@@ -83,7 +80,7 @@ impl DataAsked {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct VersionsAsked {
-    versions: Vec<u32>,
+    versions: Vec<Whole>,
 }
 
 /// `PostConfigRequest`.
@@ -92,7 +89,7 @@ struct VersionsAsked {
 struct ConfigAsked {
     cas_required: Option<bool>,
     delete_version_after: Option<String>,
-    max_versions: Option<u32>,
+    max_versions: Option<Whole>,
 }
 
 /// `SecretUpdatableMetadata`.
@@ -106,7 +103,7 @@ struct MetadataAsked {
     #[serde(default, deserialize_with = "given")]
     delete_version_after: Option<Option<String>>,
     #[serde(default, deserialize_with = "given")]
-    max_versions: Option<Option<u32>>,
+    max_versions: Option<Option<Whole>>,
 }
 
 fn setting<T>(asked: Option<Option<T>>, patch: bool) -> Setting<T> {
@@ -135,7 +132,10 @@ impl MetadataAsked {
         };
         Ok(MetadataChange {
             cas_required: setting(self.cas_required, patch),
-            max_versions: setting(self.max_versions, patch),
+            max_versions: setting(
+                self.max_versions.map(|versions| versions.map(|Whole(versions)| versions)),
+                patch,
+            ),
             deactivate_after: setting(span, patch),
             custom,
         })
@@ -270,7 +270,7 @@ async fn set_config(call: Call, request: Request<Body>) -> Reply {
     let asked: ConfigAsked = body::secret(&call.app, request, true).await?;
     let newer = Settings {
         cas_required: asked.cas_required,
-        max_versions: asked.max_versions,
+        max_versions: asked.max_versions.map(|Whole(versions)| versions),
         deactivate_after: asked.delete_version_after.map(Span::new).transpose()?,
     };
     call.app.service.set_secret_config(&may, &newer).await?;
@@ -329,10 +329,11 @@ async fn subkeys(call: Call, request: Request<Body>) -> Reply {
 async fn set_states(call: Call, request: Request<Body>, may: MaySet) -> Reply {
     let path = secret_path(&request)?;
     let asked: VersionsAsked = body::secret(&call.app, request, true).await?;
-    if asked.versions.is_empty() || asked.versions.contains(&0) {
+    let versions: Vec<u32> = asked.versions.into_iter().map(|Whole(version)| version).collect();
+    if versions.is_empty() || versions.contains(&0) {
         return Err(Error::bad("versions must be numbers of versions, and at least one").into());
     }
-    call.app.service.set_version_states(&may, &path, &asked.versions).await?;
+    call.app.service.set_version_states(&may, &path, &versions).await?;
     no_content()
 }
 
@@ -362,18 +363,14 @@ async fn children(call: &Call, query: &PageQuery, folder: &Folder) -> Reply {
     paged(&body, found.next)
 }
 
-async fn list_method(call: Call, request: Request<Body>) -> Reply {
-    if request.method().as_str() != "LIST" {
-        return Err(no_such_method());
-    }
+async fn list_folder(call: Call, request: Request<Body>) -> Reply {
     let folder = Folder::new(&decoded(raw(&request))?)?;
     children(&call, &page(&request)?, &folder).await
 }
 
 async fn metadata(call: Call, request: Request<Body>) -> Reply {
     if flag(&request, "list")? {
-        let folder = Folder::new(&decoded(raw(&request))?)?;
-        return children(&call, &page(&request)?, &folder).await;
+        return list_folder(call, request).await;
     }
     let may = call.may::<action::SecretGet>()?;
     let (secret, versions) = call.app.service.get_versions(&may, &secret_path(&request)?).await?;

@@ -4,10 +4,11 @@
 //! reached by its percent-encoded path.
 
 use super::{
-    body,
-    call::{App, Call},
+    body::{self, Whole},
+    call::Call,
+    paths::{Paths, allow, get, not_taken, post},
     reply::{Reply, json, no_content},
-    secrets::{date, flag, no_such_method, page, paged, path, rest_of_path, urn},
+    secrets::{date, flag, page, paged, path, rest_of_path, urn},
 };
 use crate::{
     engine::secrets::{
@@ -17,29 +18,50 @@ use crate::{
     error::Error,
     iam::action,
 };
-use axum::{
-    Router,
-    body::Body,
-    routing::{get, post},
-};
+use axum::body::Body;
 use http::{Request, StatusCode};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// All paths.
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
+pub(super) fn routes() -> Paths {
+    let below = get(read).put(update).post(add).delete(delete);
+    let taken = [
+        ("/api/{okmsId}/v2/secret/{path}", OF_SECRET),
+        ("/api/{okmsId}/v2/secret/{path}/version", OF_VERSIONS),
+        ("/api/{okmsId}/v2/secret/{path}/version/{version}", OF_VERSION),
+    ];
+    Paths::new()
         .route("/api/{okmsId}/v2/secret", post(create).get(list))
-        .route("/api/{okmsId}/v2/secret/{*path}", get(read).put(update).post(add).delete(delete))
+        .route_for("/api/{okmsId}/v2/secret/{*path}", below, &taken)
         .route("/api/{okmsId}/v2/secretConfig", get(config).put(set_config))
 }
+
+/// What a URL that is about a secret takes.
+const OF_SECRET: &[&str] = &["GET", "PUT", "DELETE"];
+/// What a URL that is about all its versions takes.
+const OF_VERSIONS: &[&str] = &["GET", "POST"];
+/// What a URL that is about one version takes.
+const OF_VERSION: &[&str] = &["GET", "PUT"];
 
 /// What a URL below `/v2/secret/` is about.
 enum At {
     Secret(SecretPath),
     Versions(SecretPath),
     Version(SecretPath, u32),
+}
+
+impl At {
+    /// The answer to another method than those that it takes.
+    fn not_taken(&self) -> Reply {
+        let names = match self {
+            At::Secret(_) => OF_SECRET,
+            At::Versions(_) => OF_VERSIONS,
+            At::Version(..) => OF_VERSION,
+        };
+        Ok(not_taken(allow(names.iter().copied())))
+    }
 }
 
 fn at(request: &Request<Body>) -> Result<At, Error> {
@@ -56,7 +78,7 @@ fn at(request: &Request<Body>) -> Result<At, Error> {
 }
 
 fn version_number(text: &str) -> Result<u32, Error> {
-    let number = text.parse().ok().filter(|number| (1..=VERSIONS_MAX).contains(number));
+    let number = body::number(text).filter(|number| (1..=VERSIONS_MAX).contains(number));
     number.ok_or_else(|| Error::bad("version must be from 1 to 24000"))
 }
 
@@ -65,7 +87,7 @@ fn version_asked(request: &Request<Body>) -> Result<u32, Error> {
 }
 
 fn cas(request: &Request<Body>) -> Result<Option<u32>, Error> {
-    let number = |text: String| text.parse().ok().filter(|cas| *cas <= VERSIONS_MAX);
+    let number = |text: String| body::number(&text).filter(|cas| *cas <= VERSIONS_MAX);
     body::query(request, "cas")?
         .map(|text| number(text).ok_or_else(|| Error::bad("cas must be from 0 to 24000")))
         .transpose()
@@ -78,14 +100,14 @@ struct MetadataAsked {
     cas_required: Option<bool>,
     custom_metadata: Option<BTreeMap<String, String>>,
     deactivate_version_after: Option<String>,
-    max_versions: Option<u32>,
+    max_versions: Option<Whole>,
 }
 
 impl MetadataAsked {
     fn into_parts(self) -> Result<(Settings, Option<CustomMetadata>), Error> {
         let settings = Settings {
             cas_required: self.cas_required,
-            max_versions: self.max_versions,
+            max_versions: self.max_versions.map(|Whole(versions)| versions),
             deactivate_after: self.deactivate_version_after.map(Span::new).transpose()?,
         };
         settings.check()?;
@@ -149,7 +171,7 @@ struct StateAsked {
 struct ConfigAsked {
     cas_required: Option<bool>,
     deactivate_version_after: Option<String>,
-    max_versions: Option<u32>,
+    max_versions: Option<Whole>,
 }
 
 /// `SecretV2Metadata`.
@@ -335,12 +357,15 @@ async fn update(call: Call, request: Request<Body>) -> Reply {
             let version = call.app.service.set_version_state(&may, &path, number).await?;
             json(StatusCode::OK, &VersionBody::of(&version, None))
         }
-        At::Versions(_) => Err(no_such_method()),
+        at @ At::Versions(_) => at.not_taken(),
     }
 }
 
 async fn add(call: Call, request: Request<Body>) -> Reply {
-    let At::Versions(path) = at(&request)? else { return Err(no_such_method()) };
+    let path = match at(&request)? {
+        At::Versions(path) => path,
+        other => return other.not_taken(),
+    };
     let may = call.may::<action::SecretVersionCreate>()?;
     let cas = cas(&request)?;
     let asked: VersionAsked = body::secret(&call.app, request, false).await?;
@@ -349,7 +374,10 @@ async fn add(call: Call, request: Request<Body>) -> Reply {
 }
 
 async fn delete(call: Call, request: Request<Body>) -> Reply {
-    let At::Secret(path) = at(&request)? else { return Err(no_such_method()) };
+    let path = match at(&request)? {
+        At::Secret(path) => path,
+        other => return other.not_taken(),
+    };
     let may = call.may::<action::SecretDelete>()?;
     call.app.service.delete_secret(&may, &path).await?;
     no_content()
@@ -365,7 +393,7 @@ async fn set_config(call: Call, request: Request<Body>) -> Reply {
     let asked: ConfigAsked = body::secret(&call.app, request, false).await?;
     let newer = Settings {
         cas_required: asked.cas_required,
-        max_versions: asked.max_versions,
+        max_versions: asked.max_versions.map(|Whole(versions)| versions),
         deactivate_after: asked.deactivate_version_after.map(Span::new).transpose()?,
     };
     json(StatusCode::OK, &ConfigBody::from(call.app.service.set_secret_config(&may, &newer).await?))

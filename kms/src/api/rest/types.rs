@@ -1,5 +1,6 @@
 //! Bodies of the service-key API, named as documented, and their way to and from the engine's types.
 
+use super::body::Whole;
 use crate::{
     crypto::{
         SecretBytes,
@@ -35,7 +36,7 @@ pub(super) struct CreateBody {
     id: Option<Uuid>,
     context: Option<String>,
     r#type: Option<String>,
-    size: Option<u32>,
+    size: Option<Whole>,
     curve: Option<String>,
     operations: Option<Vec<String>>,
     protection_level: Option<String>,
@@ -112,7 +113,7 @@ impl CreateBody {
         let mut asked = operations(&self.operations.unwrap_or_default())?;
         let sent = only(self.keys, "more than one key: a request takes one")?;
         let carried = only(self.wrapped_keys, "more than one wrapped key: a request takes one")?;
-        let said = Said { kind: self.r#type, size: self.size, curve: self.curve };
+        let said = Said { kind: self.r#type, size: self.size.map(|Whole(bits)| bits), curve: self.curve };
         let from = match (sent, carried) {
             (Some(_), Some(_)) => {
                 return Err(Error::bad("keys and wrappedKeys: a request takes one of them"));
@@ -327,7 +328,7 @@ impl DecryptBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct DataKeyBody {
     name: Option<String>,
-    size: u32,
+    size: Whole,
 }
 
 impl DataKeyBody {
@@ -335,7 +336,7 @@ impl DataKeyBody {
         if let Some(name) = self.name.filter(|name| !name.is_empty()) {
             KeyName::new(name)?;
         }
-        Ok(self.size)
+        Ok(self.size.0)
     }
 }
 

@@ -1,0 +1,250 @@
+//! `cargo xtask openapi`: holds a running region to the document that it serves.
+//!
+//! Starts `kms dev` on 127.0.0.1 in a directory of its own, and has schemathesis ask it whatever the document allows and much of what
+//! it does not, with all checks. Schemathesis comes from PyPI into a virtual environment below target/, in pinned versions. Where there is
+//! no python3, or no registry to install from, nothing is proven and the command says so; that is not a failure.
+
+use crate::interrupt::Children;
+use crate::shell::{self, Failure, World, harness};
+use crate::{exit, say};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// Cases that are drawn for each operation in the short form, beside those that every run has.
+const SHORT_EXAMPLES: u32 = 5;
+/// How long the region may take to be ready.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// Ports in a row that a region uses, with room.
+const PORTS: u16 = 16;
+
+/// Arguments of `cargo xtask openapi`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Cases drawn for each operation in each phase
+    #[arg(long, value_name = "N", default_value_t = SHORT_EXAMPLES, value_parser = clap::value_parser!(u32).range(1..))]
+    examples: u32,
+    /// Seed of what is drawn [default: 1, so that two runs ask the same]
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Only operations whose id has this in it
+    #[arg(long, value_name = "TEXT")]
+    operation: Option<String>,
+}
+
+impl Default for Args {
+    fn default() -> Args {
+        Args { examples: SHORT_EXAMPLES, seed: 1, operation: None }
+    }
+}
+
+/// What came of it.
+pub enum Came {
+    /// The region keeps to the document.
+    Held,
+    /// It does not; what was seen is in this directory.
+    Broken(PathBuf),
+    /// Nothing was asked, for this reason.
+    NotExercised(String),
+}
+
+/// Runs the command and answers its exit status.
+///
+/// # Errors
+/// When the region cannot be built or started.
+pub fn run(args: &Args) -> Result<u8, Failure> {
+    let root = shell::root();
+    let commit = shell::commit(&root);
+    say::out(format_args!("openapi, seed {}, {} examples, commit {commit}", args.seed, args.examples));
+    let (code, word) = match come(&root, args)? {
+        Came::Held => (exit::HELD, "held".to_owned()),
+        Came::Broken(run) => (exit::BROKEN, format!("BROKEN; see {}", run.display())),
+        Came::NotExercised(why) => (exit::HELD, format!("NOT EXERCISED: {why}")),
+    };
+    say::out(format_args!("openapi, seed {}, commit {commit}: {word}", args.seed));
+    Ok(code)
+}
+
+/// Holds the region to the document.
+///
+/// # Errors
+/// When the region cannot be built or started.
+pub fn come(root: &Path, args: &Args) -> Result<Came, Failure> {
+    let target = shell::target(root)?;
+    let home = target.join("openapi");
+    let tools = root.join("xtask/schemathesis");
+    let python = match environment(&home, &tools.join("requirements.txt"))? {
+        Ok(python) => python,
+        Err(why) => return Ok(Came::NotExercised(why)),
+    };
+    if !shell::run(&mut shell::cargo(root, World::Real, &["build", "-p", "kms", "--bin", "kms"]))? {
+        return Err(harness("kms does not build"));
+    }
+    // One directory for each run: nothing that was generated once is there for another one.
+    let run = home.join(format!("run-{}", std::process::id()));
+    if run.exists() {
+        fs::remove_dir_all(&run)?;
+    }
+    fs::create_dir_all(&run)?;
+    let region = Region::start(&target.join("debug/kms"), &run)?;
+    let kept_to = ask(&python, &tools, &region, &run, args)?;
+    drop(region);
+    let log = shell::text(&run.join("kms.log"));
+    if let Some(line) = log.lines().find(|line| line.contains("panicked")) {
+        say::out(format_args!("a node of the region panicked: {line}"));
+        return Ok(Came::Broken(run));
+    }
+    if !kept_to {
+        return Ok(Came::Broken(run));
+    }
+    fs::remove_dir_all(&run)?;
+    Ok(Came::Held)
+}
+
+/// The interpreter of the virtual environment, made if it is not there as `requirements` say; or why there is none.
+fn environment(home: &Path, requirements: &Path) -> Result<Result<PathBuf, String>, Failure> {
+    let directory = home.join("venv");
+    let python = directory.join("bin/python");
+    let stamp = directory.join("installed.txt");
+    let wanted = fs::read_to_string(requirements)?;
+    if shell::text(&stamp) == wanted && python.exists() {
+        return Ok(Ok(python));
+    }
+    if directory.exists() {
+        fs::remove_dir_all(&directory)?;
+    }
+    fs::create_dir_all(home)?;
+    let mut make = Command::new("python3");
+    make.args(["-m", "venv"]).arg(&directory).stdin(Stdio::null());
+    if !shell::run(&mut make).unwrap_or(false) {
+        return Ok(Err("there is no python3 that makes virtual environments".into()));
+    }
+    let mut install = Command::new(&python);
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "-r"]);
+    install.arg(requirements).stdin(Stdio::null());
+    if !shell::run(&mut install)? {
+        return Ok(Err("pip cannot install schemathesis".into()));
+    }
+    fs::write(&stamp, wanted)?;
+    Ok(Ok(python))
+}
+
+/// A region that runs until this is dropped.
+struct Region {
+    child: Child,
+    address: String,
+    domain: String,
+    directory: PathBuf,
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Region {
+    fn start(kms: &Path, run: &Path) -> Result<Region, Failure> {
+        let directory = run.join("region");
+        let port = free_ports()?;
+        let mut command = Command::new(kms);
+        command.arg("dev").arg("--dir").arg(&directory);
+        command.args(["--hosts-per-zone", "1", "--port", &port.to_string()]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(run.join("kms.log"))?);
+        say::err(format_args!("$ {}", shell::shown(&command)));
+        let child = command.spawn()?;
+        let mut region = Region { child, address: String::new(), domain: String::new(), directory };
+        let Some(stdout) = region.child.stdout.take() else { return Err(harness("kms has no output")) };
+        let (told, tells) = mpsc::channel();
+        std::thread::spawn(move || {
+            // Read to the end, so that the region never waits for a reader.
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Some(place) = place(&line) {
+                    let _ = told.send(place);
+                }
+            }
+        });
+        match tells.recv_timeout(READY_WITHIN) {
+            Ok(place) => {
+                (region.address, region.domain) = place;
+                Ok(region)
+            }
+            Err(_) => Err(harness(format!("`kms dev` does not come up; see {}", run.display()))),
+        }
+    }
+}
+
+/// Address and domain, if this is the line of `kms dev` that says them.
+fn place(line: &str) -> Option<(String, String)> {
+    let (before, domain) = line.split_once(", domain ")?;
+    let (_, address) = before.split_once(" runs: ")?;
+    Some((address.to_owned(), domain.trim().to_owned()))
+}
+
+/// The first of some ports in a row that nobody uses now.
+fn free_ports() -> Result<u16, Failure> {
+    for _ in 0..100 {
+        let first = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let Some(last) = first.checked_add(PORTS) else { continue };
+        let free = (first..last).map(|port| TcpListener::bind(("127.0.0.1", port)));
+        if free.collect::<Result<Vec<_>, _>>().is_ok() {
+            return Ok(first);
+        }
+    }
+    Err(harness("no free ports on 127.0.0.1"))
+}
+
+/// Has schemathesis ask; whether the region kept to the document.
+fn ask(python: &Path, tools: &Path, region: &Region, run: &Path, args: &Args) -> Result<bool, Failure> {
+    let client = region.directory.join("region/clients");
+    let mut command = Command::new(python);
+    command.args(["-m", "schemathesis.cli", "--config-file"]).arg(tools.join("schemathesis.toml"));
+    command.arg("run").arg(format!("{}/openapi.json", region.address));
+    command.arg("--request-cert").arg(client.join("client-1.crt"));
+    command.arg("--request-cert-key").arg(client.join("client-1.key"));
+    command.arg("--tls-verify").arg(region.directory.join("region/ca.pem"));
+    command.args(["--checks", "all", "--max-examples", &args.examples.to_string()]);
+    command.args(["--seed", &args.seed.to_string(), "--report", "ndjson", "--report-dir"]);
+    command.arg(run.join("report"));
+    if let Some(text) = &args.operation {
+        command.arg("--include-operation-id-regex").arg(text);
+    }
+    command.current_dir(run).stdin(Stdio::null());
+    command.env("KMS_DOMAIN", &region.domain).env("SCHEMATHESIS_HOOKS", tools.join("hooks.py"));
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    say::err(format_args!("$ {}", shell::shown(&command)));
+    let (_, ended) = Children::watched().run(&mut command, |_, _| ())?;
+    match ended.status.code() {
+        Some(0) => Ok(true),
+        Some(1) => Ok(false),
+        _ => Err(harness(format!("schemathesis could not ask ({}); see {}", ended.status, run.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_that_says_where_a_region_is_is_understood() {
+        let line =
+            "Region eu-west-rbx runs: https://127.0.0.1:8443, domain 6f9619ff-8b86-4011-b42d-00c04fc964ff";
+        let (address, domain) = place(line).expect("a place");
+        assert_eq!(address, "https://127.0.0.1:8443");
+        assert_eq!(domain, "6f9619ff-8b86-4011-b42d-00c04fc964ff");
+        assert!(place("A new region was made.").is_none());
+    }
+
+    #[test]
+    fn every_requirement_is_pinned() {
+        let requirements = include_str!("../schemathesis/requirements.txt");
+        let lines: Vec<&str> = requirements.lines().filter(|line| !line.starts_with('#')).collect();
+        assert!(lines.iter().any(|line| line.starts_with("schemathesis==")));
+        assert!(lines.iter().all(|line| line.contains("==")), "{lines:?}");
+    }
+}
