@@ -1,6 +1,7 @@
 //! The host role over real TLS on 127.0.0.1, with a store in memory whose two copies, doubts, refusals and
 //! silences the tests choose. Does not test the real store.
 
+mod admin;
 mod bad_inputs;
 mod client;
 mod doubt;

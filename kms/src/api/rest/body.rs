@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 ///
 /// # Errors
 /// `WrongType`, `TooLarge`, `Timeout`, or `BadArgument` with what is wrong and where.
-pub(super) async fn json<T: DeserializeOwned>(app: &App, request: Request<Body>) -> Result<T, Error> {
+pub(in crate::api) async fn json<T: DeserializeOwned>(app: &App, request: Request<Body>) -> Result<T, Error> {
     check_type(request.method(), request.headers())?;
     let bytes = collected(app, request, BODY_MAX_BYTES).await?;
     serde_json::from_slice(&bytes).map_err(|error| Error::bad(format!("body: {error}")))

@@ -13,31 +13,40 @@ use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 
 /// What is the same for every request of a host.
-pub(super) struct App {
-    pub(super) env: crate::env::Env,
-    pub(super) service: HostService,
+pub(in crate::api) struct App {
+    pub(in crate::api) env: crate::env::Env,
+    pub(in crate::api) service: HostService,
     pub(super) limits: Limits,
     /// Names this start of the process.
-    pub(super) start: u32,
+    pub(in crate::api) start: u32,
     pub(super) dates: Dates,
 }
 
 /// What TLS found out about the client: nobody, somebody, or a certificate that names no domain.
-pub(super) type Client = Option<Result<Arc<Identity>, Error>>;
+pub(in crate::api) type Client = Option<Result<Arc<Identity>, Error>>;
+
+/// Who is at the other end of a connection. What the operator may do and what clients may do have nothing in common.
+#[derive(Clone)]
+pub(in crate::api) enum Caller {
+    /// A client, at the REST endpoint.
+    Client(Client),
+    /// The region's operator, where hosts are administered; its name.
+    Operator(Arc<str>),
+}
 
 /// One request, as it will be logged. Never holds names, contexts or bodies.
-pub(super) struct Note {
+pub(in crate::api) struct Note {
     /// Request id.
-    pub(super) id: Uuid,
-    pub(super) client: Client,
-    pub(super) path: OnceLock<MatchedPath>,
-    pub(super) domain: OnceLock<Uuid>,
+    pub(in crate::api) id: Uuid,
+    pub(in crate::api) caller: Caller,
+    pub(in crate::api) path: OnceLock<MatchedPath>,
+    pub(in crate::api) domain: OnceLock<Uuid>,
     pub(super) key: OnceLock<Uuid>,
 }
 
 impl Note {
-    pub(super) fn new(id: Uuid, client: Client) -> Note {
-        Note { id, client, path: OnceLock::new(), domain: OnceLock::new(), key: OnceLock::new() }
+    pub(super) fn new(id: Uuid, caller: Caller) -> Note {
+        Note { id, caller, path: OnceLock::new(), domain: OnceLock::new(), key: OnceLock::new() }
     }
 }
 
@@ -72,14 +81,16 @@ impl Call {
 }
 
 fn identity(note: &Note) -> Result<&Identity, Error> {
-    match &note.client {
-        Some(Ok(identity)) => Ok(identity),
-        Some(Err(error)) => Err(error.clone()),
-        None => Err(Error::new(Code::Unauthorised, "a client certificate is required")),
+    match &note.caller {
+        Caller::Client(Some(Ok(identity))) => Ok(identity),
+        Caller::Client(Some(Err(error))) => Err(error.clone()),
+        Caller::Client(None) | Caller::Operator(_) => {
+            Err(Error::new(Code::Unauthorised, "a client certificate is required"))
+        }
     }
 }
 
-fn uuid(text: &str, what: &'static str) -> Result<Uuid, Error> {
+pub(in crate::api) fn uuid(text: &str, what: &'static str) -> Result<Uuid, Error> {
     Uuid::try_parse(text).map_err(|_| Error::bad(format!("{what} is not a UUID")))
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 /// An error on its way to the border.
-pub(super) struct Failure(pub(super) Error);
+pub(in crate::api) struct Failure(pub(in crate::api) Error);
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
@@ -30,10 +30,10 @@ fn status(code: Code) -> StatusCode {
 }
 
 /// A handler's result.
-pub(super) type Reply = Result<Response<Body>, Failure>;
+pub(in crate::api) type Reply = Result<Response<Body>, Failure>;
 
 /// A success with a body.
-pub(super) fn json<T: Serialize>(status: StatusCode, body: &T) -> Reply {
+pub(in crate::api) fn json<T: Serialize>(status: StatusCode, body: &T) -> Reply {
     let bytes = serde_json::to_vec(body).map_err(|_| Error::internal("answer not serialisable"))?;
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
@@ -42,7 +42,7 @@ pub(super) fn json<T: Serialize>(status: StatusCode, body: &T) -> Reply {
 }
 
 /// A success without one.
-pub(super) fn no_content() -> Reply {
+pub(in crate::api) fn no_content() -> Reply {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
