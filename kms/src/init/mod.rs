@@ -13,6 +13,7 @@ pub use crate::{
     places::backup_regions,
     store::engine::{KEYRING_DIR, STORE_DIR},
 };
+pub use certificates::{AccessCa, SignedCredential};
 pub use install::{install, write_files};
 pub use region::plan_region;
 

@@ -3,8 +3,10 @@
 
 use super::OperatorConfig;
 use crate::{
-    api::admin::types::HostStatus,
+    api::admin::types::{CredentialList, HostStatus, Tried},
+    engine::access::Inventory,
     env::Env,
+    iam::{Credential, Explanation, Group, Issuer, Policy},
     limits::ms,
     wire::{
         hyper_io::HyperIo,
@@ -16,6 +18,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode, client::conn::http1};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{sync::Arc, time::Duration};
+use uuid::Uuid;
 
 /// Longest wait for a connection to a host.
 const CONNECT_WITHIN: Duration = ms(1_500);
@@ -106,6 +109,119 @@ impl Admin {
     /// [`AdminError`].
     pub async fn status(&self) -> Result<HostStatus, AdminError> {
         self.get("/admin/v1/status").await
+    }
+
+    /// The policies of a domain.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn policies(&self, domain: Uuid) -> Result<Vec<Policy>, AdminError> {
+        self.get(&of(domain, "policies")).await
+    }
+
+    /// Makes or changes a policy.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn put_policy(&self, domain: Uuid, policy: &Policy) -> Result<(), AdminError> {
+        self.send(Method::PUT, &of(domain, &format!("policies/{}", policy.name)), policy).await
+    }
+
+    /// The groups of a domain.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn groups(&self, domain: Uuid) -> Result<Vec<Group>, AdminError> {
+        self.get(&of(domain, "groups")).await
+    }
+
+    /// Makes or changes a group.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn put_group(&self, domain: Uuid, group: &Group) -> Result<(), AdminError> {
+        self.send(Method::PUT, &of(domain, &format!("groups/{}", group.name)), group).await
+    }
+
+    /// The issuers of a domain.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn issuers(&self, domain: Uuid) -> Result<Vec<Issuer>, AdminError> {
+        self.get(&of(domain, "issuers")).await
+    }
+
+    /// Makes or changes an issuer.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn put_issuer(&self, domain: Uuid, issuer: &Issuer) -> Result<(), AdminError> {
+        self.send(Method::PUT, &of(domain, &format!("issuers/{}", issuer.name)), issuer).await
+    }
+
+    /// Deletes what has a name among `list`: `policies`, `groups` or `issuers`.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn delete_named(&self, domain: Uuid, list: &str, name: &str) -> Result<(), AdminError> {
+        self.delete(&of(domain, &format!("{list}/{name}"))).await
+    }
+
+    /// All credentials of a domain.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn credentials(&self, domain: Uuid) -> Result<Vec<Credential>, AdminError> {
+        let mut all: Vec<Credential> = Vec::new();
+        loop {
+            let after = all.last().map(|last| format!("?after={}", last.id)).unwrap_or_default();
+            let page: CredentialList = self.get(&of(domain, &format!("credentials{after}"))).await?;
+            let more = page.more && !page.credentials.is_empty();
+            all.extend(page.credentials);
+            if !more {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// One credential.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn credential(&self, domain: Uuid, id: Uuid) -> Result<Credential, AdminError> {
+        self.get(&of(domain, &format!("credentials/{id}"))).await
+    }
+
+    /// Registers a certificate.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn register(&self, domain: Uuid, credential: &Credential) -> Result<(), AdminError> {
+        self.send(Method::POST, &of(domain, "credentials"), credential).await
+    }
+
+    /// Revokes a credential, for good.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn revoke(&self, domain: Uuid, id: Uuid) -> Result<(), AdminError> {
+        self.delete(&of(domain, &format!("credentials/{id}"))).await
+    }
+
+    /// What would be decided, and why.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn test(&self, domain: Uuid, tried: &Tried) -> Result<Explanation, AdminError> {
+        self.send(Method::POST, &of(domain, "test"), tried).await
+    }
+
+    /// What a domain owns, in numbers.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn inventory(&self, domain: Uuid) -> Result<Inventory, AdminError> {
+        self.get(&of(domain, "inventory")).await
     }
 
     /// Reads.
@@ -215,6 +331,10 @@ impl Admin {
             .await
             .unwrap_or_else(|_| Err(Nothing::Sent("no answer in time".to_owned())))
     }
+}
+
+fn of(domain: Uuid, rest: &str) -> String {
+    format!("/admin/v1/domain/{domain}/{rest}")
 }
 
 fn answered(host: &str, status: StatusCode, bytes: &[u8]) -> AdminError {

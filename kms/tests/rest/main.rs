@@ -1,6 +1,7 @@
 //! The host role over real TLS on 127.0.0.1, with a store in memory whose two copies, doubts, refusals and
 //! silences the tests choose. Does not test the real store.
 
+mod access;
 mod admin;
 mod bad_inputs;
 mod client;
@@ -13,4 +14,5 @@ mod patience;
 mod region;
 mod secrets;
 mod store;
+mod tokens;
 mod walk;

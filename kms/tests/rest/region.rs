@@ -89,6 +89,11 @@ impl Region {
         Region::at(limits, Duration::ZERO).await
     }
 
+    /// A host that goes for a minute by what it knows of a domain's access: what a test does to reads is done to those of keys.
+    pub async fn sure() -> Region {
+        Region::with(Limits { access_fresh_ms: 60_000, ..Limits::default() }).await
+    }
+
     /// A host whose wall clock is ahead of the one its certificates were made by.
     pub async fn at(limits: Limits, ahead: Duration) -> Region {
         crate::logs::catch();

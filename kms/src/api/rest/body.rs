@@ -74,7 +74,7 @@ fn check_type(method: &Method, headers: &HeaderMap) -> Result<(), Error> {
 ///
 /// # Errors
 /// `BadArgument` if it is not valid percent-encoded UTF-8.
-pub(super) fn query(request: &Request<Body>, name: &str) -> Result<Option<String>, Error> {
+pub(in crate::api) fn query(request: &Request<Body>, name: &str) -> Result<Option<String>, Error> {
     let query = request.uri().query().unwrap_or_default();
     let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     match pairs.rfind(|(key, _)| *key == name) {

@@ -144,7 +144,7 @@ fn log(note: &Note, method: &Method, status: StatusCode, error: Option<&Error>, 
     let serial = match &note.caller {
         Caller::Client(Some(Ok(identity))) => identity.serial(),
         Caller::Client(_) => "-",
-        Caller::Operator(name) => name,
+        Caller::Operator(peer) => &peer.node_id,
     };
     let (code, detail) = error.map_or((0, ""), |error| (error.code().number(), error.detail().unwrap_or("")));
     let domain = note.domain.get().map(tracing::field::display);

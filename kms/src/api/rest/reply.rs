@@ -108,6 +108,7 @@ fn error_id(code: Code) -> &'static str {
         Code::KeyNotFound => "key_not_found",
         Code::SecretNotFound => "secret_not_found",
         Code::VersionNotFound => "secret_version_not_found",
+        Code::AccessNotFound => "access_object_not_found",
         Code::DomainNotFound => "domain_not_found",
         Code::PathNotFound => "path_not_found",
         Code::MethodNotAllowed => "method_not_allowed",

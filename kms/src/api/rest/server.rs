@@ -180,7 +180,7 @@ impl Door {
                     let why = format!("{peer} is not the operator");
                     return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
                 }
-                Ok((stream, Caller::Operator(peer.node_id.into())))
+                Ok((stream, Caller::Operator(Arc::new(peer))))
             }
         }
     }
