@@ -12,7 +12,7 @@ use hyper::StatusCode;
 use kms::{
     config::{NodeConfig, Role},
     env::{Env, StoreAt, StoreConfig},
-    init::{Addresses, Bundle, DATA_DIR, NODE_FILE, RegionSpec, install, plan_region, write_files},
+    init::{Addresses, AdminAt, Bundle, DATA_DIR, NODE_FILE, RegionSpec, install, plan_region, write_files},
     limits::Limits,
     node::{self, Running},
     operator::{
@@ -42,8 +42,8 @@ const OPERATOR_DIR: &str = "operator";
 const BACKUP_STORES: [&str; 2] = ["eu-west-sbg", "eu-west-gra"];
 /// Hosts in each zone.
 const HOSTS_PER_ZONE: u32 = 2;
-/// Ports a region takes: the entry, two databases, the hosts, the witness, the replica.
-const PORTS: u16 = 5 + 2 * HOSTS_PER_ZONE as u16;
+/// Ports a region takes: the entry, two databases, the hosts, the witness, the replica, and those that hosts are administered at.
+const PORTS: u16 = 6 + 4 * HOSTS_PER_ZONE as u16;
 /// Times `/healthz` is asked, 20 ms apart, before the region counts as broken. A large store takes a while to
 /// open.
 const READY_TRIES: u32 = 6_000;
@@ -94,6 +94,7 @@ impl Installed {
             domains: 1,
             clients: 1,
             addresses: Addresses::Loopback { rest_port, node_port: rest_port + 1 },
+            admin: AdminAt::Loopback,
             names: Vec::new(),
             limits,
         };

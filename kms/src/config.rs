@@ -105,6 +105,9 @@ pub struct NodeConfig {
     /// Client-facing address (8443 by default). Hosts and entries need one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rest_listen: Option<String>,
+    /// Address for the operator's requests about access (8445 by default; hosts only). None: they are not taken here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin_listen: Option<String>,
     /// Certificate chain of this node, PEM.
     pub cert: PathBuf,
     /// Private key of this node, PEM (PKCS #8).
@@ -169,7 +172,7 @@ pub enum ConfigError {
     #[error("{0}: `[[backups]]`: {1}")]
     Backups(PathBuf, String),
     /// A field that is none of this role's.
-    #[error("{path}: `{field}` is not for a {role}, only for a replica", role = role.word())]
+    #[error("{path}: `{field}` is not for a {role}, only for a {only}", role = role.word(), only = only.word())]
     Stray {
         /// The file.
         path: PathBuf,
@@ -177,6 +180,8 @@ pub enum ConfigError {
         role: Role,
         /// The field that is too much.
         field: &'static str,
+        /// The role that may have it.
+        only: Role,
     },
     /// A bound that makes no sense beside another.
     #[error("{0}: {1}")]
@@ -258,6 +263,10 @@ impl NodeConfig {
             }
         };
         self.check_of_replicas(path)?;
+        if self.role != Role::Host && self.admin_listen.is_some() {
+            let (field, only) = ("admin_listen", Role::Host);
+            return Err(ConfigError::Stray { path: path.into(), role: self.role, field, only });
+        }
         match self.role {
             Role::Host => {
                 needs(self.zone.is_some(), "zone")?;
@@ -310,7 +319,7 @@ impl NodeConfig {
             ];
             let stray = given.into_iter().find(|(_, given)| *given);
             return stray.map_or(Ok(()), |(field, _)| {
-                Err(ConfigError::Stray { path: path.into(), role: self.role, field })
+                Err(ConfigError::Stray { path: path.into(), role: self.role, field, only: Role::Replica })
             });
         }
         if self.backups.is_empty() {

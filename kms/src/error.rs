@@ -29,9 +29,9 @@ pub enum Code {
     NotExtractable,
     /// Part of the documented service that this build does not offer.
     NotOffered,
-    /// No client certificate, or one that names no domain.
+    /// No client certificate or token, or one that is not, or not any more, valid for the domain.
     Unauthorised,
-    /// The certificate is of another domain, or no right was granted.
+    /// The certificate is of another domain, or no policy allows it.
     Forbidden,
     /// No such key.
     KeyNotFound,
@@ -39,6 +39,8 @@ pub enum Code {
     SecretNotFound,
     /// The secret has no such version, or its data is not to be had.
     VersionNotFound,
+    /// No such policy, group, issuer or credential.
+    AccessNotFound,
     /// No such domain in this region.
     DomainNotFound,
     /// No such path.
@@ -123,6 +125,7 @@ impl Code {
             Code::KeyNotFound
             | Code::SecretNotFound
             | Code::VersionNotFound
+            | Code::AccessNotFound
             | Code::DomainNotFound
             | Code::PathNotFound => 404,
             Code::MethodNotAllowed => 405,
@@ -151,6 +154,7 @@ impl Code {
             Code::KeyNotFound => 17_190_913,
             Code::SecretNotFound => 17_125_377,
             Code::VersionNotFound => number(1, 5, 5, 2),
+            Code::AccessNotFound => number(1, 2, 5, 1),
             Code::DomainNotFound => 16_994_305,
             Code::PathNotFound => number(3, 1, 5, 1),
             Code::MethodNotAllowed => number(3, 1, 2, 1),

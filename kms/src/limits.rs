@@ -45,6 +45,20 @@ pub const SECRET_DATA_MAX_BYTES: usize = 64 << 10;
 pub const SECRET_BODY_MAX_BYTES: usize = 160 << 10;
 /// Largest REST request head, bytes.
 pub const HEAD_MAX_BYTES: usize = 16 << 10;
+/// How much a bearer token's dates may be off, seconds.
+pub const TOKEN_LEEWAY_S: u64 = 30;
+/// Most policies, groups and issuers of a domain together.
+pub const ACCESS_PARTS_MAX: u32 = 2_500;
+/// Largest policy, group, issuer or credential, bytes as it is kept.
+pub const ACCESS_PART_MAX_BYTES: usize = 32 << 10;
+/// Largest access document of a domain, bytes of its parts together.
+pub const ACCESS_BYTES_MAX: u64 = 4 << 20;
+/// Domains whose access documents a host keeps.
+pub const ACCESS_DOMAINS_MAX: usize = 256;
+/// Access documents that a host keeps, bytes of their parts together.
+pub const ACCESS_KEPT_MAX_BYTES: u64 = 64 << 20;
+/// Credentials of a domain that a host keeps.
+pub const ACCESS_CREDENTIALS_MAX: usize = 4_096;
 /// How long a client's connection may rest between two requests.
 pub const KEEP_ALIVE_MS: u64 = 75_000;
 /// How long requests in flight may take to end when a host is asked to stop.
@@ -134,6 +148,8 @@ pub struct Limits {
     pub fill_bytes_per_s: u64,
     /// How long a database gathers committed entries before it sends them to the replica.
     pub feed_ms: u64,
+    /// How long a host goes by what it knows of a domain's policies and credentials before it asks whether they have changed.
+    pub access_fresh_ms: u64,
     /// From the start of one backup to the start of the next. It, the time that a backup takes and the replica's lag must stay
     /// within 5 minutes together.
     pub backup_interval_ms: u64,
@@ -160,6 +176,7 @@ impl Default for Limits {
             log_keep_entries: 65_536,
             fill_bytes_per_s: 0,
             feed_ms: 50,
+            access_fresh_ms: 1_000,
             backup_interval_ms: 240_000,
         }
     }

@@ -2,7 +2,10 @@
 //! certificate, no key and no store: only `kms init` does.
 
 use crate::{
-    api::rest::{self, RestServer, ServeError},
+    api::{
+        admin::{self, AdminServer},
+        rest::{self, RestServer, ServeError},
+    },
     backup::BackupKeyError,
     config::{ConfigError, NodeConfig, Role},
     crypto::OperatorVerifier,
@@ -43,6 +46,9 @@ pub enum NodeError {
     /// The REST endpoint of a host.
     #[error("REST endpoint: {0}")]
     Rest(#[from] ServeError),
+    /// A host's administration.
+    #[error("administration: {0}")]
+    Admin(ServeError),
     /// The entry.
     #[error(transparent)]
     Entry(#[from] EntryError),
@@ -55,7 +61,9 @@ impl NodeError {
             NodeError::Config(_) | NodeError::Tls(_) | NodeError::RootKey(_) | NodeError::BackupKey(_) => {
                 true
             }
-            NodeError::Rest(error) => matches!(error, ServeError::NoAddress | ServeError::Tls(_)),
+            NodeError::Rest(error) | NodeError::Admin(error) => {
+                matches!(error, ServeError::NoAddress(_) | ServeError::Tls(_))
+            }
             NodeError::Entry(error) => matches!(error, EntryError::Needs(_)),
             NodeError::Listen(..) | NodeError::Entropy(_) => false,
         }
@@ -72,7 +80,8 @@ enum Kind {
     Witness(WitnessNode),
     /// With the witness, if this process is that too.
     Replica(ReplicaNode, Option<WitnessNode>),
-    Host(RestServer),
+    /// With its administration, if it takes that.
+    Host(RestServer, Option<AdminServer>),
     Entry(Entry),
 }
 
@@ -91,7 +100,10 @@ pub async fn serve(env: Env, config_path: &Path) -> Result<Running, NodeError> {
             let witness = witness_within(&env, &config).await?;
             Kind::Replica(replica(env, config, tls).await?, witness)
         }
-        Role::Host => Kind::Host(host(env, &config, tls).await?),
+        Role::Host => {
+            let (rest, admin) = host(env, &config, tls).await?;
+            Kind::Host(rest, admin)
+        }
         Role::Entry => Kind::Entry(entry::serve(&env, &config, tls).await?),
     };
     let running = Running { kind };
@@ -134,11 +146,20 @@ fn operator(env: &Env, config: &NodeConfig) -> Result<OperatorVerifier, NodeErro
     Ok(load_operator(env, config.operator_cert.as_deref().ok_or_else(missing)?)?)
 }
 
-async fn host(env: Env, config: &NodeConfig, tls: Arc<NodeTls>) -> Result<RestServer, NodeError> {
+async fn host(
+    env: Env,
+    config: &NodeConfig,
+    tls: Arc<NodeTls>,
+) -> Result<(RestServer, Option<AdminServer>), NodeError> {
     let missing = || ConfigError::Needs { path: "node.toml".into(), role: config.role, field: "root_key" };
     let root = RootKey::load(&*env.disk, config.root_key.as_deref().ok_or_else(missing)?)?;
-    let store = StoreClient::start(env.clone(), config, tls)?;
-    Ok(rest::serve(env, config, store, root).await?)
+    let store = StoreClient::start(env.clone(), config, Arc::clone(&tls))?;
+    let rest = rest::serve(env, config, store, root).await?;
+    let admin = match &config.admin_listen {
+        Some(address) => Some(admin::serve(address, tls, &rest).await.map_err(NodeError::Admin)?),
+        None => None,
+    };
+    Ok((rest, admin))
 }
 
 impl Running {
@@ -148,8 +169,16 @@ impl Running {
             Kind::Database(database) => (Some(database.address().to_owned()), None),
             Kind::Witness(witness) => (Some(witness.address().to_owned()), None),
             Kind::Replica(replica, _) => (Some(replica.address().to_owned()), None),
-            Kind::Host(host) => (None, Some(host.address().to_owned())),
+            Kind::Host(host, _) => (None, Some(host.address().to_owned())),
             Kind::Entry(entry) => (None, Some(entry.address().to_owned())),
+        }
+    }
+
+    /// The address really bound for a host's administration.
+    pub fn admin_address(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Host(_, admin) => admin.as_ref().map(AdminServer::address),
+            _ => None,
         }
     }
 
@@ -164,7 +193,12 @@ impl Running {
                     witness.shutdown().await;
                 }
             }
-            Kind::Host(host) => host.shutdown().await,
+            Kind::Host(host, admin) => {
+                if let Some(admin) = admin {
+                    admin.shutdown().await;
+                }
+                host.shutdown().await;
+            }
             Kind::Entry(entry) => entry.shutdown().await,
         }
     }
@@ -180,7 +214,12 @@ impl Running {
                 why = replica.stopped() => why,
                 why = witness.stopped() => why,
             },
-            Kind::Host(host) => host.stopped().await,
+            Kind::Host(host, None) => host.stopped().await,
+            Kind::Host(host, Some(admin)) => tokio::select! {
+                biased;
+                why = host.stopped() => why,
+                why = admin.stopped() => why,
+            },
             Kind::Entry(entry) => entry.stopped().await,
         }
     }

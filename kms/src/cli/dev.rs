@@ -12,7 +12,7 @@ use kms::{
     config::{NodeConfig, Role, Zone},
     entry::probe::Probe,
     env::{Env, StoreAt, StoreConfig},
-    init::{Addresses, NODE_FILE, REST_PORT, RegionSpec, STORE_DIR, plan_region},
+    init::{Addresses, AdminAt, NODE_FILE, REST_PORT, RegionSpec, STORE_DIR, plan_region},
     limits::Limits,
     node::{self, Running},
     operator::OperatorConfig,
@@ -123,6 +123,7 @@ fn make(env: &Env, dir: &Path, region_dir: &Path, options: &Options) -> Result<(
         domains: 1,
         clients: 1,
         addresses: Addresses::Loopback { rest_port, node_port: rest_port.saturating_add(1) },
+        admin: AdminAt::Loopback,
         names: Vec::new(),
         limits: Limits::default(),
     };

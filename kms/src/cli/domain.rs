@@ -2,12 +2,14 @@
 
 use super::{
     Failure,
+    access::{self, hosts},
     output::{complain, say, table},
     rebuild::{Terminal, failure, operator},
     region::WhichRegion,
 };
 use clap::{Args, Subcommand};
 use kms::{
+    engine::access::Inventory,
     env::Env,
     operator::{
         domain::{EndedDomain, Erased},
@@ -60,6 +62,10 @@ struct TerminateOptions {
 
 #[derive(Debug, Args)]
 struct ListOptions {
+    /// Count what each owns too: keys and secrets with what is left of destroyed ones, credentials, and sealed bytes. Looks at every
+    /// record
+    #[arg(long)]
+    counts: bool,
     #[command(flatten)]
     which: WhichRegion,
 }
@@ -143,9 +149,20 @@ async fn ask(env: &Env, domain: Uuid) -> Result<String, Failure> {
 async fn list(env: Env, options: ListOptions) -> Result<(), Failure> {
     let operator = operator(&env, &options.which)?;
     let domains = operator.domains().await.map_err(failure)?;
-    let mut rows = vec![["DOMAIN", "SERVICE", "KEY"].map(str::to_owned).to_vec()];
+    let hosts = if options.counts { Some(hosts(&env, &options.which)?) } else { None };
+    let mut heading = vec!["DOMAIN", "SERVICE", "KEY"];
+    if hosts.is_some() {
+        heading.extend(["KEYS", "SECRETS", "VERSIONS", "CREDENTIALS", "BYTES"]);
+    }
+    let mut rows = vec![heading.into_iter().map(str::to_owned).collect()];
     for domain in &domains.served {
-        rows.push(vec![domain.to_string(), "served".to_owned(), "-".to_owned()]);
+        let mut row = vec![domain.to_string(), "served".to_owned(), "-".to_owned()];
+        if let Some(hosts) = &hosts {
+            let Inventory { keys, secrets, secret_versions, credentials, bytes } =
+                hosts.inventory(*domain).await.map_err(access::failure)?;
+            row.extend([keys, secrets, secret_versions, credentials, bytes].map(|count| count.to_string()));
+        }
+        rows.push(row);
     }
     for ended in &domains.ended {
         rows.push(vec![ended.domain.to_string(), "ended".to_owned(), key_of(ended)]);

@@ -8,7 +8,7 @@ use super::{
 use clap::Args;
 use kms::{
     env::{Env, StoreAt, StoreConfig},
-    init::{Addresses, NODE_PORT, REST_PORT, RegionSpec, plan_region},
+    init::{Addresses, AdminAt, NODE_PORT, REST_PORT, RegionSpec, plan_region},
     limits::Limits,
     places::backup_regions,
 };
@@ -53,10 +53,32 @@ pub(super) struct Options {
     /// DNS name or IP address that clients call the REST endpoint by; may be given several times
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     endpoint_name: Vec<String>,
+    /// Where hosts take the operator's requests about access: on 127.0.0.1, for who is on a host's machine or has a tunnel to it, or
+    /// on their own addresses. Port 8445; only the operator's certificate is let in
+    #[arg(long, value_name = "WHERE", default_value = "loopback")]
+    admin_on: AdminOn,
     /// IP address of a node (db-a, db-b, host-a1, ..., replica, entry, and the witness if that is a process of its own); either all
     /// nodes or none
     #[arg(long, value_name = "NODE=IP", value_delimiter = ',')]
     address: Vec<String>,
+}
+
+/// Where hosts are administered.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum AdminOn {
+    /// On 127.0.0.1 of the host's machine
+    Loopback,
+    /// On the host's own address
+    Node,
+}
+
+impl From<AdminOn> for AdminAt {
+    fn from(on: AdminOn) -> AdminAt {
+        match on {
+            AdminOn::Loopback => AdminAt::Loopback,
+            AdminOn::Node => AdminAt::Node,
+        }
+    }
 }
 
 pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
@@ -80,6 +102,7 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
         domains: options.domains,
         clients: options.clients,
         addresses: addresses(&options.address)?,
+        admin: options.admin_on.into(),
         names: options.endpoint_name,
         limits: Limits::default(),
     };

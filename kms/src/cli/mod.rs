@@ -3,7 +3,9 @@
 //! Exit codes: 0 done, 1 wrong usage or configuration, 2 failed while running. Results go to stdout,
 //! everything else to stderr.
 
+mod access;
 mod backup;
+mod credential;
 mod dev;
 mod domain;
 mod init;
@@ -59,6 +61,14 @@ enum Command {
     Backup(backup::Options),
     /// End the service of a domain, or see which there are.
     Domain(domain::Options),
+    /// Access certificates: make, list and revoke them.
+    Credential(credential::Options),
+    /// Who may do what in a domain.
+    Policy(access::PolicyOptions),
+    /// Identities under one name, for policies.
+    Group(access::GroupOptions),
+    /// Whose bearer tokens a domain takes.
+    Issuer(access::IssuerOptions),
 }
 
 /// How a command failed.
@@ -117,6 +127,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Replica(options) => in_runtime(|env| replica::run(env, options)),
         Command::Restore(options) => in_runtime(|env| restore::run(env, options)),
         Command::Domain(options) => in_runtime(|env| domain::run(env, options)),
+        Command::Credential(options) => in_runtime(|env| credential::run(env, options)),
+        Command::Policy(options) => in_runtime(|env| access::policy(env, options)),
+        Command::Group(options) => in_runtime(|env| access::group(env, options)),
+        Command::Issuer(options) => in_runtime(|env| access::issuer(env, options)),
         Command::Backup(options) => in_runtime(|env| backup::run(env, options)),
     }
 }

@@ -109,6 +109,11 @@ impl WhichRegion {
         Ok(has_role(&read_text(&*env.disk, path)?).then_some(path))
     }
 
+    /// The directory of the operator's configuration, where the keys of the CAs are.
+    pub(super) fn operator_dir(&self, env: &Env) -> Result<PathBuf, Failure> {
+        Ok(self.file(env)?.parent().unwrap_or(Path::new("")).to_path_buf())
+    }
+
     fn file(&self, env: &Env) -> Result<PathBuf, Failure> {
         match &self.dir {
             Some(dir) => below(env, dir, "operator/operator.toml"),

@@ -9,14 +9,14 @@ use crate::{
     error::Error,
     iam::{Authorized, action},
 };
-use uuid::Uuid;
 
 impl HostService {
     /// Activates a key; a compromise once declared is taken back by it.
     ///
     /// # Errors
     /// `KeyNotFound`, `WrongState` when destroyed, `Refused`, `Unknown`.
-    pub async fn activate(&self, may: &Authorized<action::Activate>, id: Uuid) -> Result<(), Error> {
+    pub async fn activate(&self, may: &Authorized<action::Activate>) -> Result<(), Error> {
+        let id = *may.of();
         let now = self.wall_us();
         self.update_key(may.domain(), id, |mut record| match record.view.state.after(Event::Activate)? {
             Next::Stay => Ok(Change::Keep(())),

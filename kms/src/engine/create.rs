@@ -73,10 +73,8 @@ impl CarriedFormat {
     }
 }
 
-/// A key that was encrypted to a transport key of the same domain.
+/// A key that was encrypted to a transport key of the same domain, the one that may be unwrapped with.
 pub struct Carried {
-    /// Id of the transport key.
-    pub transport: Uuid,
     /// What is inside.
     pub format: CarriedFormat,
     /// Compact JWE.
@@ -239,8 +237,11 @@ impl HostService {
         new: NewKey,
     ) -> Result<KeyView, Error> {
         let domain = may.domain();
+        if may_unwrap.domain() != domain {
+            return Err(Error::internal("rights of two domains"));
+        }
         let transport =
-            self.to_use(may_unwrap.domain(), from.transport, (Operations::UNWRAP, Use::Process)).await?;
+            self.to_use(may_unwrap.domain(), *may_unwrap.of(), (Operations::UNWRAP, Use::Process)).await?;
         let key = transport.private()?;
         let opened = carried::open(&self.env, &key, &from.token).map_err(|error| match error {
             BadToken::Form(sentence) => Error::bad(sentence),

@@ -9,7 +9,6 @@ use crate::{
     error::{Code, Error},
     iam::{Authorized, action},
 };
-use uuid::Uuid;
 
 /// Smallest data key, bits.
 pub const DATA_KEY_MIN_BITS: u32 = 64;
@@ -32,9 +31,9 @@ impl HostService {
     pub async fn create_data_key(
         &self,
         may: &Authorized<action::CreateDataKey>,
-        id: Uuid,
         bits: u32,
     ) -> Result<(String, SecretBytes), Error> {
+        let id = *may.of();
         if !(DATA_KEY_MIN_BITS..=DATA_KEY_MAX_BITS).contains(&bits) || !bits.is_multiple_of(8) {
             return Err(Error::bad("size must be a multiple of 8 from 64 to 4096"));
         }
@@ -52,9 +51,9 @@ impl HostService {
     pub async fn decrypt_data_key(
         &self,
         may: &Authorized<action::DecryptDataKey>,
-        id: Uuid,
         blob: &str,
     ) -> Result<SecretBytes, Error> {
+        let id = *may.of();
         let how = (JwePurpose::DataKey, Operations::UNWRAP);
         self.open_message(may.domain(), id, how, &[], blob).await
     }

@@ -9,7 +9,6 @@ use crate::{
     error::Error,
     iam::{Authorized, action},
 };
-use uuid::Uuid;
 
 /// Why a key is deactivated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,9 +46,9 @@ impl HostService {
     pub async fn deactivate(
         &self,
         may: &Authorized<action::Deactivate>,
-        id: Uuid,
         reason: Reason,
     ) -> Result<(), Error> {
+        let id = *may.of();
         let now = self.wall_us();
         let event = if reason.is_compromise() { Event::Compromise } else { Event::Deactivate };
         self.update_key(may.domain(), id, |mut record| match record.view.state.after(event)? {

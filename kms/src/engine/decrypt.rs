@@ -33,10 +33,10 @@ impl HostService {
     pub async fn decrypt(
         &self,
         may: &Authorized<action::Decrypt>,
-        id: Uuid,
         ciphertext: &str,
         context: &Context,
     ) -> Result<SecretBytes, Error> {
+        let id = *may.of();
         let how = (JwePurpose::Encrypt, Operations::DECRYPT);
         self.open_message(may.domain(), id, how, context.bytes(), ciphertext).await
     }

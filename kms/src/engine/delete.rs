@@ -10,14 +10,14 @@ use crate::{
     error::Error,
     iam::{Authorized, action},
 };
-use uuid::Uuid;
 
 impl HostService {
     /// Destroys a key.
     ///
     /// # Errors
     /// `KeyNotFound`, `WrongState` when active or destroyed already, `Refused`, `Unknown`.
-    pub async fn delete(&self, may: &Authorized<action::Delete>, id: Uuid) -> Result<(), Error> {
+    pub async fn delete(&self, may: &Authorized<action::Delete>) -> Result<(), Error> {
+        let id = *may.of();
         let now = self.wall_us();
         self.update_key(may.domain(), id, |mut record| match record.view.state.after(Event::Destroy)? {
             Next::Stay => Ok(Change::Keep(())),

@@ -113,10 +113,10 @@ impl HostService {
     pub async fn encrypt(
         &self,
         may: &Authorized<action::Encrypt>,
-        id: Uuid,
         plaintext: SecretBytes,
         context: &Context,
     ) -> Result<String, Error> {
+        let id = *may.of();
         if plaintext.expose().len() > PLAINTEXT_MAX_BYTES {
             return Err(Error::bad("plaintext is longer than 4096 bytes"));
         }

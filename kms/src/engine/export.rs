@@ -10,13 +10,10 @@ use crate::{
     error::{Code, Error},
     iam::{Authorized, action},
 };
-use uuid::Uuid;
 
 /// How a key is to leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Way {
-    /// The transport key that it is encrypted to.
-    pub transport: Uuid,
     /// How it is written inside.
     pub format: CarriedFormat,
     /// The hash of OAEP.
@@ -24,7 +21,7 @@ pub struct Way {
 }
 
 impl HostService {
-    /// The attributes of a key, and the key itself as compact JWE.
+    /// The attributes of a key, and the key itself as compact JWE, encrypted to the transport key of the second right.
     ///
     /// # Errors
     /// `NotExtractable`; `BadArgument` if the format is none of its type; what stands against the use of either key.
@@ -32,9 +29,9 @@ impl HostService {
         &self,
         may: &Authorized<action::Get>,
         may_wrap: &Authorized<action::Wrap>,
-        id: Uuid,
         way: Way,
     ) -> Result<(KeyView, String), Error> {
+        let (id, transport_id) = (*may.of(), *may_wrap.of());
         let how = (Operations::NONE, Use::Protect);
         let leaves = self.to_use(may.domain(), id, how).await?;
         if !leaves.view.flags.extractable || leaves.view.flags.public_only {
@@ -44,11 +41,11 @@ impl HostService {
         }
         let text = written(leaves.view.kind, &leaves.material, way.format)?;
         let how = (Operations::WRAP, Use::Protect);
-        let transport = self.to_use(may_wrap.domain(), way.transport, how).await?;
+        let transport = self.to_use(may_wrap.domain(), transport_id, how).await?;
         let to = transport.public()?;
-        let token = carried::seal(&self.env, (way.transport, &to), way.hash, text)?;
+        let token = carried::seal(&self.env, (transport_id, &to), way.hash, text)?;
         // What is shown is what stands under every outcome; what leaves does not depend on it.
-        Ok((self.get(may, id).await?, token))
+        Ok((self.get(may).await?, token))
     }
 }
 

@@ -6,14 +6,14 @@ use crate::{
     iam::{Authorized, action},
     vault::{KIND_SERVICE_KEY, record_key},
 };
-use uuid::Uuid;
 
 impl HostService {
     /// The attributes of a key.
     ///
     /// # Errors
     /// `KeyNotFound`, `Refused`, `Integrity`.
-    pub async fn get(&self, may: &Authorized<action::Get>, id: Uuid) -> Result<KeyView, Error> {
+    pub async fn get(&self, may: &Authorized<action::Get>) -> Result<KeyView, Error> {
+        let id = *may.of();
         let key = record_key(KIND_SERVICE_KEY, may.domain(), id);
         self.decide_record(may.domain(), &key, |found: Option<KeyRecord>| match found {
             Some(record) => Ok(record.view),

@@ -1,11 +1,12 @@
 //! Lists keys in the order of their ids, in pages. A token is the last id shown, bound to the domain by a
-//! keyed hash: a made-up or foreign token is refused. Each scan is answered under doubt like any read.
+//! keyed hash: a made-up or foreign token is refused. Each scan is answered under doubt like any read. Who may not read a key
+//! learns nothing of it, not even from where a page ends.
 
 use super::{HostService, KeyRecord, KeyView, lifecycle::State, read::Same};
 use crate::{
     crypto::{equal, keyed_hash},
     error::Error,
-    iam::{Authorized, action},
+    iam::{Selection, action},
     limits::SCAN_MAX_RECORDS,
     record::RecordKey,
     store::api::{Page, Place},
@@ -104,11 +105,11 @@ fn read_token(key: &DomainKey, token: &str) -> Option<Uuid> {
 }
 
 impl HostService {
-    /// One page of a domain's keys.
+    /// One page of a domain's keys: of those that may be read, which are all that is told of.
     ///
     /// # Errors
     /// `BadArgument` for a page size or token that is none, `Refused`, `Integrity`.
-    pub async fn list(&self, may: &Authorized<action::Get>, query: &ListQuery) -> Result<KeyPage, Error> {
+    pub async fn list(&self, may: &Selection<action::Get>, query: &ListQuery) -> Result<KeyPage, Error> {
         if !PAGE_SIZES.contains(&query.max) {
             return Err(Error::bad("max must be from 10 to 100"));
         }
@@ -129,7 +130,7 @@ impl HostService {
                 StateFilter::All => query.max + 1 - keys.len(),
                 _ => SCAN_MAX_RECORDS,
             };
-            let scanned = self.scan(domain, after.take(), limit.min(SCAN_MAX_RECORDS), query.filter).await?;
+            let scanned = self.scan(may, after.take(), limit.min(SCAN_MAX_RECORDS), query.filter).await?;
             keys.extend(scanned.keys);
             after = scanned.ended;
             if after.is_none() {
@@ -144,16 +145,19 @@ impl HostService {
 
     async fn scan(
         &self,
-        domain: Uuid,
+        may: &Selection<action::Get>,
         after: Option<RecordKey>,
         limit: usize,
         filter: StateFilter,
     ) -> Result<Scanned, Error> {
+        let domain = may.domain();
         let prefix = record_prefix(KIND_SERVICE_KEY, domain);
         self.decide(
             domain,
             |place| self.store.scan(place, prefix.clone(), after.clone(), limit),
-            |key, place, page| self.shown(key, place, page, filter),
+            |key, place, page| {
+                self.shown(key, place, page, |view| filter.shows(view.state) && may.has(&view.id))
+            },
         )
         .await
     }
@@ -164,13 +168,13 @@ impl HostService {
         key: &DomainKey,
         place: Place,
         page: Page,
-        filter: StateFilter,
+        shows: impl Fn(&KeyView) -> bool,
     ) -> Result<Scanned, BadSeal> {
         let mut keys = Vec::with_capacity(page.records.len());
         let ended = page.more.then(|| page.records.last().map(|(key, _)| key.clone())).flatten();
         for (record_key, record) in &page.records {
             let view = self.open_record::<KeyRecord>(key, place, record_key, record)?.into_value().view;
-            if filter.shows(view.state) {
+            if shows(&view) {
                 keys.push(view);
             }
         }

@@ -1,6 +1,7 @@
 //! The operations of the service, one file each, over the replicated store: what a key is, when it may be
 //! used, what is answered while a write is in doubt. Takes only authorised requests and knows no protocol.
 
+pub mod access;
 mod activate;
 mod create;
 mod datakey;
@@ -48,13 +49,14 @@ pub struct HostService {
     store: Arc<dyn RecordStore>,
     keyring: Keyring,
     limits: Limits,
+    access: access::Kept,
 }
 
 impl HostService {
     /// The service over a store, under a root key.
     pub fn new(env: Env, store: Arc<dyn RecordStore>, root: RootKey, limits: Limits) -> HostService {
         let keyring = Keyring::new(root, Arc::clone(&store));
-        HostService { env, store, keyring, limits }
+        HostService { env, store, keyring, limits, access: access::Kept::default() }
     }
 
     /// What can be done at the moment, as far as this host knows.

@@ -23,6 +23,14 @@ const EPOCH_RETRIES: u32 = 3;
 pub(super) trait Same {
     /// In constant time where secrets are compared.
     fn same(&self, other: &Self) -> bool;
+
+    /// The answer while a write is in doubt, if there is one.
+    fn both(self, other: Self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        self.same(&other).then_some(self)
+    }
 }
 
 impl Same for SecretBytes {
@@ -127,11 +135,13 @@ impl HostService {
                 },
                 Ok(Reading::InDoubt { confirmed, pending }) => {
                     match (answer(&key, place, confirmed), answer(&key, place, pending)) {
-                        (Ok(one), Ok(two)) if one.same(&two) => {
-                            tracing::debug!(target: "kms::probe", name = "in-doubt-answer", answered = true);
-                            return Ok(Ok(one));
-                        }
-                        (Ok(_), Ok(_)) => trouble.in_doubt = true,
+                        (Ok(one), Ok(two)) => match one.both(two) {
+                            Some(answer) => {
+                                tracing::debug!(target: "kms::probe", name = "in-doubt-answer", answered = true);
+                                return Ok(Ok(answer));
+                            }
+                            None => trouble.in_doubt = true,
+                        },
                         _ => trouble.damaged += 1,
                     }
                 }

@@ -5,7 +5,6 @@ use crate::{
     error::{Code, Error},
     iam::{Authorized, action},
 };
-use uuid::Uuid;
 
 impl HostService {
     /// Changes what is said, and answers with the key. A key that was extractable once will always have been.
@@ -15,10 +14,10 @@ impl HostService {
     pub async fn change(
         &self,
         may: &Authorized<action::Update>,
-        id: Uuid,
         name: Option<KeyName>,
         extractable: Option<bool>,
     ) -> Result<KeyView, Error> {
+        let id = *may.of();
         self.update_key(may.domain(), id, |record| {
             let before = &record.view;
             if before.state.is_destroyed() {

@@ -9,7 +9,6 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 /// Longest message, or digest, bytes.
 pub const MESSAGE_MAX_BYTES: usize = 4096;
@@ -108,10 +107,10 @@ impl HostService {
     pub async fn sign(
         &self,
         may: &Authorized<action::Sign>,
-        id: Uuid,
         (message, algorithm): (Message, SignatureAlgorithm),
         format: SignatureFormat,
     ) -> Result<Signature, Error> {
+        let id = *may.of();
         let (Message::Whole(bytes) | Message::Digest(bytes)) = &message;
         if bytes.len() > MESSAGE_MAX_BYTES {
             return Err(too_long());
@@ -148,12 +147,8 @@ impl HostService {
     ///
     /// # Errors
     /// `BadArgument`, `KeyNotFound`, `WrongState`, `WrongUse`, `Refused`, `Integrity`.
-    pub async fn verify(
-        &self,
-        may: &Authorized<action::Verify>,
-        id: Uuid,
-        asked: ToVerify,
-    ) -> Result<bool, Error> {
+    pub async fn verify(&self, may: &Authorized<action::Verify>, asked: ToVerify) -> Result<bool, Error> {
+        let id = *may.of();
         let signer = self.to_use(may.domain(), id, (Operations::VERIFY, Use::Process)).await?;
         let key = signer.public()?;
         let ToVerify { signature, message, algorithm } = asked;

@@ -1,76 +1,92 @@
-//! The actions of the regional REST interface, one type each, named as in the service's access policies.
+//! The actions of the regional REST interface, one type each, named as in the service's access policies. Each is done on one sort of
+//! resource.
+
+use super::resource::{Resource, SecretPath, TheDomain};
+use uuid::Uuid;
 
 /// Something that may be allowed or denied.
 pub trait Action {
-    /// Its name, without the prefix `okms:apikms:`.
+    /// What it is done on.
+    type Of: Resource;
+    /// Its name in policies.
     const NAME: &'static str;
+    /// Its place in [`NAMES`].
+    const PLACE: usize;
 }
 
 macro_rules! actions {
-    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => { $(
-        $(#[$doc])*
-        pub enum $name {}
-        impl Action for $name {
-            const NAME: &'static str = $text;
-        }
-    )* };
+    ($($(#[$doc:meta])* $name:ident($of:ty) = $text:literal;)*) => {
+        /// The places of actions in [`NAMES`].
+        enum Place { $($name),* }
+        $(
+            $(#[$doc])*
+            pub enum $name {}
+            impl Action for $name {
+                type Of = $of;
+                const NAME: &'static str = concat!("okms:apikms:", $text);
+                const PLACE: usize = Place::$name as usize;
+            }
+        )*
+        /// All actions there are, as policies name them.
+        pub const NAMES: &[&str] = &[$(<$name as Action>::NAME),*];
+    };
 }
 
 actions! {
     /// Make a key.
-    Create = "serviceKey/create";
+    Create(TheDomain) = "serviceKey/create";
     /// Take a key that was made elsewhere.
-    Import = "serviceKey/import";
+    Import(TheDomain) = "serviceKey/import";
     /// Read attributes of a key, or of the keys listed.
-    Get = "serviceKey/get";
+    Get(Uuid) = "serviceKey/get";
     /// Rename.
-    Update = "serviceKey/update";
+    Update(Uuid) = "serviceKey/update";
     /// Destroy.
-    Delete = "serviceKey/delete";
+    Delete(Uuid) = "serviceKey/delete";
     /// Activate.
-    Activate = "serviceKey/activate";
+    Activate(Uuid) = "serviceKey/activate";
     /// Deactivate or declare compromised.
-    Deactivate = "serviceKey/deactivate";
+    Deactivate(Uuid) = "serviceKey/deactivate";
     /// Sign.
-    Sign = "serviceKey/sign";
+    Sign(Uuid) = "serviceKey/sign";
     /// Say whether a signature is a key's.
-    Verify = "serviceKey/verify";
+    Verify(Uuid) = "serviceKey/verify";
     /// Carry another key out, as its transport key. The documents do not name this action.
-    Wrap = "serviceKey/wrapKey";
+    Wrap(Uuid) = "serviceKey/wrapKey";
     /// Bring another key in, as its transport key. The documents do not name this action.
-    Unwrap = "serviceKey/unwrapKey";
+    Unwrap(Uuid) = "serviceKey/unwrapKey";
     /// Encrypt.
-    Encrypt = "serviceKey/encrypt";
+    Encrypt(Uuid) = "serviceKey/encrypt";
     /// Decrypt.
-    Decrypt = "serviceKey/decrypt";
+    Decrypt(Uuid) = "serviceKey/decrypt";
     /// Make a data key.
-    CreateDataKey = "serviceKey/dataKey/create";
+    CreateDataKey(Uuid) = "serviceKey/dataKey/create";
     /// Unwrap a data key.
-    DecryptDataKey = "serviceKey/dataKey/decrypt";
+    DecryptDataKey(Uuid) = "serviceKey/dataKey/decrypt";
     /// Draw random bytes.
-    Random = "random/get";
+    Random(TheDomain) = "random/get";
     /// Make a secret.
-    SecretCreate = "secret/create";
+    SecretCreate(SecretPath) = "secret/create";
     /// Read what is known of a secret, or of the secrets listed, without data.
-    SecretGet = "secret/get";
+    SecretGet(SecretPath) = "secret/get";
     /// Change settings and custom metadata of a secret.
-    SecretUpdateMetadata = "secret/updateMetadata";
+    SecretUpdateMetadata(SecretPath) = "secret/updateMetadata";
     /// Delete a secret with all its versions.
-    SecretDelete = "secret/delete";
+    SecretDelete(SecretPath) = "secret/delete";
     /// Make another version of a secret.
-    SecretVersionCreate = "secret/version/create";
+    SecretVersionCreate(SecretPath) = "secret/version/create";
     /// Read the data of a version.
-    SecretVersionGetData = "secret/version/getData";
+    SecretVersionGetData(SecretPath) = "secret/version/getData";
     /// Make a version active again.
-    SecretVersionActivate = "secret/version/activate";
+    SecretVersionActivate(SecretPath) = "secret/version/activate";
     /// Deactivate a version.
-    SecretVersionDeactivate = "secret/version/deactivate";
+    SecretVersionDeactivate(SecretPath) = "secret/version/deactivate";
     /// Destroy the data of a version.
-    SecretVersionDelete = "secret/version/delete";
+    SecretVersionDelete(SecretPath) = "secret/version/delete";
     /// Read the names in the data of a version.
-    SecretSubKeysGet = "secret/subKeys/get";
+    SecretSubKeysGet(SecretPath) = "secret/subKeys/get";
     /// Read the configuration of secrets.
-    SecretConfigGet = "secretConfig/get";
+    SecretConfigGet(TheDomain) = "secretConfig/get";
     /// Change the configuration of secrets.
-    SecretConfigUpdate = "secretConfig/update";
+    SecretConfigUpdate(TheDomain) = "secretConfig/update";
 }

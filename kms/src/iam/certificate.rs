@@ -21,7 +21,21 @@ pub(super) fn parse(der: &[u8]) -> Option<Identity> {
     if domains.next().is_some() {
         return None;
     }
-    Some(Identity { domain, serial: hex::encode(certificate.raw_serial()) })
+    let serial = certificate.raw_serial();
+    let expires_s = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+    Some(Identity { domain, serial: hex::encode(serial), id: credential(serial), expires_s })
+}
+
+/// A serial number of up to 128 bits is the UUID of a credential. DER puts a zero before a number whose first bit is set.
+fn credential(serial: &[u8]) -> Option<Uuid> {
+    let number = match serial {
+        [0, number @ ..] => number,
+        number => number,
+    };
+    let mut bytes = [0; 16];
+    let at = bytes.len().checked_sub(number.len())?;
+    bytes[at..].copy_from_slice(number);
+    Some(Uuid::from_bytes(bytes))
 }
 
 /// The value of an other-name: `[0] EXPLICIT UTF8String`.

@@ -2,10 +2,14 @@
 //! for the operator. Serial numbers and dates come from the [`Env`].
 
 use super::InitError;
-use crate::env::{Env, Purpose};
+use crate::{
+    env::{Env, Purpose},
+    iam::LIFE_MAX_DAYS,
+};
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CustomExtension, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, PKCS_RSA_SHA512, SanType, SerialNumber,
     SignatureAlgorithm, string::Ia5String,
 };
 use std::{net::IpAddr, time::Duration};
@@ -88,13 +92,7 @@ impl Authority {
     /// serial number is the id of the credential.
     pub(super) fn client(&self, env: &Env, domain: Uuid) -> Result<Issued, InitError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut params = params(env, &domain.to_string(), serial(env)?, CLIENT_LIFE)?;
-        let mut san = CustomExtension::from_oid_content(&[2, 5, 29, 17], domain_san(domain));
-        san.set_criticality(true);
-        params.custom_extensions.push(san);
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.sign(params, key)
+        self.sign(client_params(env, domain, serial(env)?, CLIENT_LIFE)?, key)
     }
 
     fn sign(&self, mut params: CertificateParams, key: KeyPair) -> Result<Issued, InitError> {
@@ -102,6 +100,91 @@ impl Authority {
         let cert_pem = params.signed_by(&key, &self.issuer)?.pem();
         Ok(Issued { cert_pem, key_pem: key.serialize_pem() })
     }
+}
+
+/// The access CA of a region, where its private key is: with the operator. No host has it.
+pub struct AccessCa {
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// An access certificate that was just signed.
+pub struct SignedCredential {
+    /// Its serial number.
+    pub id: Uuid,
+    /// The certificate, PEM.
+    pub certificate_pem: String,
+    /// Its private key, PEM (PKCS #8), if it was made here. Shown once, and kept nowhere.
+    pub key_pem: Option<zeroize::Zeroizing<String>>,
+    /// When it ends, Unix seconds.
+    pub expires_s: u64,
+}
+
+impl AccessCa {
+    /// Reads the certificate and the private key that `kms init` wrote.
+    ///
+    /// # Errors
+    /// [`InitError::Certificate`].
+    pub fn from_pem(cert_pem: &str, key_pem: &str) -> Result<AccessCa, InitError> {
+        let key = KeyPair::from_pem(key_pem)?;
+        Ok(AccessCa { issuer: Issuer::from_ca_cert_pem(cert_pem, key)? })
+    }
+
+    /// Signs an access certificate of a domain, for so many days: for the key of a certificate signing request (PKCS #10, PEM), whose
+    /// signature is checked and of which nothing but the key is taken; or for a key that is made here.
+    ///
+    /// # Errors
+    /// [`InitError::Spec`] for what cannot be signed.
+    pub fn sign(
+        &self,
+        env: &Env,
+        domain: Uuid,
+        request: Option<&str>,
+        days: u32,
+    ) -> Result<SignedCredential, InitError> {
+        if !(1..=LIFE_MAX_DAYS).contains(&days) {
+            return Err(InitError::Spec(format!("a certificate is valid for 1 to {LIFE_MAX_DAYS} days")));
+        }
+        let serial = serial(env)?;
+        let mut params = client_params(env, domain, serial, DAY.saturating_mul(days))?;
+        params.use_authority_key_identifier_extension = true;
+        let expires_s = u64::try_from(params.not_after.unix_timestamp()).unwrap_or(0);
+        let (certificate, key_pem) = match request {
+            Some(request) => {
+                let request = CertificateSigningRequestParams::from_pem(request)
+                    .map_err(|error| InitError::Spec(format!("the certificate signing request: {error}")))?;
+                let algorithms =
+                    [&PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384, &PKCS_RSA_SHA256, &PKCS_RSA_SHA512];
+                if !algorithms.contains(&request.public_key.algorithm()) {
+                    let why =
+                        "the key of the certificate signing request must be RSA, or EC on P-256 or P-384";
+                    return Err(InitError::Spec(why.to_owned()));
+                }
+                (params.signed_by(&request.public_key, &self.issuer)?, None)
+            }
+            None => {
+                let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+                let certificate = params.signed_by(&key, &self.issuer)?;
+                (certificate, Some(zeroize::Zeroizing::new(key.serialize_pem())))
+            }
+        };
+        let (id, certificate_pem) = (Uuid::from_bytes(serial), certificate.pem());
+        Ok(SignedCredential { id, certificate_pem, key_pem, expires_s })
+    }
+}
+
+fn client_params(
+    env: &Env,
+    domain: Uuid,
+    serial: [u8; 16],
+    life: Duration,
+) -> Result<CertificateParams, InitError> {
+    let mut params = params(env, &domain.to_string(), serial, life)?;
+    let mut san = CustomExtension::from_oid_content(&[2, 5, 29, 17], domain_san(domain));
+    san.set_criticality(true);
+    params.custom_extensions.push(san);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    Ok(params)
 }
 
 /// Random, and always 16 bytes with no sign byte in DER: it doubles as the UUID of a credential.

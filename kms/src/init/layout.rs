@@ -1,8 +1,8 @@
 //! Names, places and addresses of a region's nodes.
 
 use super::{
-    Addresses, HOSTS_PER_ZONE_MAX, IDENTITIES_MAX, InitError, NODE_PORT, REPLICA_ID, REST_PORT, RegionSpec,
-    WITNESS_ID, WITNESS_PORT,
+    ADMIN_PORT, Addresses, AdminAt, HOSTS_PER_ZONE_MAX, IDENTITIES_MAX, InitError, NODE_PORT, REPLICA_ID,
+    REST_PORT, RegionSpec, WITNESS_ID, WITNESS_PORT,
 };
 use crate::{
     config::{Role, Zone},
@@ -16,6 +16,8 @@ pub(super) struct Place {
     pub(super) role: Role,
     pub(super) zone: Option<Zone>,
     pub(super) address: SocketAddr,
+    /// Of a host's administration.
+    pub(super) admin: Option<SocketAddr>,
 }
 
 /// Checks the numbers of a specification.
@@ -89,30 +91,51 @@ pub(super) fn places(spec: &RegionSpec) -> Result<Vec<Place>, InitError> {
         let known: Vec<&str> = nodes.iter().map(|(node_id, ..)| node_id.as_str()).collect();
         return Err(InitError::Spec(format!("no node {stranger}; the nodes are {}", known.join(", "))));
     }
+    let many = nodes.len();
+    let mut hosts = 0;
     nodes
         .into_iter()
         .enumerate()
         .map(|(index, (node_id, role, zone))| {
             let address = address(spec, index, &node_id, role)?;
-            Ok(Place { node_id, role, zone, address })
+            let admin = match role {
+                Role::Host => Some(admin(spec, many + hosts, address)?),
+                _ => None,
+            };
+            hosts += usize::from(admin.is_some());
+            Ok(Place { node_id, role, zone, address, admin })
         })
         .collect()
+}
+
+/// Where a host is administered. Where all nodes are on one machine, the ports after those of all nodes are for that.
+fn admin(spec: &RegionSpec, index: usize, own: SocketAddr) -> Result<SocketAddr, InitError> {
+    match (&spec.addresses, spec.admin) {
+        (Addresses::Loopback { rest_port, node_port }, _) => on_loopback(*rest_port, *node_port, index),
+        (Addresses::PerNode(_), AdminAt::Loopback) => Ok(loopback(ADMIN_PORT)),
+        (Addresses::PerNode(_), AdminAt::Node) => Ok(SocketAddr::new(own.ip(), ADMIN_PORT)),
+    }
+}
+
+/// The port of a number.
+fn on_loopback(rest_port: u16, node_port: u16, index: usize) -> Result<SocketAddr, InitError> {
+    u16::try_from(index)
+        .ok()
+        .and_then(|index| node_port.checked_add(index))
+        .filter(|port| *port != rest_port)
+        .map(loopback)
+        .ok_or_else(|| {
+            InitError::Spec(format!(
+                "not enough ports from {node_port} upwards beside {rest_port}: choose other ports"
+            ))
+        })
 }
 
 fn address(spec: &RegionSpec, index: usize, node_id: &str, role: Role) -> Result<SocketAddr, InitError> {
     let within = spec.witness_with_replica && role == Role::Witness;
     match &spec.addresses {
         Addresses::Loopback { rest_port, .. } if role == Role::Entry => Ok(loopback(*rest_port)),
-        Addresses::Loopback { rest_port, node_port } => u16::try_from(index)
-            .ok()
-            .and_then(|index| node_port.checked_add(index))
-            .filter(|port| port != rest_port)
-            .map(loopback)
-            .ok_or_else(|| {
-                InitError::Spec(format!(
-                    "not enough ports from {node_port} upwards beside {rest_port}: choose other ports"
-                ))
-            }),
+        Addresses::Loopback { rest_port, node_port } => on_loopback(*rest_port, *node_port, index),
         Addresses::PerNode(given) => {
             if within && given.contains_key(node_id) {
                 return Err(InitError::Spec(

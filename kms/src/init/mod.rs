@@ -13,6 +13,7 @@ pub use crate::{
     places::backup_regions,
     store::engine::{KEYRING_DIR, STORE_DIR},
 };
+pub use certificates::{AccessCa, SignedCredential};
 pub use install::{install, write_files};
 pub use region::plan_region;
 
@@ -40,6 +41,8 @@ pub const DATA_DIR: &str = "data";
 pub const REST_PORT: u16 = 8443;
 /// Default port of node-to-node traffic.
 pub const NODE_PORT: u16 = 8444;
+/// Default port of a host's administration.
+pub const ADMIN_PORT: u16 = 8445;
 /// Port of a witness in the replica's process, where the nodes have an address each.
 pub const WITNESS_PORT: u16 = 8445;
 /// Node id of the replica, and of the witness; their directories are called so too.
@@ -70,6 +73,8 @@ pub struct RegionSpec {
     pub backups: Option<[StoreConfig; 2]>,
     /// Where the nodes are.
     pub addresses: Addresses,
+    /// Where hosts take the operator's requests about access.
+    pub admin: AdminAt,
     /// Further DNS names or IP addresses that clients call the REST endpoint by.
     pub names: Vec<String>,
     /// Bounds, written to every `node.toml`.
@@ -88,6 +93,15 @@ pub enum Addresses {
     },
     /// One IP address per node id, default ports.
     PerNode(BTreeMap<String, String>),
+}
+
+/// Where a host takes the operator's requests about access. Wherever it is, only the operator's certificate is let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminAt {
+    /// On 127.0.0.1: for who is on the host's machine, or has a tunnel to it.
+    Loopback,
+    /// On the host's own address.
+    Node,
 }
 
 /// Everything of a new region, not yet written anywhere.

@@ -135,6 +135,14 @@ impl Region<'_> {
         self.addresses(role, zone).next().unwrap_or_default()
     }
 
+    /// Where hosts are administered. On machines of their own, they may all be called the same there.
+    fn admin_addresses(&self) -> Vec<String> {
+        let mut addresses: Vec<String> =
+            self.places.iter().filter_map(|place| place.admin).map(|address| address.to_string()).collect();
+        addresses.dedup();
+        addresses
+    }
+
     fn node(&self, place: &Place, shared: &Shared<'_>) -> Result<NodeBundle, InitError> {
         let peer = Peer {
             role: match place.role {
@@ -239,6 +247,7 @@ impl Region<'_> {
             data_dir: DATA_DIR.into(),
             listen,
             rest_listen,
+            admin_listen: place.admin.map(|address| address.to_string()),
             cert: "node.crt".into(),
             key: "node.key".into(),
             node_ca: "node-ca.crt".into(),
@@ -282,6 +291,7 @@ impl Region<'_> {
             replica: self.addresses(Role::Replica, None).next(),
             hosts: self.addresses(Role::Host, None).collect(),
             entry: self.address(Role::Entry, None),
+            admin: self.admin_addresses(),
         };
         let config =
             toml::to_string_pretty(&config).map_err(|error| InitError::Configuration(error.to_string()))?;

@@ -1,8 +1,9 @@
 //! What a person who runs a region does to it: `operator.toml` says where its nodes are; [`ask`] asks and orders
 //! a single node once, a [`session`] signs what is ordered and asks until it is answered; [`rebuild`] makes a lost zone anew,
-//! [`restore`] a lost region, [`witness`] replaces a witness, [`domain`] ends the service of a domain; [`seals`] tells whether
-//! records open.
+//! [`restore`] a lost region, [`witness`] replaces a witness, [`domain`] ends the service of a domain; [`admin`] asks a host about
+//! access; [`seals`] tells whether records open.
 
+pub mod admin;
 pub mod ask;
 pub mod domain;
 mod meant;
@@ -52,6 +53,9 @@ pub struct OperatorConfig {
     pub hosts: Vec<String>,
     /// Address of the entry.
     pub entry: String,
+    /// Where hosts are administered: any that answers is asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub admin: Vec<String>,
 }
 
 impl OperatorConfig {

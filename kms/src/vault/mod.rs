@@ -30,6 +30,17 @@ pub const KIND_SECRET_VERSION: u8 = 3;
 /// The configuration of a domain's secrets.
 pub const KIND_SECRET_CONFIG: u8 = 4;
 
+/// What the parts of a domain's access document are versioned by.
+pub const KIND_ACCESS_STAMP: u8 = 16;
+/// A policy.
+pub const KIND_POLICY: u8 = 17;
+/// A group of identities.
+pub const KIND_GROUP: u8 = 18;
+/// An issuer of bearer tokens.
+pub const KIND_ISSUER: u8 = 19;
+/// An access certificate that was registered.
+pub const KIND_CREDENTIAL: u8 = 20;
+
 /// Where a record of a kind is kept: kind, domain, id. No names: keys are stored in clear.
 pub fn record_key(kind: u8, domain: Uuid, id: Uuid) -> RecordKey {
     let mut key = record_prefix(kind, domain);

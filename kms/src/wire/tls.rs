@@ -110,6 +110,8 @@ pub struct NodeTls {
     identity: Peer,
     handshake: Duration,
     acceptor: TlsAcceptor,
+    /// The same, for HTTP.
+    http: TlsAcceptor,
     connector: TlsConnector,
     public: TlsConnector,
 }
@@ -182,10 +184,14 @@ impl NodeTls {
             region: identity.region.clone(),
         };
         let refused = |error: Error| TlsError::Refused(error.to_string());
+        let acceptor = parts.acceptor(chain.clone(), key.clone_key())?;
+        let mut http = (*acceptor).clone();
+        http.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(NodeTls {
             env: env.clone(),
             handshake,
-            acceptor: parts.acceptor(chain.clone(), key.clone_key())?.into(),
+            acceptor: acceptor.into(),
+            http: Arc::new(http).into(),
             connector: parts.connector(Some((chain, key))).map_err(refused)?.into(),
             public: parts.connector(None).map_err(refused)?.into(),
             identity,
@@ -203,7 +209,23 @@ impl NodeTls {
     /// `TimedOut` after the handshake bound, `InvalidData` with the reason if the peer is refused (it gets
     /// an alert), or the stream's own.
     pub async fn accept(&self, stream: Stream) -> io::Result<(server::TlsStream<Stream>, Peer)> {
-        let stream = self.bounded(self.acceptor.accept(stream)).await?;
+        self.accept_by(&self.acceptor, stream).await
+    }
+
+    /// As [`NodeTls::accept`], and offers HTTP/2 and HTTP/1.1 by ALPN.
+    ///
+    /// # Errors
+    /// As [`NodeTls::accept`].
+    pub async fn accept_http(&self, stream: Stream) -> io::Result<(server::TlsStream<Stream>, Peer)> {
+        self.accept_by(&self.http, stream).await
+    }
+
+    async fn accept_by(
+        &self,
+        acceptor: &TlsAcceptor,
+        stream: Stream,
+    ) -> io::Result<(server::TlsStream<Stream>, Peer)> {
+        let stream = self.bounded(acceptor.accept(stream)).await?;
         let peer = peer_of(stream.get_ref().1.peer_certificates())?;
         Ok((stream, peer))
     }

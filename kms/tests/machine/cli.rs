@@ -35,7 +35,7 @@ fn utf8(path: &Path) -> &str {
 fn help_shows_every_command() {
     let help = kms(&["--help"]);
     assert!(help.status.success());
-    for word in ["init", "serve", "dev", "status", "kms dev"] {
+    for word in ["init", "serve", "dev", "status", "kms dev", "policy", "credential"] {
         assert!(text(&help.stdout).contains(word), "no {word}");
     }
     let help = kms(&["init", "--help"]);
@@ -153,6 +153,8 @@ fn a_region_in_one_process_survives_kill() {
     assert!(report.contains(r#""writable":true"#) && report.lines().count() == 1, "{report}");
     fails(&["dev", "--dir", utf8(&dir), "--hosts-per-zone", "3"], 1, &["--hosts-per-zone 2"]);
 
+    access_is_administered(&dir, &scratch.path("certificates"));
+
     assert_eq!(dev.signal("KILL"), None);
     let certificate = text_of(&dir.join("region/clients/client-1.crt"));
     let port = dev.port;
@@ -162,6 +164,71 @@ fn a_region_in_one_process_survives_kill() {
     assert_eq!(text_of(&dir.join("region/clients/client-1.crt")), certificate);
     assert!(kms(&["status", "--dir", utf8(&dir)]).status.success());
     assert_eq!(dev.signal("TERM"), Some(0));
+}
+
+/// What an operator types, in a region that runs.
+fn access_is_administered(dir: &Path, out: &Path) {
+    let domain = text_of(&dir.join("region/domains.txt")).trim().to_owned();
+    let at = ["--domain", domain.as_str(), "--dir", utf8(dir)];
+    let says = |arguments: &[&str], words: &[&str]| -> String {
+        let output = kms(&[arguments, &at].concat());
+        let (said, error) = (text(&output.stdout).to_owned(), text(&output.stderr));
+        assert!(output.status.success(), "{arguments:?}: {error}");
+        for word in words {
+            assert!(said.contains(word), "{arguments:?} does not say {word:?}: {said}");
+        }
+        said
+    };
+    says(&["policy", "list"], &["default  *           *      -     *"]);
+    says(&["group", "put", "staff", "--member", "urn:v1:eu:identity:user:acme/*"], &["within a second"]);
+    let group = format!("urn:v1:eu:identity:group:{domain}/staff");
+    let keys = format!("urn:v1:eu:resource:okms:{domain}/serviceKey/*");
+    let get = "okms:apikms:serviceKey/get";
+    says(&["policy", "put", "readers", "--identity", &group, "--allow", get, "--resource", &keys], &[]);
+    let mut file = says(&["policy", "show", "readers"], &[get, &group]);
+    file = file.replace("serviceKey/get", "serviceKey/sign");
+    write(&dir.join("policy.json"), &file);
+    says(&["policy", "put", "signers", "--file", utf8(&dir.join("policy.json"))], &["signers"]);
+    let flies = ["policy", "put", "flyers", "--identity", "*", "--allow", "okms:fly", "--resource", "*"];
+    fails(&[&flies[..], &at].concat(), 1, &["okms:fly means no action that there is"]);
+
+    let bob = "urn:v1:eu:identity:user:acme/bob";
+    let made = says(
+        &["credential", "create", "--name", "ci", "--identity", bob, "--out", utf8(out)],
+        &["valid until"],
+    );
+    let id = made.split_whitespace().nth(1).expect("an id").trim_end_matches(',').to_owned();
+    assert!(text_of(&out.join(format!("{id}.key"))).contains("PRIVATE KEY"));
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let request = rcgen::CertificateParams::default().serialize_request(&key).expect("a request");
+    let csr = dir.join("request.csr");
+    write(&csr, &request.pem().expect("PEM"));
+    let signed = says(
+        &["credential", "sign-csr", utf8(&csr), "--name", "other", "--days", "3", "--out", utf8(out)],
+        &[],
+    );
+    let other = signed.split_whitespace().nth(1).expect("an id").trim_end_matches(',').to_owned();
+    assert!(!out.join(format!("{other}.key")).exists(), "the private key is not here");
+    says(
+        &["policy", "test", "--credential", &id, "--action", get, "--resource", &keys],
+        &["ALLOWED by policy", bob, &group],
+    );
+    says(&["policy", "delete", "default"], &["within a second"]);
+    says(
+        &["policy", "test", "--credential", &other, "--action", get, "--resource", &keys],
+        &["DENIED no policy"],
+    );
+    says(&["credential", "revoke", &id], &["revoked"]);
+    let list = says(&["credential", "list"], &["REVOKED", "READY"]);
+    assert_eq!(list.lines().count(), 3, "{list}");
+    says(&["credential", "show", &other], &["BEGIN CERTIFICATE", "from_csr\": true"]);
+    let counts = kms(&["domain", "list", "--counts", "--dir", utf8(dir)]);
+    assert!(text(&counts.stdout).contains("CREDENTIALS"), "{}", text(&counts.stdout));
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test writes what the program reads")]
+fn write(path: &Path, text: &str) {
+    std::fs::write(path, text).expect("written");
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test looks at what the program wrote")]

@@ -2,7 +2,7 @@
 
 use kms::{
     env::{Entropy, Env, Purpose},
-    init::{Addresses, Bundle, FileSpec, RegionSpec},
+    init::{Addresses, AdminAt, Bundle, FileSpec, RegionSpec},
     limits::Limits,
 };
 use std::{
@@ -65,6 +65,7 @@ pub fn spec() -> RegionSpec {
         domains: 1,
         clients: 1,
         addresses: Addresses::Loopback { rest_port: 8443, node_port: 8444 },
+        admin: AdminAt::Loopback,
         names: Vec::new(),
         limits: Limits::default(),
     }

@@ -108,6 +108,7 @@ async fn start(env: &Env, bundle: &Bundle, hosts: Vec<String>, limits: Limits) -
         data_dir: "data".into(),
         listen: None,
         rest_listen: Some("127.0.0.1:0".to_owned()),
+        admin_listen: None,
         cert: "node.crt".into(),
         key: "node.key".into(),
         node_ca: "node-ca.crt".into(),

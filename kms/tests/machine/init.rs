@@ -4,7 +4,8 @@ use crate::common::{Scratch, bundle, file, seeded, spec};
 use kms::{
     config::{NodeConfig, Role, Zone},
     env::{StoreAt, StoreConfig},
-    init::{Addresses, InitError, RegionSpec, install},
+    init::{Addresses, AdminAt, InitError, RegionSpec, install},
+    operator::OperatorConfig,
     os,
     wire::{
         identity::{Peer, PeerRole},
@@ -51,6 +52,44 @@ async fn a_region_has_every_node_with_its_files() {
     let (head, tail) = (head.expect("a genesis"), tail.expect("a genesis"));
     assert!(head.head && !tail.head && head.epoch == tail.epoch && head.activation == tail.activation);
     assert_eq!([head.db_id, tail.db_id], head.epoch.record.members);
+}
+
+#[test]
+fn hosts_are_administered_where_it_is_said_and_the_operator_knows_where() {
+    let env = os::env();
+    let nodes = ["db-a", "db-b", "host-a1", "host-b1", "host-a2", "host-b2", "witness", "entry"];
+    let apart = |at| {
+        let ips = (1..).zip(nodes).map(|(n, node)| (node.to_owned(), format!("10.0.0.{n}"))).collect();
+        RegionSpec { addresses: Addresses::PerNode(ips), admin: at, ..spec() }
+    };
+    let listen = |spec: &RegionSpec| {
+        let bundle = bundle(&env, spec);
+        let text = |files: &[kms::init::FileSpec], name: &str| {
+            String::from_utf8(file(files, name).to_vec()).expect("text")
+        };
+        let config =
+            |node: &kms::init::NodeBundle| NodeConfig::parse(&text(&node.files, "node.toml")).expect("TOML");
+        let listen: Vec<_> = bundle.nodes.iter().filter_map(|node| config(node).admin_listen).collect();
+        assert!(
+            bundle.nodes.iter().all(|node| config(node).admin_listen.is_none() || node.role == Role::Host)
+        );
+        let operator: OperatorConfig =
+            toml::from_str(&text(&bundle.operator, "operator.toml")).expect("TOML");
+        (listen, operator.admin)
+    };
+    let (hosts, operator) = listen(&apart(AdminAt::Node));
+    assert_eq!(hosts, ["10.0.0.3:8445", "10.0.0.4:8445", "10.0.0.5:8445", "10.0.0.6:8445"]);
+    assert_eq!(operator, hosts);
+    let (hosts, operator) = listen(&apart(AdminAt::Loopback));
+    assert_eq!((hosts.len(), operator), (4, vec!["127.0.0.1:8445".to_owned()]));
+    assert!(hosts.iter().all(|host| host == "127.0.0.1:8445"));
+    let (hosts, operator) = listen(&spec());
+    assert_eq!(
+        hosts,
+        ["127.0.0.1:8452", "127.0.0.1:8453", "127.0.0.1:8454", "127.0.0.1:8455"],
+        "after all nodes"
+    );
+    assert_eq!(operator, hosts);
 }
 
 #[tokio::test]

@@ -269,16 +269,16 @@ pub fn id(text: &str) -> [u8; 16] {
 /// The first of ten ports that are free now, below those that the machine deals out itself.
 #[expect(clippy::disallowed_methods, reason = "asks the machine for free ports")]
 fn free_ports(env: &Env) -> u16 {
-    // Tests of one process run side by side, and nodes that are down leave their ports free: no ten are given twice.
+    // Tests of one process run side by side, and nodes that are down leave their ports free: no sixteen are given twice.
     static NEXT: OnceLock<AtomicU16> = OnceLock::new();
     let first = || AtomicU16::new(u16::from_be_bytes(env.random(Purpose::Public).expect("entropy")));
     for _ in 0..1_000 {
-        let base = 10_000 + NEXT.get_or_init(first).fetch_add(1, Ordering::Relaxed) % 2_000 * 10;
-        if (base..base + 10).all(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+        let base = 10_000 + NEXT.get_or_init(first).fetch_add(1, Ordering::Relaxed) % 2_000 * 16;
+        if (base..base + 16).all(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()) {
             return base;
         }
     }
-    panic!("no ten free ports in a row");
+    panic!("no sixteen free ports in a row");
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test copies a disk")]

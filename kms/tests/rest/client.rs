@@ -43,6 +43,16 @@ pub async fn tls_offering(
     pair: Option<(&str, &str)>,
     protocols: &[&str],
 ) -> io::Result<TlsStream<Stream>> {
+    tls_at(region, region.server.address(), pair, protocols).await
+}
+
+/// The same, at another address of the host.
+pub async fn tls_at(
+    region: &Region,
+    address: &str,
+    pair: Option<(&str, &str)>,
+    protocols: &[&str],
+) -> io::Result<TlsStream<Stream>> {
     let mut roots = RootCertStore::empty();
     for ca in CertificateDer::pem_slice_iter(region.bundle.ca_pem.as_bytes()) {
         roots.add(ca.expect("PEM")).expect("a CA");
@@ -62,14 +72,22 @@ pub async fn tls_offering(
         }
     };
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    let stream = region.env.net.connect(region.server.address()).await?;
+    let stream = region.env.net.connect(address).await?;
     let name = ServerName::try_from("127.0.0.1").expect("a name");
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
 impl Client {
     pub async fn connect(region: &Region, pair: Option<(&str, &str)>) -> io::Result<Client> {
-        let stream = tls(region, pair).await?;
+        Client::over(region, tls(region, pair).await?).await
+    }
+
+    /// A client where the host is administered.
+    pub async fn connect_admin(region: &Region, pair: Option<(&str, &str)>) -> io::Result<Client> {
+        Client::over(region, tls_at(region, region.admin.address(), pair, &[]).await?).await
+    }
+
+    async fn over(region: &Region, stream: TlsStream<Stream>) -> io::Result<Client> {
         let (sender, connection) =
             hyper::client::conn::http1::handshake(HyperIo::new(stream)).await.map_err(io::Error::other)?;
         region.env.spawn("test client", async move {
@@ -95,7 +113,7 @@ impl Client {
     }
 
     pub async fn call(&mut self, method: &str, path: &str, body: Option<Value>) -> Answer {
-        let path = if path.starts_with("/api") || path == "/healthz" {
+        let path = if path.starts_with("/api") || path.starts_with("/admin") || path == "/healthz" {
             path.to_owned()
         } else {
             format!("{}{path}", self.base)

@@ -9,7 +9,7 @@ const REFUSED: (u16, u64) = (503, 50_425_858);
 const UNKNOWN: (u16, u64) = (504, 83_976_193);
 
 async fn start() -> (Region, Client, Uuid) {
-    let region = Region::new().await;
+    let region = Region::sure().await;
     let mut client = region.client().await;
     let key = client.create("k").await;
     (region, client, key)
@@ -177,7 +177,7 @@ async fn a_host_without_a_domain_s_key_waits_for_a_database_that_is_behind() {
         (vec![NotServing, Unreachable], 503),
         (vec![Behind; 1000], 503),
     ] {
-        let region = Region::new().await;
+        let region = Region::sure().await;
         let asked = errors.len();
         region.store.lock().keyring_errors = errors.into();
         assert_eq!(region.client().await.get("/servicekey").await.status, status);
@@ -223,7 +223,7 @@ async fn a_swapped_blob_is_reported_and_never_answers() {
 
 #[tokio::test]
 async fn a_spoilt_domain_key_is_an_integrity_error() {
-    let region = Region::new().await;
+    let region = Region::sure().await;
     for object in region.store.lock().keyring.values_mut() {
         object[20] ^= 1;
     }

@@ -1,6 +1,8 @@
 //! The host role over real TLS on 127.0.0.1, with a store in memory whose two copies, doubts, refusals and
 //! silences the tests choose. Does not test the real store.
 
+mod access;
+mod admin;
 mod bad_inputs;
 mod client;
 mod doubt;
@@ -14,4 +16,5 @@ mod region;
 mod secrets;
 mod semantics;
 mod store;
+mod tokens;
 mod walk;

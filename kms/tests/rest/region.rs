@@ -2,12 +2,17 @@
 
 use crate::{client::Client, store::MemoryStore};
 use kms::{
-    api::rest::{RestServer, serve},
+    api::{
+        admin::{self, AdminServer},
+        rest::{RestServer, serve},
+    },
     config::{NodeConfig, Role},
     env::{BlockFile, BoxFuture, Clock, Disk, Env, Mono, OpenMode},
-    init::{Addresses, Bundle, NODE_FILE, NodeBundle, RegionSpec, plan_region},
+    init::{Addresses, AdminAt, Bundle, NODE_FILE, NodeBundle, RegionSpec, plan_region},
     limits::Limits,
+    operator::admin::Admin,
     vault::RootKey,
+    wire::tls::{NodePem, NodeTls},
 };
 use std::{
     collections::BTreeMap,
@@ -68,6 +73,7 @@ pub struct Region {
     pub bundle: Bundle,
     pub store: Arc<MemoryStore>,
     pub server: RestServer,
+    pub admin: AdminServer,
 }
 
 fn host(bundle: &Bundle) -> &NodeBundle {
@@ -83,6 +89,11 @@ impl Region {
         Region::at(limits, Duration::ZERO).await
     }
 
+    /// A host that goes for a minute by what it knows of a domain's access: what a test does to reads is done to those of keys.
+    pub async fn sure() -> Region {
+        Region::with(Limits { access_fresh_ms: 60_000, ..Limits::default() }).await
+    }
+
     /// A host whose wall clock is ahead of the one its certificates were made by.
     pub async fn at(limits: Limits, ahead: Duration) -> Region {
         crate::logs::catch();
@@ -95,6 +106,7 @@ impl Region {
             domains: 2,
             clients: 1,
             addresses: Addresses::Loopback { rest_port: 8443, node_port: 8444 },
+            admin: AdminAt::Loopback,
             names: Vec::new(),
             limits: limits.clone(),
         };
@@ -113,7 +125,29 @@ impl Region {
         let store =
             MemoryStore::new(keyring.map(|(domain, object)| (domain.into_bytes(), object.clone())).collect());
         let server = serve(env.clone(), &config, Arc::clone(&store) as _, root).await.expect("serves");
-        Region { env, bundle, store, server }
+        let tls = NodeTls::load(&env, &config).expect("the host's certificate");
+        let admin = admin::serve("127.0.0.1:0", tls, &server).await.expect("serves");
+        Region { env, bundle, store, server, admin }
+    }
+
+    /// The operator, as the host's administration knows one.
+    pub fn operator(&self) -> Admin {
+        self.admin_as(&self.operator_file("operator.crt"), &self.operator_file("operator.key"))
+    }
+
+    /// Somebody with a certificate at the host's administration.
+    pub fn admin_as(&self, cert: &str, key: &str) -> Admin {
+        let node_ca = self.bundle.ca_pem.as_bytes();
+        let pem = NodePem { cert: cert.as_bytes(), key: key.as_bytes(), node_ca };
+        let tls = NodeTls::from_pem(&self.env, &pem, Duration::from_secs(5)).expect("a certificate");
+        Admin::at(self.env.clone(), tls, self.admin.address())
+    }
+
+    /// A file of the operator's directory.
+    pub fn operator_file(&self, name: &str) -> String {
+        let mut files = self.bundle.operator.iter();
+        let file = files.find(|file| file.path == Path::new(name)).expect("a file");
+        String::from_utf8(file.contents.clone()).expect("text")
     }
 
     pub fn domain(&self) -> Uuid {

@@ -186,7 +186,7 @@ async fn a_stopped_host_ends_its_connections() {
 }
 
 /// Whether a TLS alert is all that this certificate gets.
-async fn turned_away(region: &Region, cert: &str, key: &str) -> bool {
+pub(crate) async fn turned_away(region: &Region, cert: &str, key: &str) -> bool {
     match crate::client::Client::connect(region, Some((cert, key))).await {
         Err(_) => true,
         // TLS 1.3: the alert comes with the first answer.

@@ -22,7 +22,7 @@ use crate::{
 use kms::{
     config::Role,
     env::{BoxFuture, Env, StoreAt, StoreConfig},
-    init::{self, Addresses, Bundle, ClientIdentity, InitError, NodeBundle, RegionSpec},
+    init::{self, Addresses, AdminAt, Bundle, ClientIdentity, InitError, NodeBundle, RegionSpec},
 };
 use std::{
     collections::BTreeMap,
@@ -131,6 +131,7 @@ async fn simulate(
             domains: plan.topology.domains,
             clients: per_domain,
             addresses: Addresses::PerNode(addresses),
+            admin: AdminAt::Node,
             names: vec![server_name(plan)],
             limits: plan.limits.clone(),
         },

@@ -19,7 +19,7 @@ use std::{fmt, str::FromStr};
 ///
 /// # Errors
 /// `WrongType`, `TooLarge`, `Timeout`, or `BadArgument` with what is wrong and where.
-pub(super) async fn json<T: DeserializeOwned>(app: &App, request: Request<Body>) -> Result<T, Error> {
+pub(in crate::api) async fn json<T: DeserializeOwned>(app: &App, request: Request<Body>) -> Result<T, Error> {
     check_type(request.method(), request.headers())?;
     let bytes = collected(app, request, BODY_MAX_BYTES).await?;
     serde_json::from_slice(&bytes).map_err(|error| Error::bad(format!("body: {error}")))
@@ -88,7 +88,7 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Error> {
 ///
 /// # Errors
 /// `BadArgument` if it is not valid percent-encoded UTF-8, or given twice.
-pub(super) fn query(request: &Request<Body>, name: &str) -> Result<Option<String>, Error> {
+pub(in crate::api) fn query(request: &Request<Body>, name: &str) -> Result<Option<String>, Error> {
     let query = request.uri().query().unwrap_or_default();
     let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     let mut named = pairs.filter(|(key, _)| {

@@ -1,7 +1,7 @@
 //! The border of a request: its id, its log line, the error body. What hyper calls for each request.
 
 use super::{
-    call::{App, Client, Note},
+    call::{App, Caller, Note},
     io::Activity,
     leftover::Leftover,
     reply::complete,
@@ -36,7 +36,7 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Border {
     pub(super) app: Arc<App>,
     pub(super) router: Router,
-    pub(super) client: Client,
+    pub(super) caller: Caller,
     pub(super) activity: Activity,
 }
 
@@ -61,7 +61,7 @@ impl Border {
         let began = self.app.env.now();
         // Without randomness nothing secret can be done; the request fails later on its own.
         let id = random_id(self.app.env.random(Purpose::Public).unwrap_or_default());
-        let note = Arc::new(Note::new(id, self.client.take()));
+        let note = Arc::new(Note::new(id, self.caller.clone()));
         let method = request.method().clone();
         request.extensions_mut().insert(Arc::clone(&note));
         let http2 = request.version() == Version::HTTP_2;
@@ -152,9 +152,10 @@ fn http_date(seconds: u64) -> Option<HeaderValue> {
 /// One line per request. No names, contexts, bodies or queries.
 fn log(note: &Note, method: &Method, status: StatusCode, error: Option<&Error>, ms: u64) {
     let path = note.path.get().map_or("-", |path| path.as_str());
-    let serial = match &note.client {
-        Some(Ok(identity)) => identity.serial(),
-        _ => "-",
+    let serial = match &note.caller {
+        Caller::Client(Some(Ok(identity))) => identity.serial(),
+        Caller::Client(_) => "-",
+        Caller::Operator(peer) => &peer.node_id,
     };
     let (code, detail) = error.map_or((0, ""), |error| (error.code().number(), error.detail().unwrap_or("")));
     let domain = note.domain.get().map(tracing::field::display);

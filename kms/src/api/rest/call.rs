@@ -2,10 +2,11 @@
 
 use super::{border::Dates, reply::Failure};
 use crate::{
-    engine::HostService,
+    engine::{HostService, access::Who},
     error::{Code, Error},
-    iam::{Action, Authorized, Identity},
+    iam::{Action, Authorized, Bearer, Identity, Rights, Selection, TheDomain},
     limits::Limits,
+    wire::identity::Peer,
 };
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use http::request::Parts;
@@ -13,31 +14,40 @@ use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 
 /// What is the same for every request of a host.
-pub(super) struct App {
-    pub(super) env: crate::env::Env,
-    pub(super) service: HostService,
+pub(in crate::api) struct App {
+    pub(in crate::api) env: crate::env::Env,
+    pub(in crate::api) service: HostService,
     pub(super) limits: Limits,
     /// Names this start of the process.
-    pub(super) start: u32,
+    pub(in crate::api) start: u32,
     pub(super) dates: Dates,
 }
 
 /// What TLS found out about the client: nobody, somebody, or a certificate that names no domain.
-pub(super) type Client = Option<Result<Arc<Identity>, Error>>;
+pub(in crate::api) type Client = Option<Result<Arc<Identity>, Error>>;
+
+/// Who is at the other end of a connection. What the operator may do and what clients may do have nothing in common.
+#[derive(Clone)]
+pub(in crate::api) enum Caller {
+    /// A client, at the REST endpoint.
+    Client(Client),
+    /// The region's operator, where hosts are administered.
+    Operator(Arc<Peer>),
+}
 
 /// One request, as it will be logged. Never holds names, contexts or bodies.
-pub(super) struct Note {
+pub(in crate::api) struct Note {
     /// Request id.
-    pub(super) id: Uuid,
-    pub(super) client: Client,
-    pub(super) path: OnceLock<MatchedPath>,
-    pub(super) domain: OnceLock<Uuid>,
+    pub(in crate::api) id: Uuid,
+    pub(in crate::api) caller: Caller,
+    pub(in crate::api) path: OnceLock<MatchedPath>,
+    pub(in crate::api) domain: OnceLock<Uuid>,
     pub(super) key: OnceLock<Uuid>,
 }
 
 impl Note {
-    pub(super) fn new(id: Uuid, client: Client) -> Note {
-        Note { id, client, path: OnceLock::new(), domain: OnceLock::new(), key: OnceLock::new() }
+    pub(super) fn new(id: Uuid, caller: Caller) -> Note {
+        Note { id, caller, path: OnceLock::new(), domain: OnceLock::new(), key: OnceLock::new() }
     }
 }
 
@@ -46,15 +56,40 @@ pub(super) struct Call {
     pub(super) app: Arc<App>,
     pub(super) note: Arc<Note>,
     okms_id: Uuid,
+    rights: Rights,
 }
 
 impl Call {
-    /// Decides whether the client may do `A`.
+    /// Decides whether the client may do `A` on a resource of the domain.
     ///
     /// # Errors
-    /// `Forbidden` in another domain than the certificate's; no certificate was told already.
-    pub(super) fn may<A: Action>(&self) -> Result<Authorized<A>, Error> {
-        identity(&self.note)?.authorize(self.okms_id)
+    /// `Forbidden`; `Refused` while that hangs on a change in doubt. Who is nobody in the domain was told already.
+    pub(super) fn may<A: Action>(&self, of: A::Of) -> Result<Authorized<A>, Error> {
+        self.rights.authorize(of)
+    }
+
+    /// Decides whether the client may do `A` on the key named in the path.
+    ///
+    /// # Errors
+    /// As of [`Call::may`].
+    pub(super) fn may_key<A: Action<Of = Uuid>>(&self) -> Result<Authorized<A>, Error> {
+        self.may(self.key()?)
+    }
+
+    /// Decides whether the client may do `A` in the domain.
+    ///
+    /// # Errors
+    /// As of [`Call::may`].
+    pub(super) fn may_here<A: Action<Of = TheDomain>>(&self) -> Result<Authorized<A>, Error> {
+        self.may(TheDomain)
+    }
+
+    /// On what the client may do `A`.
+    ///
+    /// # Errors
+    /// `Forbidden` if there is nothing that could allow it.
+    pub(super) fn select<A: Action>(&self) -> Result<Selection<A>, Error> {
+        self.rights.select()
     }
 
     /// The domain named in the path.
@@ -66,20 +101,35 @@ impl Call {
     ///
     /// # Errors
     /// `Internal` on a route without one.
-    pub(super) fn key(&self) -> Result<Uuid, Error> {
+    fn key(&self) -> Result<Uuid, Error> {
         self.note.key.get().copied().ok_or_else(|| Error::internal("route without a key"))
     }
 }
 
+/// The token that a request bears. Vault's clients send one in a header of their own, and send something there with a certificate too.
+fn token(parts: &Parts, note: &Note) -> Option<Result<Bearer, Error>> {
+    let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some((scheme, token)) = text("authorization").and_then(|value| value.split_once(' '))
+        && scheme.eq_ignore_ascii_case("bearer")
+    {
+        return Some(Bearer::parse(token.trim_ascii()));
+    }
+    let of_vault = note.path.get().is_some_and(|path| path.as_str().starts_with("/api/{okmsId}/v1/secret/"));
+    let nobody = matches!(note.caller, Caller::Client(None));
+    text("x-vault-token").filter(|_| of_vault && nobody).map(|token| Bearer::parse(token.trim_ascii()))
+}
+
 fn identity(note: &Note) -> Result<&Identity, Error> {
-    match &note.client {
-        Some(Ok(identity)) => Ok(identity),
-        Some(Err(error)) => Err(error.clone()),
-        None => Err(Error::new(Code::Unauthorised, "a client certificate is required")),
+    match &note.caller {
+        Caller::Client(Some(Ok(identity))) => Ok(identity),
+        Caller::Client(Some(Err(error))) => Err(error.clone()),
+        Caller::Client(None) | Caller::Operator(_) => {
+            Err(Error::new(Code::Unauthorised, "a client certificate or a bearer token is required"))
+        }
     }
 }
 
-fn uuid(text: &str, what: &'static str) -> Result<Uuid, Error> {
+pub(in crate::api) fn uuid(text: &str, what: &'static str) -> Result<Uuid, Error> {
     Uuid::try_parse(text).map_err(|_| Error::bad(format!("{what} is not a UUID")))
 }
 
@@ -93,7 +143,14 @@ impl FromRequestParts<Arc<App>> for Call {
             let _ = note.path.set(path.clone());
         }
         // Who asks comes before what is asked.
-        identity(&note)?;
+        let token = match note.caller {
+            Caller::Client(_) => token(parts, &note).transpose()?,
+            Caller::Operator(_) => None,
+        };
+        let who = match &token {
+            Some(bearer) => Who::Token(bearer),
+            None => Who::Certificate(identity(&note)?),
+        };
         let params = RawPathParams::from_request_parts(parts, app)
             .await
             .map_err(|_| Error::bad("the path is not UTF-8"))?;
@@ -112,6 +169,7 @@ impl FromRequestParts<Arc<App>> for Call {
             }
         }
         let okms_id = okms_id.ok_or_else(|| Error::internal("route without a domain"))?;
-        Ok(Call { app: Arc::clone(app), note, okms_id })
+        let rights = app.service.rights(who, okms_id).await?;
+        Ok(Call { app: Arc::clone(app), note, okms_id, rights })
     }
 }

@@ -1,18 +1,18 @@
 //! The REST interface: HTTPS, paths and bodies as OVHcloud documents them. Decides nothing about keys.
 
-mod body;
+pub(super) mod body;
 mod border;
-mod call;
+pub(super) mod call;
 mod io;
 mod leftover;
 mod openapi;
 mod paths;
-mod reply;
+pub(super) mod reply;
 mod routes;
 mod secrets;
 mod secrets_v1;
 mod secrets_v2;
-mod server;
+pub(super) mod server;
 mod tls;
 mod types;
 

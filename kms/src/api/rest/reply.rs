@@ -8,7 +8,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 /// An error on its way to the border.
-pub(super) struct Failure(pub(super) Error);
+pub(in crate::api) struct Failure(pub(in crate::api) Error);
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
@@ -30,10 +30,10 @@ fn status(code: Code) -> StatusCode {
 }
 
 /// A handler's result.
-pub(super) type Reply = Result<Response<Body>, Failure>;
+pub(in crate::api) type Reply = Result<Response<Body>, Failure>;
 
 /// A success with a body.
-pub(super) fn json<T: Serialize>(status: StatusCode, body: &T) -> Reply {
+pub(in crate::api) fn json<T: Serialize>(status: StatusCode, body: &T) -> Reply {
     let bytes = serde_json::to_vec(body).map_err(|_| Error::internal("answer not serialisable"))?;
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
@@ -42,7 +42,7 @@ pub(super) fn json<T: Serialize>(status: StatusCode, body: &T) -> Reply {
 }
 
 /// A success without one.
-pub(super) fn no_content() -> Reply {
+pub(in crate::api) fn no_content() -> Reply {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
@@ -108,6 +108,7 @@ pub(super) fn error_id(code: Code) -> &'static str {
         Code::KeyNotFound => "key_not_found",
         Code::SecretNotFound => "secret_not_found",
         Code::VersionNotFound => "secret_version_not_found",
+        Code::AccessNotFound => "access_object_not_found",
         Code::DomainNotFound => "domain_not_found",
         Code::PathNotFound => "path_not_found",
         Code::MethodNotAllowed => "method_not_allowed",

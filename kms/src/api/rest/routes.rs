@@ -74,7 +74,7 @@ fn key_body(view: KeyView, public: bool) -> Result<KeyBody, Error> {
 
 async fn create(call: Call, request: Request<Body>) -> Reply {
     // Whether it is made or taken stands in the body: who may do neither learns nothing of that.
-    let (may_create, may_import) = (call.may::<action::Create>(), call.may::<action::Import>());
+    let (may_create, may_import) = (call.may_here::<action::Create>(), call.may_here::<action::Import>());
     if let (Err(error), Err(_)) = (&may_create, &may_import) {
         return Err(error.clone().into());
     }
@@ -88,8 +88,8 @@ async fn create(call: Call, request: Request<Body>) -> Reply {
     let view = match from {
         Source::Made(kind) => service.create(&may_create?, kind, new).await?,
         Source::Sent(jwk) => service.import(&may_import?, &jwk, new).await?,
-        Source::Carried(carried) => {
-            let may_unwrap = call.may::<action::Unwrap>()?;
+        Source::Carried(transport, carried) => {
+            let may_unwrap = call.may::<action::Unwrap>(transport)?;
             service.import_carried(&may_import?, &may_unwrap, &carried, new).await?
         }
     };
@@ -97,7 +97,7 @@ async fn create(call: Call, request: Request<Body>) -> Reply {
 }
 
 async fn list(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::Get>()?;
+    let may = call.select::<action::Get>()?;
     let filter = match body::query(&request, "state")? {
         None => StateFilter::default(),
         Some(word) => {
@@ -111,19 +111,19 @@ async fn list(call: Call, request: Request<Body>) -> Reply {
 }
 
 async fn get_key(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::Get>()?;
-    let (public, id) = (wants_public(&request)?, call.key()?);
-    let Some(way) = way(&request)? else {
-        let view = call.app.service.get(&may, id).await?;
+    let may = call.may_key::<action::Get>()?;
+    let public = wants_public(&request)?;
+    let Some((transport, way)) = way(&request)? else {
+        let view = call.app.service.get(&may).await?;
         return json(StatusCode::OK, &key_body(view, public)?);
     };
-    let may_wrap = call.may::<action::Wrap>()?;
-    let (view, token) = call.app.service.export(&may, &may_wrap, id, way).await?;
-    json(StatusCode::OK, &KeyBody::with_wrapped(view, WrappedKeyBody::new(&way, token)))
+    let may_wrap = call.may::<action::Wrap>(transport)?;
+    let (view, token) = call.app.service.export(&may, &may_wrap, way).await?;
+    json(StatusCode::OK, &KeyBody::with_wrapped(view, WrappedKeyBody::new(transport, &way, token)))
 }
 
-/// How the key itself is to leave, if it is.
-fn way(request: &Request<Body>) -> Result<Option<Way>, Error> {
+/// How the key itself is to leave, if it is, and under which transport key.
+fn way(request: &Request<Body>) -> Result<Option<(Uuid, Way)>, Error> {
     let transport = body::query(request, "wrappingKeyId")?;
     let (format, algorithm) =
         (body::query(request, "wrappedKeyFormat")?, body::query(request, "wrappingAlgorithm")?);
@@ -138,19 +138,19 @@ fn way(request: &Request<Body>) -> Result<Option<Way>, Error> {
         .ok_or_else(|| Error::bad("wrappedKeyFormat must be RAW, JWK, PKCS1 or PKCS8"))?;
     let hash = OaepHash::of_word(algorithm.as_deref().unwrap_or("RSA-OAEP-256"))
         .ok_or_else(|| Error::bad("wrappingAlgorithm must be RSA-OAEP or RSA-OAEP-256"))?;
-    Ok(Some(Way { transport, format, hash }))
+    Ok(Some((transport, Way { format, hash })))
 }
 
 async fn change(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::Update>()?;
+    let may = call.may_key::<action::Update>()?;
     let body: ChangeBody = body::json(&call.app, request).await?;
     let (name, extractable) = body.into_parts()?;
-    let view = call.app.service.change(&may, call.key()?, name, extractable).await?;
+    let view = call.app.service.change(&may, name, extractable).await?;
     json(StatusCode::OK, &KeyBody::from(view))
 }
 
 async fn sign(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::Sign>()?;
+    let may = call.may_key::<action::Sign>()?;
     let format = match body::query(&request, "format")? {
         None => SignatureFormat::Raw,
         Some(word) => {
@@ -158,68 +158,68 @@ async fn sign(call: Call, request: Request<Body>) -> Reply {
         }
     };
     let body: SignBody = body::json(&call.app, request).await?;
-    let signature = call.app.service.sign(&may, call.key()?, body.into_parts()?, format).await?;
+    let signature = call.app.service.sign(&may, body.into_parts()?, format).await?;
     json(StatusCode::OK, &SignatureBody::from(signature))
 }
 
 async fn verify(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::Verify>()?;
+    let may = call.may_key::<action::Verify>()?;
     let body: VerifyBody = body::json(&call.app, request).await?;
-    let result = call.app.service.verify(&may, call.key()?, body.into_asked()?).await?;
+    let result = call.app.service.verify(&may, body.into_asked()?).await?;
     json(StatusCode::OK, &VerifiedBody { result })
 }
 
 async fn delete(call: Call) -> Reply {
-    let may = call.may::<action::Delete>()?;
-    call.app.service.delete(&may, call.key()?).await?;
+    let may = call.may_key::<action::Delete>()?;
+    call.app.service.delete(&may).await?;
     no_content()
 }
 
 async fn activate(call: Call) -> Reply {
-    let may = call.may::<action::Activate>()?;
-    call.app.service.activate(&may, call.key()?).await?;
+    let may = call.may_key::<action::Activate>()?;
+    call.app.service.activate(&may).await?;
     no_content()
 }
 
 async fn deactivate(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::Deactivate>()?;
+    let may = call.may_key::<action::Deactivate>()?;
     let body: DeactivateBody = body::json(&call.app, request).await?;
-    call.app.service.deactivate(&may, call.key()?, body.reason()?).await?;
+    call.app.service.deactivate(&may, body.reason()?).await?;
     no_content()
 }
 
 async fn encrypt(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::Encrypt>()?;
+    let may = call.may_key::<action::Encrypt>()?;
     let body: EncryptBody = body::json(&call.app, request).await?;
     let (plaintext, context) = body.into_parts()?;
-    let ciphertext = call.app.service.encrypt(&may, call.key()?, plaintext, &context).await?;
+    let ciphertext = call.app.service.encrypt(&may, plaintext, &context).await?;
     json(StatusCode::OK, &CiphertextBody { ciphertext })
 }
 
 async fn decrypt(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::Decrypt>()?;
+    let may = call.may_key::<action::Decrypt>()?;
     let body: DecryptBody = body::json(&call.app, request).await?;
     let (ciphertext, context) = body.into_parts()?;
-    let plaintext = call.app.service.decrypt(&may, call.key()?, &ciphertext, &context).await?;
+    let plaintext = call.app.service.decrypt(&may, &ciphertext, &context).await?;
     json(StatusCode::OK, &PlaintextBody { plaintext: plaintext.into() })
 }
 
 async fn create_data_key(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::CreateDataKey>()?;
+    let may = call.may_key::<action::CreateDataKey>()?;
     let body: DataKeyBody = body::json(&call.app, request).await?;
-    let (key, plaintext) = call.app.service.create_data_key(&may, call.key()?, body.bits()?).await?;
+    let (key, plaintext) = call.app.service.create_data_key(&may, body.bits()?).await?;
     json(StatusCode::CREATED, &NewDataKeyBody { key, plaintext: plaintext.into() })
 }
 
 async fn decrypt_data_key(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::DecryptDataKey>()?;
+    let may = call.may_key::<action::DecryptDataKey>()?;
     let body: DecryptDataKeyBody = body::json(&call.app, request).await?;
-    let plaintext = call.app.service.decrypt_data_key(&may, call.key()?, &body.into_blob()?).await?;
+    let plaintext = call.app.service.decrypt_data_key(&may, &body.into_blob()?).await?;
     json(StatusCode::OK, &PlaintextBody { plaintext: plaintext.into() })
 }
 
 async fn random(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::Random>()?;
+    let may = call.may_here::<action::Random>()?;
     let length = body::query_number(&request, "length", 1)?;
     let bytes = call.app.service.random(&may, length)?;
     json(StatusCode::OK, &RandomBody { bytes: bytes.into() })

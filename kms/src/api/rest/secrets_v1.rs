@@ -1,6 +1,6 @@
 //! The view of secrets that clients of HashiCorp Vault's KV version 2 know: `/v1/secret`, named in snake_case. The same secrets as in the
 //! native view. `PUT` is taken wherever `POST` is, and the method `LIST`, as Vault's own clients send them; the header
-//! `X-Vault-Token` is not looked at, since clients are known by their certificates.
+//! `X-Vault-Token` is a bearer token where there is no client certificate, and is not looked at where there is one.
 
 use super::{
     body::{self, Whole},
@@ -255,7 +255,7 @@ fn gone(version: &VersionView) -> Error {
 }
 
 async fn config(call: Call) -> Reply {
-    let may = call.may::<action::SecretConfigGet>()?;
+    let may = call.may_here::<action::SecretConfigGet>()?;
     let settings = call.app.service.secret_config(&may).await?;
     let body = ConfigBody {
         cas_required: settings.cas_required.unwrap_or_default(),
@@ -266,7 +266,7 @@ async fn config(call: Call) -> Reply {
 }
 
 async fn set_config(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::SecretConfigUpdate>()?;
+    let may = call.may_here::<action::SecretConfigUpdate>()?;
     let asked: ConfigAsked = body::secret(&call.app, request, true).await?;
     let newer = Settings {
         cas_required: asked.cas_required,
@@ -278,18 +278,18 @@ async fn set_config(call: Call, request: Request<Body>) -> Reply {
 }
 
 async fn write(call: Call, request: Request<Body>) -> Reply {
-    let may = MayWrite { create: call.may(), version: call.may() };
     let path = secret_path(&request)?;
+    let may = MayWrite { create: call.may(path.clone()), version: call.may(path) };
     let asked: DataAsked = body::secret(&call.app, request, true).await?;
     let (data, cas) = asked.into_parts()?;
-    let written = call.app.service.put_version(&may, &path, data, cas).await?;
+    let written = call.app.service.put_version(&may, data, cas).await?;
     answer(&call, VersionBody::from(&written))
 }
 
 async fn read(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::SecretVersionGetData>()?;
+    let may = call.may::<action::SecretVersionGetData>(secret_path(&request)?)?;
     let number = body::query_number(&request, "version", 0)?;
-    let found = call.app.service.get_data(&may, &secret_path(&request)?, number).await?;
+    let found = call.app.service.get_data(&may, number).await?;
     let metadata = VersionBody::of(&found.of.version, &found.of.custom);
     match found.data {
         Some(data) => answer(&call, DataBody { data: Some(data), metadata }),
@@ -298,27 +298,26 @@ async fn read(call: Call, request: Request<Body>) -> Reply {
 }
 
 async fn patch(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::SecretVersionCreate>()?;
-    let path = secret_path(&request)?;
+    let may = call.may::<action::SecretVersionCreate>(secret_path(&request)?)?;
     let asked: DataAsked = body::secret(&call.app, request, false).await?;
     let (data, cas) = asked.into_parts()?;
-    match call.app.service.patch_version(&may, &path, data, cas).await? {
+    match call.app.service.patch_version(&may, data, cas).await? {
         Patched::Done(written) => answer(&call, VersionBody::from(&written)),
         Patched::Gone(found) => failure_with(gone(&found.version), &VersionBody::from(&found)),
     }
 }
 
 async fn delete_latest(call: Call, request: Request<Body>) -> Reply {
-    let may = MaySet::Deactivate(call.may()?);
-    call.app.service.set_version_states(&may, &secret_path(&request)?, &[0]).await?;
+    let may = MaySet::Deactivate(call.may(secret_path(&request)?)?);
+    call.app.service.set_version_states(&may, &[0]).await?;
     no_content()
 }
 
 async fn subkeys(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::SecretSubKeysGet>()?;
+    let may = call.may::<action::SecretSubKeysGet>(secret_path(&request)?)?;
     let number = body::query_number(&request, "version", 0)?;
     let depth = body::query_number(&request, "depth", 0)?;
-    let (of, found) = call.app.service.get_subkeys(&may, &secret_path(&request)?, number, depth).await?;
+    let (of, found) = call.app.service.get_subkeys(&may, number, depth).await?;
     let metadata = VersionBody::of(&of.version, &of.custom);
     match found {
         Some(subkeys) => answer(&call, SubkeysBody { metadata, subkeys }),
@@ -327,28 +326,27 @@ async fn subkeys(call: Call, request: Request<Body>) -> Reply {
 }
 
 async fn set_states(call: Call, request: Request<Body>, may: MaySet) -> Reply {
-    let path = secret_path(&request)?;
     let asked: VersionsAsked = body::secret(&call.app, request, true).await?;
     let versions: Vec<u32> = asked.versions.into_iter().map(|Whole(version)| version).collect();
     if versions.is_empty() || versions.contains(&0) {
         return Err(Error::bad("versions must be numbers of versions, and at least one").into());
     }
-    call.app.service.set_version_states(&may, &path, &versions).await?;
+    call.app.service.set_version_states(&may, &versions).await?;
     no_content()
 }
 
 async fn deactivate(call: Call, request: Request<Body>) -> Reply {
-    let may = MaySet::Deactivate(call.may()?);
+    let may = MaySet::Deactivate(call.may(secret_path(&request)?)?);
     set_states(call, request, may).await
 }
 
 async fn activate(call: Call, request: Request<Body>) -> Reply {
-    let may = MaySet::Activate(call.may()?);
+    let may = MaySet::Activate(call.may(secret_path(&request)?)?);
     set_states(call, request, may).await
 }
 
 async fn destroy(call: Call, request: Request<Body>) -> Reply {
-    let may = MaySet::Delete(call.may()?);
+    let may = MaySet::Delete(call.may(secret_path(&request)?)?);
     set_states(call, request, may).await
 }
 
@@ -357,7 +355,7 @@ async fn list(call: Call, request: Request<Body>) -> Reply {
 }
 
 async fn children(call: &Call, query: &PageQuery, folder: &Folder) -> Reply {
-    let may = call.may::<action::SecretGet>()?;
+    let may = call.select::<action::SecretGet>()?;
     let found = call.app.service.list_folder(&may, folder, query).await?;
     let body = Answer { request_id: call.note.id, data: KeysBody { keys: found.entries } };
     paged(&body, found.next)
@@ -372,8 +370,8 @@ async fn metadata(call: Call, request: Request<Body>) -> Reply {
     if flag(&request, "list")? {
         return list_folder(call, request).await;
     }
-    let may = call.may::<action::SecretGet>()?;
-    let (secret, versions) = call.app.service.get_versions(&may, &secret_path(&request)?).await?;
+    let may = call.may::<action::SecretGet>(secret_path(&request)?)?;
+    let (secret, versions) = call.app.service.get_versions(&may).await?;
     let short = |version: VersionView| {
         let body = ShortBody {
             created_time: date(version.meta.created_s),
@@ -398,10 +396,9 @@ async fn metadata(call: Call, request: Request<Body>) -> Reply {
 }
 
 async fn change_metadata(call: Call, request: Request<Body>, patch: bool) -> Reply {
-    let may = call.may::<action::SecretUpdateMetadata>()?;
-    let path = secret_path(&request)?;
+    let may = call.may::<action::SecretUpdateMetadata>(secret_path(&request)?)?;
     let asked: MetadataAsked = body::secret(&call.app, request, !patch).await?;
-    call.app.service.set_metadata(&may, &path, !patch, asked.into_change(patch)?).await?;
+    call.app.service.set_metadata(&may, !patch, asked.into_change(patch)?).await?;
     no_content()
 }
 
@@ -414,7 +411,7 @@ async fn patch_metadata(call: Call, request: Request<Body>) -> Reply {
 }
 
 async fn delete_all(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::SecretDelete>()?;
-    call.app.service.delete_secret(&may, &secret_path(&request)?).await?;
+    let may = call.may::<action::SecretDelete>(secret_path(&request)?)?;
+    call.app.service.delete_secret(&may).await?;
     no_content()
 }

@@ -141,12 +141,7 @@ impl SecretAsked {
     fn into_new(self) -> Result<NewSecret, Error> {
         let (settings, custom) =
             self.metadata.map(MetadataAsked::into_parts).transpose()?.unwrap_or_default();
-        Ok(NewSecret {
-            path: SecretPath::new(self.path)?,
-            data: self.version.into_data()?,
-            settings,
-            custom: custom.unwrap_or_default(),
-        })
+        Ok(NewSecret { data: self.version.into_data()?, settings, custom: custom.unwrap_or_default() })
     }
 }
 
@@ -275,14 +270,14 @@ impl From<Settings> for ConfigBody {
 }
 
 async fn create(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::SecretCreate>()?;
     let asked: SecretAsked = body::secret(&call.app, request, false).await?;
+    let may = call.may::<action::SecretCreate>(SecretPath::new(asked.path.clone())?)?;
     let made = call.app.service.create_secret(&may, asked.into_new()?).await?;
     json(StatusCode::OK, &SecretBody::of(call.domain(), &made, None))
 }
 
 async fn list(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::SecretGet>()?;
+    let may = call.select::<action::SecretGet>()?;
     let found = call.app.service.list_secrets(&may, &page(&request)?).await?;
     let body = |described: &Described| {
         let version = described.is.version.as_ref().map(|version| VersionBody::of(version, None));
@@ -293,32 +288,37 @@ async fn list(call: Call, request: Request<Body>) -> Reply {
 }
 
 async fn read(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::SecretGet>()?;
     let service = &call.app.service;
     let with_data = flag(&request, "includeData")?;
-    let may_data = if with_data { Some(call.may::<action::SecretVersionGetData>()?) } else { None };
+    let data_of = |path: &SecretPath| match with_data {
+        true => call.may::<action::SecretVersionGetData>(path.clone()).map(Some),
+        false => Ok(None),
+    };
     match at(&request)? {
         At::Secret(path) => {
+            let (may_data, may) = (data_of(&path)?, call.may::<action::SecretGet>(path)?);
             let number = version_asked(&request)?;
             let (found, data) = match may_data {
-                Some(may_data) => service.get_secret_with_data(&may, &may_data, &path, number).await?,
-                None => (service.get_secret(&may, &path, number).await?, None),
+                Some(may_data) => service.get_secret_with_data(&may, &may_data, number).await?,
+                None => (service.get_secret(&may, number).await?, None),
             };
             let version = found.is.version.as_ref().map(|version| VersionBody::of(version, data));
             json(StatusCode::OK, &SecretBody::of(call.domain(), &found, version))
         }
         At::Versions(path) => {
-            let found = service.list_versions(&may, &path, &page(&request)?).await?;
+            let may = call.may::<action::SecretGet>(path)?;
+            let found = service.list_versions(&may, &page(&request)?).await?;
             let bodies: Vec<_> = found.entries.iter().map(|version| VersionBody::of(version, None)).collect();
             paged(&bodies, found.next)
         }
         At::Version(path, number) => {
+            let (may_data, may) = (data_of(&path)?, call.may::<action::SecretGet>(path)?);
             let body = match may_data {
                 Some(may) => {
-                    let with = service.get_data(&may, &path, number).await?;
+                    let with = service.get_data(&may, number).await?;
                     VersionBody::of(&with.of.version, with.data)
                 }
-                None => VersionBody::of(&service.get_version(&may, &path, number).await?, None),
+                None => VersionBody::of(&service.get_version(&may, number).await?, None),
             };
             json(StatusCode::OK, &body)
         }
@@ -333,7 +333,7 @@ async fn update(call: Call, request: Request<Body>) -> Reply {
             let metadata = match asked.metadata {
                 None => None,
                 Some(metadata) => {
-                    let may = call.may::<action::SecretUpdateMetadata>()?;
+                    let may = call.may::<action::SecretUpdateMetadata>(path.clone())?;
                     let (settings, custom) = metadata.into_parts()?;
                     let custom = custom.map_or(CustomChange::Keep, CustomChange::Replace);
                     Some((may, MetadataChange::setting(settings, custom)))
@@ -341,20 +341,22 @@ async fn update(call: Call, request: Request<Body>) -> Reply {
             };
             let version = match asked.version {
                 None => None,
-                Some(version) => Some((call.may::<action::SecretVersionCreate>()?, version.into_data()?)),
+                Some(version) => {
+                    Some((call.may::<action::SecretVersionCreate>(path.clone())?, version.into_data()?))
+                }
             };
-            let found = call.app.service.update_secret(metadata, version, &path, cas).await?;
+            let found = call.app.service.update_secret(metadata, version, cas).await?;
             json(StatusCode::OK, &SecretBody::of(call.domain(), &found, None))
         }
         At::Version(path, number) => {
             let asked: StateAsked = body::secret(&call.app, request, false).await?;
             let may = match asked.state.as_str() {
-                "active" => MaySet::Activate(call.may()?),
-                "deactivated" => MaySet::Deactivate(call.may()?),
-                "deleted" => MaySet::Delete(call.may()?),
+                "active" => MaySet::Activate(call.may(path)?),
+                "deactivated" => MaySet::Deactivate(call.may(path)?),
+                "deleted" => MaySet::Delete(call.may(path)?),
                 _ => return Err(Error::bad("state must be active, deactivated or deleted").into()),
             };
-            let version = call.app.service.set_version_state(&may, &path, number).await?;
+            let version = call.app.service.set_version_state(&may, number).await?;
             json(StatusCode::OK, &VersionBody::of(&version, None))
         }
         at @ At::Versions(_) => at.not_taken(),
@@ -366,10 +368,10 @@ async fn add(call: Call, request: Request<Body>) -> Reply {
         At::Versions(path) => path,
         other => return other.not_taken(),
     };
-    let may = call.may::<action::SecretVersionCreate>()?;
+    let may = call.may::<action::SecretVersionCreate>(path)?;
     let cas = cas(&request)?;
     let asked: VersionAsked = body::secret(&call.app, request, false).await?;
-    let written = call.app.service.add_version(&may, &path, asked.into_data()?, cas).await?;
+    let written = call.app.service.add_version(&may, asked.into_data()?, cas).await?;
     json(StatusCode::OK, &VersionBody::of(&written.version, None))
 }
 
@@ -378,18 +380,18 @@ async fn delete(call: Call, request: Request<Body>) -> Reply {
         At::Secret(path) => path,
         other => return other.not_taken(),
     };
-    let may = call.may::<action::SecretDelete>()?;
-    call.app.service.delete_secret(&may, &path).await?;
+    let may = call.may::<action::SecretDelete>(path)?;
+    call.app.service.delete_secret(&may).await?;
     no_content()
 }
 
 async fn config(call: Call) -> Reply {
-    let may = call.may::<action::SecretConfigGet>()?;
+    let may = call.may_here::<action::SecretConfigGet>()?;
     json(StatusCode::OK, &ConfigBody::from(call.app.service.secret_config(&may).await?))
 }
 
 async fn set_config(call: Call, request: Request<Body>) -> Reply {
-    let may = call.may::<action::SecretConfigUpdate>()?;
+    let may = call.may_here::<action::SecretConfigUpdate>()?;
     let asked: ConfigAsked = body::secret(&call.app, request, false).await?;
     let newer = Settings {
         cas_required: asked.cas_required,

@@ -1,9 +1,9 @@
 //! The listening side: accepts, shakes hands, serves each connection as a task of the node, and lets what is
-//! in flight end when it is asked to stop. Never serves in clear.
+//! in flight end when it is asked to stop. Never serves in clear. The same for clients and for the operator; who is let in differs.
 
 use super::{
     border::{Border, Dates},
-    call::{App, Client},
+    call::{App, Caller, Client},
     io::{Activity, NodeExecutor, Patient},
     routes::router,
     tls::{TlsError, server_config},
@@ -16,6 +16,7 @@ use crate::{
     limits::{DRAIN_MS, HEAD_MAX_BYTES, ms},
     store::api::RecordStore,
     vault::RootKey,
+    wire::tls::{NodeTls, PeerRole},
 };
 use axum::Router;
 use hyper::server::conn::{http1, http2};
@@ -29,9 +30,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Why the REST endpoint could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The configuration has no `rest_listen`.
-    #[error("a host needs `rest_listen`")]
-    NoAddress,
+    /// The configuration does not say where to listen.
+    #[error("a host needs `{0}`")]
+    NoAddress(&'static str),
     /// The address could not be bound.
     #[error("cannot listen on {0}: {1}")]
     Bind(String, io::Error),
@@ -45,6 +46,12 @@ pub enum ServeError {
 
 /// A REST endpoint that listens. Dropping it stops it.
 pub struct RestServer {
+    app: Arc<App>,
+    endpoint: Endpoint,
+}
+
+/// An address that is served. Dropping it stops it.
+pub(in crate::api) struct Endpoint {
     address: String,
     stop: watch::Sender<bool>,
     env: Env,
@@ -53,13 +60,22 @@ pub struct RestServer {
     accepting: Task<()>,
 }
 
+/// Who is let in.
+#[derive(Clone)]
+pub(in crate::api) enum Door {
+    /// Whoever comes; a certificate that is shown must be one of the access CA.
+    Clients(TlsAcceptor),
+    /// The region's operator, by a certificate of the node CA.
+    Operator(Arc<NodeTls>),
+}
+
 /// What every connection needs.
 #[derive(Clone)]
 struct Shared {
     env: Env,
     app: Arc<App>,
     router: Router,
-    acceptor: TlsAcceptor,
+    door: Door,
     stop: watch::Receiver<bool>,
 }
 
@@ -73,49 +89,99 @@ pub async fn serve(
     store: Arc<dyn RecordStore>,
     root: RootKey,
 ) -> Result<RestServer, ServeError> {
-    let address = config.rest_listen.as_deref().ok_or(ServeError::NoAddress)?;
+    let address = config.rest_listen.as_deref().ok_or(ServeError::NoAddress("rest_listen"))?;
     let tls = server_config(&env, config)?;
-    let listener =
-        env.net.bind(address).await.map_err(|error| ServeError::Bind(address.to_owned(), error))?;
-    let address = listener.local_address();
     let limits = config.limits.clone();
-    let connections_max = limits.connections_max;
     let service = HostService::new(env.clone(), store, root, limits.clone());
     // Never 0, which says nothing.
     let start = u32::from_be_bytes(env.random(Purpose::Public).map_err(ServeError::Random)?) | 1;
-    let app = Arc::new(App { env: env.clone(), service, limits, start, dates: Dates::default() });
-    let (stop, stopped) = watch::channel(false);
-    let shared = Shared {
-        env: env.clone(),
-        router: router(Arc::clone(&app)),
-        app,
-        acceptor: TlsAcceptor::from(Arc::new(tls)),
-        stop: stopped,
-    };
-    let connections = Arc::new(Semaphore::new(connections_max as usize));
-    let accepting =
-        env.spawn("rest-accept", accept(shared, listener, Arc::clone(&connections))).abort_on_drop();
-    Ok(RestServer { address, stop, env, connections, connections_max, accepting })
+    let app = Arc::new(App { env, service, limits, start, dates: Dates::default() });
+    let door = Door::Clients(TlsAcceptor::from(Arc::new(tls)));
+    let endpoint = Endpoint::start("rest-accept", address, &app, router(Arc::clone(&app)), door).await?;
+    Ok(RestServer { app, endpoint })
 }
 
 impl RestServer {
     /// The address really bound.
     pub fn address(&self) -> &str {
-        &self.address
+        &self.endpoint.address
+    }
+
+    /// What is served.
+    pub(in crate::api) fn app(&self) -> &Arc<App> {
+        &self.app
     }
 
     /// Returns if the endpoint ends by itself, which it should not; says why.
     pub async fn stopped(&mut self) -> String {
-        let _ = (&mut self.accepting).await;
+        self.endpoint.stopped().await;
         "the REST endpoint's listening task ended".to_owned()
     }
 
     /// Stops accepting and waits for requests in flight, for at most [`DRAIN_MS`].
     pub async fn shutdown(self) {
+        self.endpoint.shutdown().await;
+    }
+}
+
+impl Endpoint {
+    /// Listens at an address, and serves who is let in.
+    pub(in crate::api) async fn start(
+        name: &'static str,
+        address: &str,
+        app: &Arc<App>,
+        router: Router,
+        door: Door,
+    ) -> Result<Endpoint, ServeError> {
+        let env = app.env.clone();
+        let bound = env.net.bind(address).await;
+        let listener = bound.map_err(|error| ServeError::Bind(address.to_owned(), error))?;
+        let address = listener.local_address();
+        let connections_max = app.limits.connections_max;
+        let (stop, stopped) = watch::channel(false);
+        let shared = Shared { env: env.clone(), app: Arc::clone(app), router, door, stop: stopped };
+        let connections = Arc::new(Semaphore::new(connections_max as usize));
+        let accepting = env.spawn(name, accept(shared, listener, Arc::clone(&connections))).abort_on_drop();
+        Ok(Endpoint { address, stop, env, connections, connections_max, accepting })
+    }
+
+    /// The address really bound.
+    pub(in crate::api) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Returns when it does not listen any more.
+    pub(in crate::api) async fn stopped(&mut self) {
+        let _ = (&mut self.accepting).await;
+    }
+
+    /// Stops accepting and waits for requests in flight, for at most [`DRAIN_MS`].
+    pub(in crate::api) async fn shutdown(self) {
         let _ = self.stop.send(true);
         let drained = self.connections.acquire_many(self.connections_max);
         if self.env.timeout(ms(DRAIN_MS), drained).await.is_err() {
             tracing::warn!("stopping with requests in flight");
+        }
+    }
+}
+
+impl Door {
+    /// Who it is, once hands are shaken.
+    async fn open(&self, stream: Stream) -> io::Result<(TlsStream<Stream>, Caller)> {
+        match self {
+            Door::Clients(acceptor) => {
+                let stream = acceptor.accept(stream).await?;
+                let caller = Caller::Client(client(stream.get_ref().1.peer_certificates()));
+                Ok((stream, caller))
+            }
+            Door::Operator(tls) => {
+                let (stream, peer) = tls.accept_http(stream).await?;
+                if peer.role != PeerRole::Operator {
+                    let why = format!("{peer} is not the operator");
+                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+                }
+                Ok((stream, Caller::Operator(Arc::new(peer))))
+            }
         }
     }
 }
@@ -149,23 +215,23 @@ async fn accept(mut shared: Shared, mut listener: Box<dyn Listener>, connections
 
 async fn connection(mut shared: Shared, stream: Stream, peer: &str) {
     let patience = ms(shared.app.limits.handshake_ms);
-    let shake = shared.env.timeout(patience, shared.acceptor.accept(stream));
-    let stream = tokio::select! {
+    let door = shared.door.clone();
+    // On the heap: the state of a handshake is large.
+    let shake = shared.env.timeout(patience, Box::pin(door.open(stream)));
+    let (stream, caller) = tokio::select! {
         biased;
         _ = shared.stop.changed() => return,
         shaken = shake => match shaken {
-            Ok(Ok(stream)) => stream,
+            Ok(Ok(shaken)) => shaken,
             Ok(Err(error)) => return tracing::debug!(peer, %error, "TLS handshake"),
             Err(_) => return tracing::debug!(peer, "TLS handshake not done in time"),
         },
     };
-    let session = stream.get_ref().1;
-    let client = client(session.peer_certificates());
-    let http2 = session.alpn_protocol() == Some(b"h2");
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let ended = if http2 {
-        serve_http2(shared, stream, client).await
+        serve_http2(shared, stream, caller).await
     } else {
-        serve_http1(shared, stream, client).await
+        serve_http1(shared, stream, caller).await
     };
     if let Err(error) = ended {
         tracing::debug!(peer, %error, "connection");
@@ -181,18 +247,18 @@ fn client(chain: Option<&[rustls_pki_types::CertificateDer<'static>]>) -> Client
 fn parts(
     shared: &Shared,
     stream: TlsStream<Stream>,
-    client: Client,
+    caller: Caller,
     http2: bool,
 ) -> (Patient<TlsStream<Stream>>, Border) {
     let activity = Activity::new();
     let idle = ms(shared.app.limits.client_idle_ms);
     let io = Patient::new(stream, shared.env.clone(), activity.clone(), http2, idle);
-    let border = Border { app: Arc::clone(&shared.app), router: shared.router.clone(), client, activity };
+    let border = Border { app: Arc::clone(&shared.app), router: shared.router.clone(), caller, activity };
     (io, border)
 }
 
-async fn serve_http1(mut shared: Shared, stream: TlsStream<Stream>, client: Client) -> hyper::Result<()> {
-    let (io, border) = parts(&shared, stream, client, false);
+async fn serve_http1(mut shared: Shared, stream: TlsStream<Stream>, caller: Caller) -> hyper::Result<()> {
+    let (io, border) = parts(&shared, stream, caller, false);
     let mut builder = http1::Builder::new();
     builder.auto_date_header(false).header_read_timeout(None).half_close(false).max_buf_size(HEAD_MAX_BYTES);
     let mut connection = pin!(builder.serve_connection(io, border));
@@ -205,8 +271,8 @@ async fn serve_http1(mut shared: Shared, stream: TlsStream<Stream>, client: Clie
     connection.await
 }
 
-async fn serve_http2(mut shared: Shared, stream: TlsStream<Stream>, client: Client) -> hyper::Result<()> {
-    let (io, border) = parts(&shared, stream, client, true);
+async fn serve_http2(mut shared: Shared, stream: TlsStream<Stream>, caller: Caller) -> hyper::Result<()> {
+    let (io, border) = parts(&shared, stream, caller, true);
     let mut builder = http2::Builder::new(NodeExecutor(shared.env.clone()));
     builder.auto_date_header(false).max_concurrent_streams(64).max_header_list_size(HEAD_MAX_BYTES as u32);
     let mut connection = pin!(builder.serve_connection(io, border));

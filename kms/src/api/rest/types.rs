@@ -55,18 +55,19 @@ pub(super) struct WrappedKeyBody {
 }
 
 impl WrappedKeyBody {
-    pub(super) fn new(way: &Way, ciphertext: String) -> WrappedKeyBody {
+    pub(super) fn new(transport: Uuid, way: &Way, ciphertext: String) -> WrappedKeyBody {
         let key_format_type = way.format.word().to_owned();
-        WrappedKeyBody { key_format_type, wrapping_key_id: way.transport, ciphertext }
+        WrappedKeyBody { key_format_type, wrapping_key_id: transport, ciphertext }
     }
 
-    fn into_carried(self) -> Result<Carried, Error> {
+    /// The transport key, and what was encrypted to it.
+    fn into_carried(self) -> Result<(Uuid, Carried), Error> {
         if self.ciphertext.len() > BLOB_MAX_CHARS {
             return Err(Error::bad("ciphertext of a wrapped key is longer than 5000 characters"));
         }
         let format = CarriedFormat::of_word(&self.key_format_type)
             .ok_or_else(|| Error::bad("keyFormatType must be RAW, JWK, PKCS1 or PKCS8"))?;
-        Ok(Carried { transport: self.wrapping_key_id, format, token: self.ciphertext })
+        Ok((self.wrapping_key_id, Carried { format, token: self.ciphertext }))
     }
 }
 
@@ -77,7 +78,7 @@ pub(super) enum Source {
     /// It is sent in clear.
     Sent(Box<Jwk>),
     /// It is sent encrypted to a transport key.
-    Carried(Carried),
+    Carried(Uuid, Carried),
 }
 
 fn operations(words: &[String]) -> Result<Operations, Error> {
@@ -125,7 +126,10 @@ impl CreateBody {
                 }
                 Source::Sent(Box::new(jwk))
             }
-            (None, Some(wrapped)) => Source::Carried(wrapped.into_carried()?),
+            (None, Some(wrapped)) => {
+                let (transport, carried) = wrapped.into_carried()?;
+                Source::Carried(transport, carried)
+            }
             (None, None) => Source::Made(said.to_be_made()?),
         };
         let new = NewKey {

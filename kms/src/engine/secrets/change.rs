@@ -7,7 +7,9 @@
 //! after it, and the secret's record says what is left: whoever changes the secret next goes on.
 
 use super::{
-    path::{ID_BYTES, SecretPath, config_key, secret_key, version_key, version_number, version_prefix},
+    path::{
+        ID_BYTES, SecretPath, config_key, path_hash, secret_key, version_key, version_number, version_prefix,
+    },
     record::{ConfigRecord, Doomed, Secret, SecretRecord, VersionRecord},
     settings::Settings,
 };
@@ -35,9 +37,9 @@ const _: () = assert!(DESTROYED_AT_ONCE * 2 + 8 <= crate::limits::TRANSACTION_MA
 const TAKEN_MAX: u32 = 64;
 
 /// A record and its version, or that there is none.
-pub(super) struct Held<T> {
-    pub(super) value: Option<T>,
-    pub(super) version: Option<Version>,
+pub(in crate::engine) struct Held<T> {
+    pub(in crate::engine) value: Option<T>,
+    pub(in crate::engine) version: Option<Version>,
 }
 
 /// What a change is computed from.
@@ -121,16 +123,20 @@ fn unknown(error: Error) -> Error {
 
 impl HostService {
     /// Now, in seconds since the Unix epoch.
-    pub(super) fn wall_s(&self) -> u64 {
+    pub(in crate::engine) fn wall_s(&self) -> u64 {
         self.wall_us() / 1_000_000
     }
 
     pub(super) async fn secret_at(&self, domain: Uuid, path: &SecretPath) -> Result<RecordKey, Error> {
         let domain_key = self.domain_key(domain).await?;
-        Ok(secret_key(domain, &path.hash(&domain_key)))
+        Ok(secret_key(domain, &path_hash(path, &domain_key)))
     }
 
-    pub(super) async fn held<T: Payload>(&self, domain: Uuid, key: &RecordKey) -> Result<Held<T>, Error> {
+    pub(in crate::engine) async fn held<T: Payload>(
+        &self,
+        domain: Uuid,
+        key: &RecordKey,
+    ) -> Result<Held<T>, Error> {
         let opened = self
             .settled(domain, key, |domain_key, place, found: Option<SealedRecord>| {
                 found.map(|record| self.open_record::<T>(domain_key, place, key, &record)).transpose()

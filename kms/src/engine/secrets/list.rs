@@ -3,7 +3,7 @@
 //! keyed hash: a made-up or foreign one is refused.
 
 use super::{
-    path::{Folder, SecretPath, secret_key},
+    path::{Folder, secret_key},
     read::Whole,
     record::{Secret, SecretRecord},
     view::{Described, SecretAndVersion, VersionView},
@@ -12,7 +12,7 @@ use crate::{
     crypto::{Canonical, equal, keyed_hash},
     engine::{HostService, list::PAGE_SIZES},
     error::Error,
-    iam::{Authorized, action},
+    iam::{Authorized, Selection, action},
     limits::SCAN_MAX_RECORDS,
     record::RecordKey,
     vault::{DomainKey, KIND_SECRET, record_prefix},
@@ -94,11 +94,12 @@ impl HostService {
     /// One scan's worth of secrets, as `view` shows them, and where the scan ended.
     async fn scan_secrets<T: PartialEq>(
         &self,
-        domain: Uuid,
+        may: &Selection<action::SecretGet>,
         after: Option<RecordKey>,
         limit: usize,
         view: impl Fn(&RecordKey, Secret) -> Option<T>,
     ) -> Result<(Vec<T>, Option<RecordKey>), Error> {
+        let domain = may.domain();
         let prefix = record_prefix(KIND_SECRET, domain);
         self.decide(
             domain,
@@ -109,7 +110,8 @@ impl HostService {
                 for (key, record) in &page.records {
                     let record =
                         self.open_record::<SecretRecord>(domain_key, place, key, record)?.into_value();
-                    shown.extend(record.secret.and_then(|secret| view(key, secret)));
+                    let secret = record.secret.filter(|secret| may.has(&secret.path));
+                    shown.extend(secret.and_then(|secret| view(key, secret)));
                 }
                 Ok(Whole((shown, ended)))
             },
@@ -118,13 +120,13 @@ impl HostService {
         .map(|Whole(scanned)| scanned)
     }
 
-    /// One page of a domain's secrets.
+    /// One page of a domain's secrets: of those that may be read.
     ///
     /// # Errors
     /// `BadArgument` for a page size or cursor that is none, `Refused`, `Integrity`.
     pub async fn list_secrets(
         &self,
-        may: &Authorized<action::SecretGet>,
+        may: &Selection<action::SecretGet>,
         query: &PageQuery,
     ) -> Result<SecretPage<Described>, Error> {
         let domain = may.domain();
@@ -145,7 +147,7 @@ impl HostService {
         while found.len() <= query.size {
             let limit = (query.size + 1 - found.len()).min(SCAN_MAX_RECORDS);
             let (shown, ended) = self
-                .scan_secrets(domain, after.take(), limit, |key, secret| {
+                .scan_secrets(may, after.take(), limit, |key, secret| {
                     let version = secret.version(0, now_s);
                     Some((key.clone(), SecretAndVersion { secret: secret.view(), version }))
                 })
@@ -166,14 +168,14 @@ impl HostService {
         Ok(SecretPage { entries: page.entries.into_iter().map(described).collect(), next: page.next })
     }
 
-    /// One page of the names in a folder, sorted: those of secrets, and of folders with a slash at their end. Looks at every secret of
-    /// the domain.
+    /// One page of the names in a folder, sorted: those of secrets that may be read, and of folders with a slash at their end. Looks at every
+    /// secret of the domain.
     ///
     /// # Errors
     /// `SecretNotFound` if nothing is in it, `BadArgument`, `Refused`, `Integrity`.
     pub async fn list_folder(
         &self,
-        may: &Authorized<action::SecretGet>,
+        may: &Selection<action::SecretGet>,
         folder: &Folder,
         query: &PageQuery,
     ) -> Result<SecretPage<String>, Error> {
@@ -183,7 +185,7 @@ impl HostService {
         let mut after = None;
         loop {
             let (found, ended) = self
-                .scan_secrets(may.domain(), after, SCAN_MAX_RECORDS, |_, secret| {
+                .scan_secrets(may, after, SCAN_MAX_RECORDS, |_, secret| {
                     folder.child(secret.path.text()).map(str::to_owned)
                 })
                 .await?;
@@ -212,13 +214,13 @@ impl HostService {
     pub async fn list_versions(
         &self,
         may: &Authorized<action::SecretGet>,
-        path: &SecretPath,
         query: &PageQuery,
     ) -> Result<SecretPage<VersionView>, Error> {
+        let path = may.of();
         let list = format!("versions {}", path.text());
         let (domain_key, place) = self.from(may.domain(), &list, query).await?;
         let after = place.and_then(|place| place.try_into().ok()).map_or(0, u32::from_be_bytes);
-        let (_, versions) = self.get_versions(may, path).await?;
+        let (_, versions) = self.get_versions(may).await?;
         let entries =
             versions.into_iter().filter(|version| version.number > after).take(query.size + 1).collect();
         Ok(SecretPage::cut(entries, query.size, |version| {

@@ -9,48 +9,17 @@ use crate::{
 };
 use uuid::Uuid;
 
-/// Longest path, characters.
-pub const PATH_MAX_CHARS: usize = 255;
+pub use crate::iam::{PATH_MAX_CHARS, SecretPath};
+
 /// Bytes of a hashed path, and of the id of a secret.
 pub(super) const ID_BYTES: usize = 16;
 
-/// Where a secret is: parts joined by `/`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretPath(String);
-
-fn well_formed(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_.:/=@-".contains(c);
-    text.len() <= PATH_MAX_CHARS
-        && text.chars().all(plain)
-        && text.split('/').all(|part| !matches!(part, "" | "." | ".."))
-}
-
-impl SecretPath {
-    /// Checks a path.
-    ///
-    /// # Errors
-    /// `BadArgument` if it is empty, too long, has other characters than the documented ones, or an empty part, `.` or `..`.
-    pub fn new(text: String) -> Result<SecretPath, Error> {
-        if well_formed(&text) {
-            return Ok(SecretPath(text));
-        }
-        Err(Error::bad(
-            "path must have 1 to 255 characters of a-z A-Z 0-9 _ . : / = @ - and no part that is empty, '.' or '..'",
-        ))
-    }
-
-    /// Its text.
-    pub fn text(&self) -> &str {
-        &self.0
-    }
-
-    /// Its hash under the domain's key for lookups.
-    pub(super) fn hash(&self, domain: &DomainKey) -> [u8; ID_BYTES] {
-        let whole = keyed_hash(&domain.subkey("secret-path"), self.0.as_bytes());
-        let mut id = [0; ID_BYTES];
-        id.copy_from_slice(&whole[..ID_BYTES]);
-        id
-    }
+/// The hash of a path under the domain's key for lookups.
+pub(super) fn path_hash(path: &SecretPath, domain: &DomainKey) -> [u8; ID_BYTES] {
+    let whole = keyed_hash(&domain.subkey("secret-path"), path.text().as_bytes());
+    let mut id = [0; ID_BYTES];
+    id.copy_from_slice(&whole[..ID_BYTES]);
+    id
 }
 
 /// A folder: what secrets below it begin with. The root is the empty one.
@@ -72,7 +41,7 @@ impl Folder {
         if plain.is_empty() {
             return Ok(Folder::root());
         }
-        SecretPath::new(plain.to_owned()).map(|path| Folder(format!("{}/", path.0)))
+        SecretPath::new(plain.to_owned()).map(|path| Folder(format!("{}/", path.text())))
     }
 
     /// What of `path` is seen in this folder: the name of a secret, or that of a folder with a slash at its end.

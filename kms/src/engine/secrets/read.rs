@@ -50,6 +50,17 @@ impl WithData {
     }
 }
 
+/// What two rights are about, if that is one secret.
+pub(super) fn same_secret<'a>(
+    (domain, path): (Uuid, &'a SecretPath),
+    (other_domain, other): (Uuid, &SecretPath),
+) -> Result<&'a SecretPath, Error> {
+    match domain == other_domain && path == other {
+        true => Ok(path),
+        false => Err(Error::internal("rights about two secrets")),
+    }
+}
+
 fn custom_of(secret: &Secret) -> CustomMetadata {
     secret.custom.clone()
 }
@@ -97,9 +108,9 @@ impl HostService {
     pub async fn get_secret(
         &self,
         may: &Authorized<action::SecretGet>,
-        path: &SecretPath,
         number: u32,
     ) -> Result<Described, Error> {
+        let path = may.of();
         let now_s = self.wall_s();
         let is = self
             .ask_secret(may.domain(), path, |secret| {
@@ -121,8 +132,8 @@ impl HostService {
     pub async fn get_versions(
         &self,
         may: &Authorized<action::SecretGet>,
-        path: &SecretPath,
     ) -> Result<(SecretView, Vec<VersionView>), Error> {
+        let path = may.of();
         let now_s = self.wall_s();
         self.ask_secret(may.domain(), path, |secret| Ok((secret.view(), secret.all_versions(now_s)))).await
     }
@@ -134,9 +145,9 @@ impl HostService {
     pub async fn get_version(
         &self,
         may: &Authorized<action::SecretGet>,
-        path: &SecretPath,
         number: u32,
     ) -> Result<VersionView, Error> {
+        let path = may.of();
         let now_s = self.wall_s();
         self.ask_secret(may.domain(), path, |secret| {
             secret.version(number, now_s).ok_or_else(Error::version_not_found)
@@ -151,9 +162,9 @@ impl HostService {
     pub async fn get_data(
         &self,
         may: &Authorized<action::SecretVersionGetData>,
-        path: &SecretPath,
         number: u32,
     ) -> Result<WithData, Error> {
+        let path = may.of();
         self.data_of(may.domain(), path, number, custom_of).await.map(WithData::new)
     }
 
@@ -164,15 +175,15 @@ impl HostService {
     pub async fn get_secret_with_data(
         &self,
         may: &Authorized<action::SecretGet>,
-        _may_data: &Authorized<action::SecretVersionGetData>,
-        path: &SecretPath,
+        may_data: &Authorized<action::SecretVersionGetData>,
         number: u32,
     ) -> Result<(Described, Option<Document>), Error> {
+        let path = same_secret((may.domain(), may.of()), (may_data.domain(), may_data.of()))?;
         let domain = may.domain();
         let (secret, version, data) = match self.data_of(domain, path, number, Secret::view).await {
             // A secret without any version is one all the same.
             Err(error) if error.code() == Code::VersionNotFound && number == 0 => {
-                return Ok((self.get_secret(may, path, 0).await?, None));
+                return Ok((self.get_secret(may, 0).await?, None));
             }
             found => found?,
         };
@@ -187,10 +198,10 @@ impl HostService {
     pub async fn get_subkeys(
         &self,
         may: &Authorized<action::SecretSubKeysGet>,
-        path: &SecretPath,
         number: u32,
         depth: u32,
     ) -> Result<(VersionOf, Option<serde_json::Value>), Error> {
+        let path = may.of();
         let found = self.data_of(may.domain(), path, number, custom_of).await.map(WithData::new)?;
         Ok((found.of, found.data.map(|data| data.subkeys(depth))))
     }

@@ -37,6 +37,14 @@ impl MaySet {
         }
     }
 
+    fn of(&self) -> &SecretPath {
+        match self {
+            MaySet::Activate(may) => may.of(),
+            MaySet::Deactivate(may) => may.of(),
+            MaySet::Delete(may) => may.of(),
+        }
+    }
+
     fn state(&self) -> VersionState {
         match self {
             MaySet::Activate(_) => VersionState::Active,
@@ -51,12 +59,8 @@ impl HostService {
     ///
     /// # Errors
     /// `SecretNotFound`, `VersionNotFound`, `VersionDeleted` if it is and another state was asked for, `Refused`, `Unknown`.
-    pub async fn set_version_state(
-        &self,
-        may: &MaySet,
-        path: &SecretPath,
-        number: u32,
-    ) -> Result<VersionView, Error> {
+    pub async fn set_version_state(&self, may: &MaySet, number: u32) -> Result<VersionView, Error> {
+        let path = may.of();
         let state = may.state();
         self.change_secret(may.domain(), path, Needs::Secret, |now| {
             let mut secret = now.secret.ok_or_else(Error::secret_not_found)?.clone();
@@ -85,12 +89,8 @@ impl HostService {
     ///
     /// # Errors
     /// `SecretNotFound`, `BadArgument` for more than a thousand, `Refused`, `Unknown`.
-    pub async fn set_version_states(
-        &self,
-        may: &MaySet,
-        path: &SecretPath,
-        numbers: &[u32],
-    ) -> Result<(), Error> {
+    pub async fn set_version_states(&self, may: &MaySet, numbers: &[u32]) -> Result<(), Error> {
+        let path = may.of();
         if numbers.len() > NAMED_MAX {
             return Err(Error::bad("at most 1000 versions in one request"));
         }
@@ -132,11 +132,8 @@ impl HostService {
     ///
     /// # Errors
     /// `SecretNotFound`, `Refused`, `Unknown`.
-    pub async fn delete_secret(
-        &self,
-        may: &Authorized<action::SecretDelete>,
-        path: &SecretPath,
-    ) -> Result<(), Error> {
+    pub async fn delete_secret(&self, may: &Authorized<action::SecretDelete>) -> Result<(), Error> {
+        let path = may.of();
         let went_on = self
             .change_secret(may.domain(), path, Needs::Secret, |now| match now.secret {
                 Some(secret) => {

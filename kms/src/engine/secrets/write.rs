@@ -5,6 +5,7 @@ use super::{
     change::{Needs, Now, Plan, Write},
     document::Document,
     path::SecretPath,
+    read::same_secret,
     record::Secret,
     settings::{CustomMetadata, Effective, Settings, Span},
     versions::{VersionState, Versions},
@@ -18,10 +19,8 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// A secret to be made.
+/// A secret to be made, where that may be done.
 pub struct NewSecret {
-    /// Where.
-    pub path: SecretPath,
     /// The data of its first version.
     pub data: Document,
     /// What is set for it.
@@ -197,12 +196,12 @@ impl HostService {
         new: NewSecret,
     ) -> Result<Described, Error> {
         new.settings.check()?;
-        let data = new.data.text()?;
-        self.change_secret(may.domain(), &new.path, Needs::Secret, |now| {
+        let (data, path) = (new.data.text()?, may.of());
+        self.change_secret(may.domain(), path, Needs::Secret, |now| {
             if now.secret.is_some() {
                 return Err(Error::new(Code::Conflict, "a secret with this path exists"));
             }
-            let mut secret = new_secret(now, &new.path);
+            let mut secret = new_secret(now, path);
             secret.settings = new.settings.clone();
             secret.custom = new.custom.clone();
             let holds = secret.settings.within(now.domain);
@@ -221,16 +220,18 @@ impl HostService {
         &self,
         metadata: Option<(Authorized<action::SecretUpdateMetadata>, MetadataChange)>,
         version: Option<(Authorized<action::SecretVersionCreate>, Document)>,
-        path: &SecretPath,
         cas: Option<u32>,
     ) -> Result<Described, Error> {
-        let domain = match (&metadata, &version) {
-            (Some((may, _)), _) => may.domain(),
-            (_, Some((may, _))) => may.domain(),
+        let (domain, path) = match (&metadata, &version) {
+            (Some((may, _)), Some((other, _))) => {
+                (may.domain(), same_secret((may.domain(), may.of()), (other.domain(), other.of()))?.clone())
+            }
+            (Some((may, _)), None) => (may.domain(), may.of().clone()),
+            (None, Some((may, _))) => (may.domain(), may.of().clone()),
             (None, None) => return Err(Error::bad("give metadata, a version, or both")),
         };
         let data = version.map(|(_, data)| data.text()).transpose()?;
-        self.change_secret(domain, path, Needs::Secret, |now| {
+        self.change_secret(domain, &path, Needs::Secret, |now| {
             let before = now.secret.ok_or_else(Error::secret_not_found)?;
             check_cas(cas, before.versions.current(), before.settings.within(now.domain).cas_required)?;
             let mut secret = before.clone();
@@ -260,10 +261,10 @@ impl HostService {
     pub async fn add_version(
         &self,
         may: &Authorized<action::SecretVersionCreate>,
-        path: &SecretPath,
         data: Document,
         cas: Option<u32>,
     ) -> Result<Written, Error> {
+        let path = may.of();
         let data = data.text()?;
         self.change_secret(may.domain(), path, Needs::Secret, |now| {
             let secret = now.secret.ok_or_else(Error::secret_not_found)?;
@@ -279,13 +280,15 @@ impl HostService {
     pub async fn put_version(
         &self,
         may: &MayWrite,
-        path: &SecretPath,
         data: Document,
         cas: Option<u32>,
     ) -> Result<Written, Error> {
-        let domain = match (&may.create, &may.version) {
-            (Ok(may), _) => may.domain(),
-            (_, Ok(may)) => may.domain(),
+        let (domain, path) = match (&may.create, &may.version) {
+            (Ok(may), Ok(other)) => {
+                (may.domain(), same_secret((may.domain(), may.of()), (other.domain(), other.of()))?)
+            }
+            (Ok(may), Err(_)) => (may.domain(), may.of()),
+            (Err(_), Ok(may)) => (may.domain(), may.of()),
             (Err(error), Err(_)) => return Err(error.clone()),
         };
         let data = data.text()?;
@@ -312,10 +315,10 @@ impl HostService {
     pub async fn patch_version(
         &self,
         may: &Authorized<action::SecretVersionCreate>,
-        path: &SecretPath,
         patch: Document,
         cas: Option<u32>,
     ) -> Result<Patched, Error> {
+        let path = may.of();
         let patch = patch.text()?;
         self.change_secret(may.domain(), path, Needs::Data, |now| {
             let secret = now.secret.ok_or_else(Error::secret_not_found)?;
@@ -344,10 +347,10 @@ impl HostService {
     pub async fn set_metadata(
         &self,
         may: &Authorized<action::SecretUpdateMetadata>,
-        path: &SecretPath,
         make: bool,
         change: MetadataChange,
     ) -> Result<(), Error> {
+        let path = may.of();
         self.change_secret(may.domain(), path, Needs::Secret, |now| {
             let mut secret = match now.secret {
                 Some(secret) => secret.clone(),

@@ -10,7 +10,7 @@ use clap::Parser;
 use kms::{
     config::Zone,
     env::{Env, Purpose},
-    init::{self, Addresses, Bundle, RegionSpec},
+    init::{self, Addresses, AdminAt, Bundle, RegionSpec},
 };
 use kms_sim::{
     actions::Actions,
@@ -231,6 +231,7 @@ async fn play(job: &Job, plan: &Plan) -> Result<(RunReport, History, Left), Stri
             domains: plan.topology.domains,
             clients: plan.topology.clients + 1,
             addresses: Addresses::Loopback { rest_port: port, node_port: port + 1 },
+            admin: AdminAt::Loopback,
             names: Vec::new(),
             limits: plan.limits.clone(),
         },

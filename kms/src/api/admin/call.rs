@@ -1,0 +1,96 @@
+//! One request of the operator's as the handlers see it.
+
+use crate::{
+    api::rest::{
+        call::{App, Caller, Note, uuid},
+        reply::Failure,
+    },
+    error::{Code, Error},
+    iam::Administrator,
+    wire::identity::Peer,
+};
+use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
+use http::request::Parts;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// What is the same for every request of the operator's to a host.
+pub(super) struct Admin {
+    pub(super) app: Arc<App>,
+    /// The host.
+    pub(super) node: Peer,
+}
+
+impl Admin {
+    pub(super) fn new(app: Arc<App>, node: &Peer) -> Arc<Admin> {
+        Arc::new(Admin { app, node: node.clone() })
+    }
+}
+
+/// A request that the operator has sent. There is no other way to get one.
+pub(super) struct Call {
+    pub(super) admin: Arc<Admin>,
+    /// Opens what administers access.
+    pub(super) may: Administrator,
+    domain: Option<Uuid>,
+    name: Option<String>,
+}
+
+impl Call {
+    /// The domain named in the path.
+    ///
+    /// # Errors
+    /// `Internal` on a route without one.
+    pub(super) fn domain(&self) -> Result<Uuid, Error> {
+        self.domain.ok_or_else(|| Error::internal("route without a domain"))
+    }
+
+    /// What the path names in the domain.
+    ///
+    /// # Errors
+    /// `Internal` on a route without one.
+    pub(super) fn name(&self) -> Result<&str, Error> {
+        self.name.as_deref().ok_or_else(|| Error::internal("route without a name"))
+    }
+
+    /// The credential that the path names.
+    ///
+    /// # Errors
+    /// `BadArgument` if it is no UUID.
+    pub(super) fn credential(&self) -> Result<Uuid, Error> {
+        uuid(self.name()?, "the credential")
+    }
+}
+
+impl FromRequestParts<Arc<Admin>> for Call {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Call, Failure> {
+        let note = parts.extensions.get::<Arc<Note>>().cloned();
+        let note = note.ok_or_else(|| Error::internal("request without a note"))?;
+        if let Some(path) = parts.extensions.get::<MatchedPath>() {
+            let _ = note.path.set(path.clone());
+        }
+        let may = match &note.caller {
+            Caller::Operator(peer) => Administrator::of(peer)?,
+            Caller::Client(_) => {
+                return Err(Error::new(Code::Unauthorised, "the operator's certificate is required").into());
+            }
+        };
+        let params = RawPathParams::from_request_parts(parts, admin)
+            .await
+            .map_err(|_| Error::bad("the path is not UTF-8"))?;
+        let (mut domain, mut name) = (None, None);
+        for (key, value) in &params {
+            match key {
+                "domain" => {
+                    let id = uuid(value, "the domain")?;
+                    domain = Some(id);
+                    let _ = note.domain.set(id);
+                }
+                _ => name = Some(value.to_owned()),
+            }
+        }
+        Ok(Call { admin: Arc::clone(admin), may, domain, name })
+    }
+}

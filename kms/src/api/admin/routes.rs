@@ -1,0 +1,138 @@
+//! Paths and methods of a host's administration, one small handler each.
+
+use super::{
+    call::{Admin, Call},
+    types::{CredentialList, HostStatus, Tried},
+};
+use crate::{
+    api::rest::{
+        body,
+        call::uuid,
+        reply::{Failure, Reply, json, no_content},
+    },
+    engine::access::{Asked, Part},
+    error::{Code, Error},
+    iam::{Credential, Group, Issuer, Policy},
+};
+use axum::{Router, body::Body, routing::get};
+use http::{Request, StatusCode};
+use std::sync::Arc;
+
+/// All paths.
+pub(super) fn router(admin: Arc<Admin>) -> Router {
+    let of = |rest: &str| format!("/admin/v1/domain/{{domain}}/{rest}");
+    Router::new()
+        .route("/admin/v1/status", get(status))
+        .route(&of("inventory"), get(inventory))
+        .route(&of("policies"), get(policies))
+        .route(&of("policies/{name}"), axum::routing::put(put_policy).delete(delete::<Policy>))
+        .route(&of("groups"), get(groups))
+        .route(&of("groups/{name}"), axum::routing::put(put_group).delete(delete::<Group>))
+        .route(&of("issuers"), get(issuers))
+        .route(&of("issuers/{name}"), axum::routing::put(put_issuer).delete(delete::<Issuer>))
+        .route(&of("credentials"), get(credentials).post(register))
+        .route(&of("credentials/{name}"), get(credential).delete(revoke))
+        .route(&of("test"), axum::routing::post(test))
+        .fallback(no_path)
+        .with_state(admin)
+}
+
+async fn no_path() -> Failure {
+    Failure(Error::new(Code::PathNotFound, "no such path"))
+}
+
+async fn status(call: Call) -> Reply {
+    let (health, node) = (call.admin.app.service.health(), &call.admin.node);
+    let status = HostStatus {
+        node: node.node_id.clone(),
+        region: node.region.clone(),
+        start: call.admin.app.start,
+        can_read: health.can_read,
+        can_write: health.can_write,
+    };
+    json(StatusCode::OK, &status)
+}
+
+async fn inventory(call: Call) -> Reply {
+    json(StatusCode::OK, &call.admin.app.service.inventory(&call.may, call.domain()?).await?)
+}
+
+/// The name in the path must be that of the body.
+fn same_name<T: Part>(call: &Call, part: &T) -> Result<(), Error> {
+    match call.name()? == part.name() {
+        true => Ok(()),
+        false => Err(Error::bad("the name in the path is not that of the body")),
+    }
+}
+
+async fn policies(call: Call) -> Reply {
+    json(StatusCode::OK, &call.admin.app.service.policies(&call.may, call.domain()?).await?)
+}
+
+async fn put_policy(call: Call, request: Request<Body>) -> Reply {
+    let policy: Policy = body::json(&call.admin.app, request).await?;
+    same_name(&call, &policy)?;
+    call.admin.app.service.put_policy(&call.may, call.domain()?, policy).await?;
+    no_content()
+}
+
+async fn groups(call: Call) -> Reply {
+    json(StatusCode::OK, &call.admin.app.service.groups(&call.may, call.domain()?).await?)
+}
+
+async fn put_group(call: Call, request: Request<Body>) -> Reply {
+    let group: Group = body::json(&call.admin.app, request).await?;
+    same_name(&call, &group)?;
+    call.admin.app.service.put_group(&call.may, call.domain()?, group).await?;
+    no_content()
+}
+
+async fn issuers(call: Call) -> Reply {
+    json(StatusCode::OK, &call.admin.app.service.issuers(&call.may, call.domain()?).await?)
+}
+
+async fn put_issuer(call: Call, request: Request<Body>) -> Reply {
+    let issuer: Issuer = body::json(&call.admin.app, request).await?;
+    same_name(&call, &issuer)?;
+    call.admin.app.service.put_issuer(&call.may, call.domain()?, issuer).await?;
+    no_content()
+}
+
+async fn delete<T: Part + Send + Sync + 'static>(call: Call) -> Reply {
+    call.admin.app.service.delete_part::<T>(&call.may, call.domain()?, call.name()?).await?;
+    no_content()
+}
+
+async fn credentials(call: Call, request: Request<Body>) -> Reply {
+    let after = body::query(&request, "after")?.map(|text| uuid(&text, "after")).transpose()?;
+    let (credentials, more) = call.admin.app.service.credentials(&call.may, call.domain()?, after).await?;
+    json(StatusCode::OK, &CredentialList { credentials, more })
+}
+
+async fn register(call: Call, request: Request<Body>) -> Reply {
+    let credential: Credential = body::json(&call.admin.app, request).await?;
+    call.admin.app.service.register_credential(&call.may, call.domain()?, credential).await?;
+    no_content()
+}
+
+async fn credential(call: Call) -> Reply {
+    let id = call.credential()?;
+    json(StatusCode::OK, &call.admin.app.service.credential(&call.may, call.domain()?, id).await?)
+}
+
+async fn revoke(call: Call) -> Reply {
+    let id = call.credential()?;
+    call.admin.app.service.revoke_credential(&call.may, call.domain()?, id).await?;
+    no_content()
+}
+
+async fn test(call: Call, request: Request<Body>) -> Reply {
+    let tried: Tried = body::json(&call.admin.app, request).await?;
+    let (service, domain) = (&call.admin.app.service, call.domain()?);
+    let mut identities = tried.identities;
+    if let Some(id) = tried.credential {
+        identities.extend(service.identities_of(&call.may, domain, id).await?);
+    }
+    let asked = Asked { identities: &identities, action: &tried.action, resource: &tried.resource };
+    json(StatusCode::OK, &service.explain(&call.may, domain, &asked).await?)
+}

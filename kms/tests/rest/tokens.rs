@@ -1,0 +1,74 @@
+//! Bearer tokens at the REST endpoint. What a token must be is tested beside the code that reads it.
+
+use crate::{client::Client, region::Region};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
+use http_body_util::Full;
+use kms::{
+    crypto::asymmetric::{Curve, Jwk, PrivateKey, Shape, SignatureAlgorithm},
+    iam::{Issuer, Policy},
+};
+use serde_json::{Value, json};
+
+fn token(region: &Region, key: &PrivateKey, claims: &Value) -> String {
+    let header = json!({"alg": "ES256", "typ": "JWT"}).to_string();
+    let signed = format!("{}.{}", B64.encode(header), B64.encode(claims.to_string()));
+    let algorithm = SignatureAlgorithm::of_word("ES256").expect("an algorithm");
+    let digest = algorithm.hash().digest(signed.as_bytes());
+    let signature = key.sign(&region.env, algorithm, &digest).expect("signed");
+    format!("{signed}.{}", B64.encode(signature))
+}
+
+async fn with(client: &mut Client, path: &str, header: &str, value: &str) -> u16 {
+    let path = if path.starts_with("/api") { path.to_owned() } else { format!("{}{path}", client.base) };
+    let request = http::Request::builder().uri(path).header("host", "kms").header(header, value);
+    client.send(request.body(Full::default()).expect("a request")).await.expect("an answer").status
+}
+
+#[tokio::test]
+async fn a_token_is_as_good_as_the_policies_for_its_subject() {
+    let region = Region::new().await;
+    let (operator, domain) = (region.operator(), region.domain());
+    let key = PrivateKey::generate(&region.env, Shape::Ec(Curve::P256)).expect("a key");
+    let issuer = Issuer {
+        name: "idp".to_owned(),
+        issuer: "https://idp".to_owned(),
+        algorithm: "ES256".to_owned(),
+        key: serde_json::to_value(Jwk::of_public(&key.public())).expect("JSON"),
+        audience: None,
+        identity_prefix: "urn:v1:eu:identity:user:acme/".to_owned(),
+    };
+    let now = region.env.clock.wall().as_secs();
+    let of = |sub: &str, exp| token(&region, &key, &json!({"iss": "https://idp", "sub": sub, "exp": exp}));
+    let bob = format!("Bearer {}", of("bob", now + 60));
+    let mut nobody = region.anonymous().await;
+    assert_eq!(with(&mut nobody, "/random", "authorization", &bob).await, 401, "no issuer yet");
+    operator.put_issuer(domain, &issuer).await.expect("put");
+    assert_eq!(with(&mut nobody, "/random", "authorization", &bob).await, 200);
+    let eve = format!("Bearer {}", of("eve", now + 60));
+    let narrow = Policy { identities: vec!["urn:v1:eu:identity:user:acme/bob".to_owned()], ..Policy::open() };
+    operator.put_policy(domain, &narrow).await.expect("put");
+    assert_eq!(with(&mut nobody, "/random", "authorization", &bob).await, 200);
+    assert_eq!(with(&mut nobody, "/random", "authorization", &eve).await, 403);
+    let old = format!("bearer {}", of("bob", now - 60));
+    assert_eq!(with(&mut nobody, "/random", "authorization", &old).await, 401, "expired");
+    assert_eq!(with(&mut nobody, "/random", "authorization", "Bearer x.y.z").await, 401);
+    assert_eq!(with(&mut nobody, "/random", "authorization", "Basic eDp5").await, 401);
+    // Another domain has not heard of the issuer, and one that is not there is no different.
+    let theirs = format!("/api/{}/v1/random", region.bundle.clients[1].domain);
+    assert_eq!(with(&mut nobody, &theirs, "authorization", &bob).await, 401);
+    let none = format!("/api/{}/v1/random", uuid::Uuid::from_u128(5));
+    assert_eq!(with(&mut nobody, &none, "authorization", &bob).await, 401);
+    // Vault's clients have a header of their own, for secrets alone, and what stands there with a certificate is not looked at.
+    let raw = of("bob", now + 60);
+    assert_eq!(with(&mut nobody, "/secret/config", "x-vault-token", &raw).await, 200);
+    assert_eq!(with(&mut nobody, "/random", "x-vault-token", &raw).await, 401);
+    let mut client = region.client().await;
+    assert_eq!(
+        with(&mut client, "/secret/config", "x-vault-token", &raw).await,
+        403,
+        "the certificate decides"
+    );
+    assert_eq!(with(&mut client, "/secret/config", "authorization", &bob).await, 200, "the token decides");
+    operator.delete_named(domain, "issuers", "idp").await.expect("deleted");
+    assert_eq!(with(&mut nobody, "/random", "authorization", &bob).await, 401);
+}
