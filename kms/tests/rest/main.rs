@@ -6,10 +6,14 @@ mod client;
 mod doubt;
 mod http2;
 mod keys;
+mod known_answers;
 mod logs;
 mod pages;
 mod patience;
 mod region;
 mod secrets;
 mod store;
+#[path = "../vectors/reader.rs"]
+#[expect(dead_code, reason = "the other test takes all of it")]
+mod vectors;
 mod walk;
