@@ -77,6 +77,16 @@ impl Kept {
         self.send(request, body).await.expect("an answer")
     }
 
+    /// Gets, and returns the body of the answer, whose status must be `expect`.
+    ///
+    /// # Panics
+    /// At any other answer, and without one.
+    pub async fn get(&mut self, path: &str, expect: StatusCode) -> Bytes {
+        let (status, body) = self.send(Request::get(path), Bytes::new()).await.expect("an answer");
+        assert_eq!(status, expect, "{path}: {}", String::from_utf8_lossy(&body));
+        body
+    }
+
     /// Posts JSON, and returns the body of the answer, whose status must be `expect`.
     ///
     /// # Panics

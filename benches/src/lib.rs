@@ -2,6 +2,7 @@
 //! compare with, a disk that counts. Compares within one run only, never with a number of another day.
 
 pub mod apart;
+pub mod bare;
 pub mod bulk;
 pub mod client;
 pub mod cores;

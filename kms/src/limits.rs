@@ -153,6 +153,12 @@ pub struct Limits {
     /// From the start of one backup to the start of the next. It, the time that a backup takes and the replica's lag must stay
     /// within 5 minutes together.
     pub backup_interval_ms: u64,
+    /// RSA and elliptic-curve keys that a host keeps ready for use; 0 = none.
+    pub parsed_keys_max: u32,
+    /// What they may take, bytes.
+    pub parsed_keys_max_bytes: u64,
+    /// How long one of them may lie idle.
+    pub parsed_key_idle_ms: u64,
 }
 
 impl Default for Limits {
@@ -178,6 +184,9 @@ impl Default for Limits {
             feed_ms: 50,
             access_fresh_ms: 1_000,
             backup_interval_ms: 240_000,
+            parsed_keys_max: 4_096,
+            parsed_keys_max_bytes: 16 << 20,
+            parsed_key_idle_ms: 60_000,
         }
     }
 }

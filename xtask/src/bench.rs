@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the criterion benchmarks, the simulator's speed against its figures, and what the third copy costs creates in
+//! `cargo xtask bench`: the criterion benchmarks and a table of their figures, the simulator's speed against its figures, and what the third copy costs creates in
 //! the simulated world.
 //!
 //! Speed is simulated seconds per processor second of the process that runs a seed, on one core. A seed does the
@@ -6,6 +6,7 @@
 //! same core, a host's other guests). Each seed is run several times in turns; the figure is made of each one's least
 //! time, and the median is printed beside it.
 
+mod figures;
 mod third;
 
 use crate::interrupt::Children;
@@ -51,7 +52,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         if args.quick {
             command.args(["--", "--quick"]);
         }
-        if !shell::run(&mut command)? {
+        if !figures::run(&mut command)? {
             code = exit::BROKEN;
         }
     }

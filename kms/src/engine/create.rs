@@ -242,7 +242,7 @@ impl HostService {
         }
         let transport =
             self.to_use(may_unwrap.domain(), *may_unwrap.of(), (Operations::UNWRAP, Use::Process)).await?;
-        let key = transport.private()?;
+        let key = self.private_half(&transport)?;
         let opened = carried::open(&self.env, &key, &from.token).map_err(|error| match error {
             BadToken::Form(sentence) => Error::bad(sentence),
             BadToken::DoesNotOpen => {

@@ -19,15 +19,19 @@ impl HostService {
     pub async fn delete(&self, may: &Authorized<action::Delete>) -> Result<(), Error> {
         let id = *may.of();
         let now = self.wall_us();
-        self.update_key(may.domain(), id, |mut record| match record.view.state.after(Event::Destroy)? {
-            Next::Stay => Ok(Change::Keep(())),
-            Next::Go(state) => {
-                record.view.state = state;
-                record.view.dates.destroyed_us = Some(now);
-                record.destroy();
-                Ok(Change::Put(record, ()))
-            }
-        })
-        .await
+        let done = self
+            .update_key(may.domain(), id, |mut record| match record.view.state.after(Event::Destroy)? {
+                Next::Stay => Ok(Change::Keep(())),
+                Next::Go(state) => {
+                    record.view.state = state;
+                    record.view.dates.destroyed_us = Some(now);
+                    record.destroy();
+                    Ok(Change::Put(record, ()))
+                }
+            })
+            .await;
+        // Whatever became of it: a key that is still there is read again.
+        self.parsed.forget_key(may.domain(), id);
+        done
     }
 }

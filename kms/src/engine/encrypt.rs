@@ -2,7 +2,8 @@
 //! key is usable, with the same material, under either outcome.
 
 use super::{
-    Context, HostService, KeyRecord, KeyView, Operations, lifecycle::State, payload::Class, read::Same,
+    Context, HostService, KeyRecord, KeyView, Operations, lifecycle::State, parsed::Which, payload::Class,
+    read::Same,
 };
 use crate::{
     crypto::{
@@ -12,7 +13,8 @@ use crate::{
     },
     error::{Code, Error},
     iam::{Authorized, action},
-    vault::{KIND_SERVICE_KEY, record_key},
+    record::Version,
+    vault::{KIND_SERVICE_KEY, Opened, record_key},
 };
 use uuid::Uuid;
 
@@ -32,6 +34,9 @@ pub(super) enum Use {
 pub(super) struct Usable {
     pub(super) view: KeyView,
     pub(super) material: SecretBytes,
+    domain: Uuid,
+    /// The version that this was read as.
+    version: Version,
 }
 
 impl Usable {
@@ -40,7 +45,12 @@ impl Usable {
         JweKey { id: self.view.id, version: 0, material: &self.material }
     }
 
-    /// Its private half.
+    /// What keys that were read are kept by.
+    pub(super) fn which(&self) -> Which {
+        Which { domain: self.domain, id: self.view.id, version: self.version }
+    }
+
+    /// Its private half, read anew: [`HostService::private_half`] keeps it.
     ///
     /// # Errors
     /// `WrongUse` if it has none.
@@ -52,7 +62,7 @@ impl Usable {
             .map_err(|_| Error::integrity("a sealed key does not read"))
     }
 
-    /// Its public half.
+    /// Its public half, read anew: [`HostService::public_half`] keeps it.
     ///
     /// # Errors
     /// `WrongUse` if it has none.
@@ -75,11 +85,14 @@ impl Same for Usable {
 
 /// A key, if its state and operations allow the use.
 fn usable(
-    found: Option<KeyRecord>,
+    domain: Uuid,
+    found: Option<Opened<KeyRecord>>,
     operation: Operations,
     state_allows: fn(State) -> bool,
 ) -> Result<Usable, Error> {
-    let record = found.ok_or_else(Error::key_not_found)?;
+    let opened = found.ok_or_else(Error::key_not_found)?;
+    let version = opened.version();
+    let record = opened.into_value();
     if !state_allows(record.view.state) {
         let sentence = format!("the key is {}", record.view.state.word().replace('_', " "));
         return Err(Error::new(Code::WrongState, sentence));
@@ -87,7 +100,7 @@ fn usable(
     if !record.view.operations.allow(operation) {
         return Err(Error::new(Code::WrongUse, "the key's operations do not include this one"));
     }
-    Ok(Usable { view: record.view, material: record.material })
+    Ok(Usable { view: record.view, material: record.material, domain, version })
 }
 
 impl HostService {
@@ -103,7 +116,14 @@ impl HostService {
             Use::Protect => State::may_protect,
             Use::Process => State::may_process,
         };
-        self.decide_record(domain, &key, |found| usable(found, operation, state_allows)).await?
+        self.decide_opened(domain, &key, |found| {
+            if found.as_ref().is_some_and(|found: &Opened<KeyRecord>| found.value().view.state.is_destroyed())
+            {
+                self.parsed.forget_key(domain, id);
+            }
+            usable(domain, found, operation, state_allows)
+        })
+        .await?
     }
 
     /// Encrypts `plaintext`; the answer is a compact JWE.

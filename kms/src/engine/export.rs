@@ -42,7 +42,7 @@ impl HostService {
         let text = written(leaves.view.kind, &leaves.material, way.format)?;
         let how = (Operations::WRAP, Use::Protect);
         let transport = self.to_use(may_wrap.domain(), transport_id, how).await?;
-        let to = transport.public()?;
+        let to = self.public_half(&transport)?;
         let token = carried::seal(&self.env, (transport_id, &to), way.hash, text)?;
         // What is shown is what stands under every outcome; what leaves does not depend on it.
         Ok((self.get(may).await?, token))

@@ -13,6 +13,7 @@ mod export;
 mod get;
 pub mod lifecycle;
 mod list;
+mod parsed;
 mod patience;
 mod payload;
 mod random;
@@ -23,8 +24,13 @@ mod shape;
 mod sign;
 mod write;
 
-use self::patience::Patience;
+use self::{
+    encrypt::Usable,
+    parsed::{Moment, ParsedKeys},
+    patience::Patience,
+};
 use crate::{
+    crypto::asymmetric::{PrivateKey, PublicKey},
     env::Env,
     error::{Code, Error},
     limits::Limits,
@@ -48,6 +54,7 @@ pub struct HostService {
     env: Env,
     store: Arc<dyn RecordStore>,
     keyring: Keyring,
+    parsed: ParsedKeys,
     limits: Limits,
     access: access::Kept,
 }
@@ -56,17 +63,40 @@ impl HostService {
     /// The service over a store, under a root key.
     pub fn new(env: Env, store: Arc<dyn RecordStore>, root: RootKey, limits: Limits) -> HostService {
         let keyring = Keyring::new(root, Arc::clone(&store));
-        HostService { env, store, keyring, limits, access: access::Kept::default() }
+        let parsed = ParsedKeys::new(&limits);
+        HostService { env, store, keyring, parsed, limits, access: access::Kept::default() }
     }
 
     /// What can be done at the moment, as far as this host knows.
     pub fn health(&self) -> StoreHealth {
+        self.parsed.sweep(&self.moment());
         self.store.health()
     }
 
     /// Wall time, microseconds since the Unix epoch.
     fn wall_us(&self) -> u64 {
         self.env.clock.wall().as_micros().try_into().unwrap_or(u64::MAX)
+    }
+
+    /// Now, for keys that are kept.
+    fn moment(&self) -> Moment {
+        (self.env.now(), self.store.epoch())
+    }
+
+    /// The private half of a key that may be used.
+    ///
+    /// # Errors
+    /// `WrongUse` if it has none.
+    fn private_half(&self, of: &Usable) -> Result<Arc<PrivateKey>, Error> {
+        self.parsed.private(&self.moment(), of.which(), || of.private())
+    }
+
+    /// The public half of a key that may be used.
+    ///
+    /// # Errors
+    /// `WrongUse` if it has none.
+    fn public_half(&self, of: &Usable) -> Result<Arc<PublicKey>, Error> {
+        self.parsed.public(&self.moment(), of.which(), || of.public())
     }
 
     fn write_deadline(&self) -> crate::env::Mono {
@@ -77,6 +107,7 @@ impl HostService {
     /// that is not there, as it is in a region that was restored from before its end.
     fn ended(&self, domain: Uuid) -> Error {
         self.keyring.forget(domain);
+        self.parsed.forget(domain);
         Error::new(Code::DomainNotFound, "OKMS domain not found: its service has ended")
     }
 

@@ -170,15 +170,22 @@ impl HostService {
         key: &RecordKey,
         answer: impl Fn(Option<T>) -> A,
     ) -> Result<A, Error> {
+        self.decide_opened(domain, key, |found| answer(found.map(Opened::into_value))).await
+    }
+
+    /// The same, for an answer that depends on the version.
+    pub(super) async fn decide_opened<T: Payload, A: Same>(
+        &self,
+        domain: Uuid,
+        key: &RecordKey,
+        answer: impl Fn(Option<Opened<T>>) -> A,
+    ) -> Result<A, Error> {
         self.decide(
             domain,
             |place| self.store.get(place, key.clone()),
             |domain_key, place, found: Option<SealedRecord>| match found {
                 None => Ok(answer(None)),
-                Some(record) => {
-                    let opened = self.open_record::<T>(domain_key, place, key, &record)?;
-                    Ok(answer(Some(opened.into_value())))
-                }
+                Some(record) => Ok(answer(Some(self.open_record::<T>(domain_key, place, key, &record)?))),
             },
         )
         .await

@@ -116,7 +116,7 @@ impl HostService {
             return Err(too_long());
         }
         let signer = self.to_use(may.domain(), id, (Operations::SIGN, Use::Protect)).await?;
-        let key = signer.private()?;
+        let key = self.private_half(&signer)?;
         if format == SignatureFormat::Raw {
             let signature = key.sign(&self.env, algorithm, &message.digest(algorithm));
             return signature.map(Signature::Raw).map_err(said);
@@ -150,7 +150,7 @@ impl HostService {
     pub async fn verify(&self, may: &Authorized<action::Verify>, asked: ToVerify) -> Result<bool, Error> {
         let id = *may.of();
         let signer = self.to_use(may.domain(), id, (Operations::VERIFY, Use::Process)).await?;
-        let key = signer.public()?;
+        let key = self.public_half(&signer)?;
         let ToVerify { signature, message, algorithm } = asked;
         match signature {
             Signature::Raw(signature) => {

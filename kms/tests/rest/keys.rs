@@ -149,6 +149,35 @@ async fn rsa_keys_sign_and_are_not_shown() {
     assert_eq!(client.post(&format!("{path}/sign"), short).await.status, 400);
 }
 
+/// Keys are kept ready for use, and what the database says of them is not.
+#[tokio::test]
+async fn every_signature_asks_a_database() {
+    let region = Region::new().await;
+    let mut client = region.client().await;
+    let key = made(&mut client, json!({"name": "k", "type": "EC"})).await;
+    let path = format!("/servicekey/{}", id(&key));
+    let body = json!({"message": "AAAA", "alg": "ES256"});
+    let reads = || region.store.lock().reads;
+    for _ in 0..3 {
+        let before = reads();
+        let signed = client.post(&format!("{path}/sign"), body.clone()).await;
+        assert_eq!((signed.status, reads() - before), (200, 1));
+        let mut asked = body.clone();
+        asked["signature"] = json!(signed.text("signature"));
+        let verified = client.post(&format!("{path}/verify"), asked).await;
+        assert_eq!((&verified.body["result"], reads() - before), (&json!(true), 2));
+    }
+    // By another host, as far as this one can tell: the record is gone.
+    let records = std::mem::take(&mut region.store.lock().records);
+    assert_eq!(client.post(&format!("{path}/sign"), body.clone()).await.status, 404);
+    // With no database there is no signature.
+    region.store.lock().records = records;
+    (region.store.lock().near_down, region.store.lock().far_down) = (true, true);
+    assert_eq!(client.post(&format!("{path}/sign"), body.clone()).await.status, 503);
+    (region.store.lock().near_down, region.store.lock().far_down) = (false, false);
+    assert_eq!(client.post(&format!("{path}/sign"), body).await.status, 200);
+}
+
 #[tokio::test]
 async fn a_symmetric_key_that_lost_its_zeros_is_the_same_key() {
     let region = Region::new().await;

@@ -8,6 +8,7 @@ mod client;
 mod doubt;
 mod http2;
 mod keys;
+mod known_answers;
 mod logs;
 mod openapi;
 mod pages;
@@ -17,4 +18,7 @@ mod secrets;
 mod semantics;
 mod store;
 mod tokens;
+#[path = "../vectors/reader.rs"]
+#[expect(dead_code, reason = "the other test takes all of it")]
+mod vectors;
 mod walk;

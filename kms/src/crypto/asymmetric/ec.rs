@@ -7,9 +7,9 @@ use std::io;
 /// One variant for each curve, and what is the same for all.
 macro_rules! curves {
     ($($name:ident = $krate:ident),*) => {
-        /// See the module.
+        /// See the module. With its public half, which is worked out once: that costs as much as a signature.
         pub enum EcPrivate {
-            $(#[doc = stringify!($name)] $name($krate::SecretKey),)*
+            $(#[doc = stringify!($name)] $name($krate::ecdsa::SigningKey),)*
         }
 
         /// See the module.
@@ -29,7 +29,7 @@ macro_rules! curves {
                         if curve == Curve::P521 {
                             bytes.expose_mut()[0] &= 1;
                         }
-                        if let Ok(key) = $krate::SecretKey::from_slice(bytes.expose()) {
+                        if let Ok(key) = $krate::ecdsa::SigningKey::from_slice(bytes.expose()) {
                             return Ok(EcPrivate::$name(key));
                         }
                     },)*
@@ -39,14 +39,16 @@ macro_rules! curves {
             pub(super) fn of_number(curve: Curve, d: &[u8]) -> Result<EcPrivate, BadKey> {
                 let bad = BadKey("d is no private key of the curve");
                 match curve {
-                    $(Curve::$name => $krate::SecretKey::from_slice(d).map(EcPrivate::$name).map_err(|_| bad),)*
+                    $(Curve::$name => {
+                        $krate::ecdsa::SigningKey::from_slice(d).map(EcPrivate::$name).map_err(|_| bad)
+                    })*
                 }
             }
 
             pub(super) fn from_pkcs8(der: &[u8]) -> Result<EcPrivate, BadKey> {
                 $({
                     use $krate::pkcs8::DecodePrivateKey;
-                    if let Ok(key) = $krate::SecretKey::from_pkcs8_der(der) {
+                    if let Ok(key) = $krate::ecdsa::SigningKey::from_pkcs8_der(der) {
                         return Ok(EcPrivate::$name(key));
                     }
                 })*
@@ -71,17 +73,16 @@ macro_rules! curves {
 
             pub(super) fn public(&self) -> EcPublic {
                 match self {
-                    $(EcPrivate::$name(key) => EcPublic::$name(key.public_key()),)*
+                    $(EcPrivate::$name(key) => EcPublic::$name(key.verifying_key().into()),)*
                 }
             }
 
             pub(super) fn sign(&self, algorithm: SignatureAlgorithm, digest: &[u8]) -> Result<Vec<u8>, KeyError> {
                 match (self, algorithm) {
                     $((EcPrivate::$name(key), SignatureAlgorithm::Es(Curve::$name)) => {
-                        use $krate::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner};
-                        let signature: Signature = SigningKey::from(key)
-                            .sign_prehash(digest)
-                            .map_err(|_| KeyError::DigestLength)?;
+                        use $krate::ecdsa::{Signature, signature::hazmat::PrehashSigner};
+                        let signature: Signature =
+                            key.sign_prehash(digest).map_err(|_| KeyError::DigestLength)?;
                         Ok(signature.to_bytes().to_vec())
                     })*
                     _ => Err(KeyError::WrongAlgorithm),

@@ -1,0 +1,385 @@
+//! What a host's core does in a second: encrypt and sign through a host against a bare service of the same libraries; whether RSA keys that are
+//! being made delay others; whether many keys in a domain do. And what signatures cost by themselves, with keys ready and with keys read anew.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use criterion::Criterion;
+use futures_util::future::{Either, join_all, select};
+use hyper::StatusCode;
+use kms::{
+    crypto::asymmetric::{Curve, Jwk, PrivateKey, PublicKey, Shape, SignatureAlgorithm},
+    env::{Env, Purpose},
+};
+use kms_benches::{
+    bare::{self, Bare, Keys},
+    client::Kept,
+    mean_of,
+    peers::Echo,
+    process::processor_time_of,
+    region::Region,
+    report::{self, Mode, Series},
+};
+use ring::signature;
+use std::{hint::black_box, path::Path, time::Duration};
+
+/// The host whose processor time is told.
+const HOST: &str = "host-a1";
+/// Plaintext of an encrypt, and message of a signature, bytes.
+const TEXT_BYTES: usize = 1 << 10;
+const MESSAGE_BYTES: usize = 256;
+/// Connections.
+const LANES: usize = 4;
+/// Makers of keys at a time, one more than this machine has cores to spare.
+const MAKERS: usize = 2;
+
+/// Parts of this benchmark.
+#[derive(Clone, Copy)]
+enum Part {
+    Signatures,
+    Host,
+    Generation,
+    Domain,
+}
+
+/// How much is measured.
+struct Size {
+    rounds: u32,
+    /// Requests of each connection in a round.
+    encrypts: u32,
+    signs: u32,
+    /// Encrypts timed with and without keys being made, in each round.
+    timed: u32,
+    /// Keys in the domain.
+    keys: &'static [u32],
+}
+
+const FULL: Size =
+    Size { rounds: 8, encrypts: 2_000, signs: 300, timed: 400, keys: &[1_000, 10_000, 100_000] };
+const QUICK: Size = Size { rounds: 3, encrypts: 800, signs: 100, timed: 200, keys: &[1_000, 10_000] };
+const ONCE: Size = Size { rounds: 1, encrypts: 2, signs: 2, timed: 4, keys: &[2, 4] };
+
+fn size() -> Size {
+    match report::mode() {
+        Mode::Measure if std::env::args().any(|argument| argument == "--quick") => QUICK,
+        Mode::Measure => FULL,
+        Mode::Test | Mode::List => ONCE,
+    }
+}
+
+fn es256() -> SignatureAlgorithm {
+    SignatureAlgorithm::of_word("ES256").expect("an algorithm")
+}
+
+fn rs256() -> SignatureAlgorithm {
+    SignatureAlgorithm::of_word("RS256").expect("an algorithm")
+}
+
+/// The two keys that everything here signs with.
+fn pairs(env: &Env) -> [PrivateKey; 2] {
+    [Shape::Ec(Curve::P256), Shape::Rsa(2048)].map(|shape| PrivateKey::generate(env, shape).expect("made"))
+}
+
+/// What signatures cost by themselves: keys of this service against bare ring.
+fn signatures(env: &Env) {
+    let [ec, rsa] = pairs(env);
+    let bare = Keys::new(ec.to_pkcs8().expose(), rsa.to_pkcs8().expose());
+    let message = [5; MESSAGE_BYTES];
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .sample_size(20)
+        .configure_from_args();
+    for (name, key, algorithm) in [("P-256", &ec, es256()), ("RSA-2048", &rsa, rs256())] {
+        let of_rsa = matches!(key.shape(), Shape::Rsa(_));
+        let digest = || algorithm.hash().digest(&message);
+        let own = || key.sign(env, algorithm, &digest()).expect("signs");
+        let der = key.to_pkcs8();
+        let anew = || {
+            let key = PrivateKey::from_pkcs8(der.expose()).expect("reads");
+            key.sign(env, algorithm, &digest()).expect("signs")
+        };
+        let ring = || if of_rsa { bare.sign_rsa(&message) } else { bare.sign_ec(&message) };
+        let signed = own();
+        let (public, spki) = (key.public(), key.public().to_spki());
+        let verify = || assert!(public.verify(algorithm, &digest(), &signed).expect("fits"));
+        let verify_anew = || {
+            let public = PublicKey::from_spki(&spki).expect("reads");
+            assert!(public.verify(algorithm, &digest(), &signed).expect("fits"));
+        };
+        let jwk = serde_json::to_value(Jwk::of_public(&public)).expect("JSON");
+        let elsewhere = Elsewhere::new(&jwk);
+        let verify_ring = || assert!(elsewhere.verify(&message, &signed));
+        let mut group = criterion.benchmark_group(format!("signatures, {name}"));
+        group.bench_function("sign, key ready", |b| b.iter(&own));
+        group.bench_function("sign, key read anew", |b| b.iter(&anew));
+        group.bench_function("sign, bare ring", |b| b.iter(&ring));
+        group.bench_function("verify, key ready", |b| b.iter(verify));
+        group.bench_function("verify, key read anew", |b| b.iter(verify_anew));
+        group.bench_function("verify, bare ring", |b| b.iter(verify_ring));
+        group.finish();
+        let [mut ready, mut read, mut peer] = [const { Series::NONE }; 3];
+        for _ in 0..size().rounds * 4 {
+            for (series, work) in
+                [(&mut ready, &own as &dyn Fn() -> Vec<u8>), (&mut read, &anew), (&mut peer, &ring)]
+            {
+                let before = env.now();
+                (0..10).for_each(|_| drop(black_box(work())));
+                series.add(env.now().since(before) / 10);
+            }
+        }
+        report::line(format_args!("sign {name}, turn by turn:"));
+        report::time("key ready", &ready);
+        report::time("key read anew", &read);
+        report::time("bare ring", &peer);
+        report::ratio(&format!("sign {name}, key read anew / key ready"), &read, &ready, None);
+        report::ratio(&format!("sign {name}, key ready / bare ring"), &ready, &peer, None);
+    }
+    criterion.final_summary();
+}
+
+/// A public key for bare ring.
+enum Elsewhere {
+    Ec(Vec<u8>),
+    Rsa(Vec<u8>, Vec<u8>),
+}
+
+impl Elsewhere {
+    fn new(jwk: &serde_json::Value) -> Elsewhere {
+        let member = |name: &str| {
+            let text = jwk[name].as_str().expect("a member");
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).expect("base64url")
+        };
+        match jwk["kty"].as_str() {
+            Some("EC") => Elsewhere::Ec([vec![4], member("x"), member("y")].concat()),
+            _ => Elsewhere::Rsa(member("n"), member("e")),
+        }
+    }
+
+    fn verify(&self, message: &[u8], signed: &[u8]) -> bool {
+        match self {
+            Elsewhere::Ec(point) => {
+                signature::UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point)
+                    .verify(message, signed)
+                    .is_ok()
+            }
+            Elsewhere::Rsa(n, e) => signature::RsaPublicKeyComponents { n, e }
+                .verify(&signature::RSA_PKCS1_2048_8192_SHA256, message, signed)
+                .is_ok(),
+        }
+    }
+}
+
+/// A region whose first host has a thread of its own, and connections to it.
+async fn region(env: &Env, dir: &Path) -> (Region, Vec<Kept>) {
+    let mut region = Region::start(env, dir).await;
+    region.stop_node(HOST).await;
+    region.start_apart(HOST, Duration::ZERO, None).await;
+    let mut lanes = region.connect_many(region.host(), LANES).await;
+    while !lanes[0].can_write().await.expect("an answer") {
+        env.sleep(Duration::from_millis(20)).await;
+    }
+    (region, lanes)
+}
+
+fn encrypt_body(env: &Env) -> Bytes {
+    let mut text = [0; TEXT_BYTES];
+    env.entropy.fill(Purpose::Public, &mut text).expect("randomness");
+    Bytes::from(format!(r#"{{"plaintext":"{}"}}"#, STANDARD.encode(text)))
+}
+
+/// Processor time of a thread for one request, seconds: all connections at a time, `each` requests on each.
+async fn cost(env: &Env, thread: &str, lanes: &mut [Kept], each: u32, path: &str, body: &Bytes) -> f64 {
+    let (before, requests) = (processor_time_of(env, thread), lanes.len() as f64 * f64::from(each));
+    let work = lanes.iter_mut().map(|kept| async move {
+        for _ in 0..each {
+            kept.post(path, body.clone(), StatusCode::OK).await;
+        }
+    });
+    join_all(work).await;
+    (processor_time_of(env, thread) - before) / requests
+}
+
+async fn import(region: &Region, kept: &mut Kept, key: &PrivateKey) -> String {
+    let body = serde_json::json!({"name": "bench", "keys": [Jwk::of_private(key)]});
+    let body = Bytes::from(serde_json::to_vec(&body).expect("JSON"));
+    let answer = kept.post(&region.keys_path(), body, StatusCode::CREATED).await;
+    let view: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");
+    view["id"].as_str().expect("an id").to_owned()
+}
+
+/// A host's processor time for one request, against the bare service's.
+async fn host(env: &Env, dir: &Path) {
+    let size = size();
+    let (region, mut lanes) = region(env, dir).await;
+    let pairs = pairs(env);
+    let keys = Keys::new(pairs[0].to_pkcs8().expose(), pairs[1].to_pkcs8().expose());
+    let bare = Bare::start(region.rest_tls(), keys).await;
+    let mut to_bare = region.connect_many(bare.address(), LANES).await;
+    let seal = region.create(&mut lanes[0]).await;
+    let [ec, rsa] =
+        [import(&region, &mut lanes[0], &pairs[0]).await, import(&region, &mut lanes[0], &pairs[1]).await];
+    let message = [5; MESSAGE_BYTES];
+    let sign = |algorithm: SignatureAlgorithm, digest: bool| {
+        let message = if digest { algorithm.hash().digest(&message) } else { message.to_vec() };
+        let (message, word) = (STANDARD.encode(message), algorithm.word());
+        Bytes::from(format!(r#"{{"message":"{message}","alg":"{word}","isdigest":{digest}}}"#))
+    };
+    let path = |id: &str, what: &str| format!("{}/{id}/{what}", region.keys_path());
+    let cases = [
+        ("encrypt 1 KiB", path(&seal, "encrypt"), "/encrypt", encrypt_body(env), size.encrypts, 0.7),
+        ("sign P-256, a message", path(&ec, "sign"), "/ec/sign", sign(es256(), false), size.encrypts, 0.6),
+        ("sign P-256, a digest", path(&ec, "sign"), "/ec/sign", sign(es256(), true), size.encrypts, 0.6),
+        ("sign RSA-2048, a message", path(&rsa, "sign"), "/rsa/sign", sign(rs256(), false), size.signs, 0.8),
+        ("sign RSA-2048, a digest", path(&rsa, "sign"), "/rsa/sign", sign(rs256(), true), size.signs, 0.8),
+    ];
+    report::line(format_args!("processor time of a request, {LANES} kept mTLS connections, turn by turn:"));
+    for (what, path, bare_path, body, each, least) in cases {
+        let (mut of_host, mut of_bare) = (Series::NONE, Series::NONE);
+        for _ in 0..size.rounds {
+            let time = cost(env, bare::THREAD, &mut to_bare, each, bare_path, &body).await;
+            of_bare.add(Duration::from_secs_f64(time));
+            of_host.add(Duration::from_secs_f64(cost(env, HOST, &mut lanes, each, &path, &body).await));
+        }
+        report::time(&format!("{what}: the host"), &of_host);
+        report::time(&format!("{what}: bare hyper, rustls and ring"), &of_bare);
+        let share = of_bare.mean() / of_host.mean();
+        report::at_least(&format!("{what}, requests of a host's core / of a bare one's"), share, "", least);
+    }
+    bare.stop();
+    region.stop().await;
+}
+
+/// Time of one encrypt.
+async fn one(env: &Env, kept: &mut Kept, path: &str, body: &Bytes) -> Duration {
+    mean_of(env, 1, async || drop(kept.post(path, body.clone(), StatusCode::OK).await)).await
+}
+
+/// Encrypts through a host that makes RSA keys of 4096 bits meanwhile.
+async fn generation(env: &Env, dir: &Path) {
+    let size = size();
+    let (region, mut lanes) = region(env, dir).await;
+    let id = region.create(&mut lanes[0]).await;
+    let (path, body) = (format!("{}/{id}/encrypt", region.keys_path()), encrypt_body(env));
+    let [mut calm, mut busy, mut making] = [const { Series::NONE }; 3];
+    let bits = if report::mode() == Mode::Measure { 4096 } else { 2048 };
+    let new = Bytes::from(format!(r#"{{"name":"bench","type":"RSA","size":{bits}}}"#));
+    let (kept, others) = lanes.split_first_mut().expect("connections");
+    for _ in 0..size.rounds {
+        for _ in 0..size.timed {
+            calm.add(one(env, kept, &path, &body).await);
+        }
+        let keys = region.keys_path();
+        let makers = others.iter_mut().take(MAKERS).map(|maker| {
+            let (keys, new) = (keys.clone(), new.clone());
+            async move {
+                mean_of(env, 1, async || drop(maker.post(&keys, new.clone(), StatusCode::CREATED).await))
+                    .await
+            }
+        });
+        let mut made = std::pin::pin!(join_all(makers));
+        // As long as keys are being made, and no longer.
+        loop {
+            let encrypt = std::pin::pin!(one(env, kept, &path, &body));
+            match select(&mut made, encrypt).await {
+                Either::Left((spans, encrypt)) => {
+                    encrypt.await;
+                    spans.into_iter().for_each(|span| making.add(span));
+                    break;
+                }
+                Either::Right((span, _)) => busy.add(span),
+            }
+        }
+    }
+    report::line(format_args!(
+        "encrypt 1 KiB through a host, {MAKERS} RSA keys of {bits} bits being made or not:"
+    ));
+    report::time("to make a key", &making);
+    report::time("encrypt, none being made", &calm);
+    report::time("encrypt, keys being made", &busy);
+    let [before, during] = [&calm, &busy].map(|series| series.quantile(0.99) * 1e3);
+    report::line(format_args!(
+        "  p99: {before:.2} ms without ({}), {during:.2} ms with ({})",
+        calm.rounds(),
+        busy.rounds()
+    ));
+    report::line(format_args!(
+        "ratio: p99 of encrypt while keys are made / without = {:.2}",
+        during / before
+    ));
+    region.stop().await;
+}
+
+/// One domain that grows: get, a page of the list and encrypt, each against a bare echo at the same time.
+async fn domain(env: &Env, dir: &Path) {
+    let size = size();
+    let region = Region::start(env, dir).await;
+    let mut lanes = region.connect_many(region.host(), LANES * 8).await;
+    let id = region.create(&mut lanes[0]).await;
+    let body = encrypt_body(env);
+    let echo = Echo::start(env, region.rest_tls(), Bytes::from_static(b"{}")).await;
+    let mut to_echo = region.connect(echo.address()).await;
+    let keys = region.keys_path();
+    let (key, list, encrypt) =
+        (format!("{keys}/{id}"), format!("{keys}?max=100&state=all"), format!("{keys}/{id}/encrypt"));
+    let mut there = 1;
+    let mut first: Option<[f64; 3]> = None;
+    report::line("one domain, by its keys; a round trip's median, and how many times a bare one that is:");
+    for count in size.keys {
+        let next = std::sync::atomic::AtomicU32::new(there);
+        let makers = lanes.iter_mut().map(|kept| async {
+            while next.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < *count {
+                region.create(kept).await;
+            }
+        });
+        join_all(makers).await;
+        there = *count;
+        let mut series = [const { Series::NONE }; 4];
+        for _ in 0..size.rounds * size.timed / 8 {
+            let kept = &mut lanes[0];
+            series[0].add(mean_of(env, 1, async || drop(kept.get(&key, StatusCode::OK).await)).await);
+            series[1].add(mean_of(env, 1, async || drop(kept.get(&list, StatusCode::OK).await)).await);
+            let post = async || drop(kept.post(&encrypt, body.clone(), StatusCode::OK).await);
+            series[2].add(mean_of(env, 1, post).await);
+            let post = async || drop(to_echo.post(&encrypt, body.clone(), StatusCode::OK).await);
+            series[3].add(mean_of(env, 1, post).await);
+        }
+        let bare = series[3].median();
+        let times = [0, 1, 2].map(|place: usize| series[place].median() / bare);
+        let text = |place: usize| format!("{:.0} us, {:.2}", series[place].median() * 1e6, times[place]);
+        report::line(format_args!("  {count} keys: get {}; list {}; encrypt {}", text(0), text(1), text(2)));
+        match first {
+            None => first = Some(times),
+            Some(first) => {
+                for (place, what) in ["get", "a page of the list", "encrypt"].into_iter().enumerate() {
+                    let grown = times[place] / first[place];
+                    report::at_most(
+                        &format!("{what} with {count} keys / with {}", size.keys[0]),
+                        grown,
+                        "",
+                        1.2,
+                    );
+                }
+            }
+        }
+    }
+    region.stop().await;
+}
+
+fn main() {
+    let parts = [
+        ("signatures", Part::Signatures),
+        ("host", Part::Host),
+        ("generation", Part::Generation),
+        ("domain", Part::Domain),
+    ];
+    if report::mode() == Mode::List {
+        return;
+    }
+    let base = (env!("CARGO_TARGET_TMPDIR"), "keys");
+    kms_benches::parts(base, &parts, async |env, dir, part| match part {
+        Part::Signatures => signatures(env),
+        Part::Host => host(env, dir).await,
+        Part::Generation => generation(env, dir).await,
+        Part::Domain => domain(env, dir).await,
+    });
+}
