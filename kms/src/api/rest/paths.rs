@@ -18,7 +18,8 @@ use std::{future::ready, sync::Arc};
 pub(super) struct Methods {
     router: MethodRouter<Arc<App>>,
     names: Vec<&'static str>,
-    listed: bool,
+    /// Whether something is there for every other method.
+    complete: bool,
 }
 
 macro_rules! methods {
@@ -26,7 +27,7 @@ macro_rules! methods {
         $(
             $(#[$doc])*
             pub(super) fn $method<H: Handler<T, Arc<App>>, T: 'static>(handler: H) -> Methods {
-                Methods { router: MethodRouter::new(), names: Vec::new(), listed: false }.$method(handler)
+                Methods { router: MethodRouter::new(), names: Vec::new(), complete: false }.$method(handler)
             }
         )*
         impl Methods {
@@ -75,10 +76,10 @@ impl Methods {
     }
 
     /// Takes `LIST`, which is of Vault's clients and which no router knows.
-    pub(super) fn list<H: Handler<T, Arc<App>>, T: 'static>(mut self, handler: H) -> Methods {
-        self.listed = true;
-        let refusal = self.refusal();
-        self.router = self.router.fallback(move |State(app): State<Arc<App>>, request: Request<Body>| {
+    /// The last of a path's methods.
+    pub(super) fn list<H: Handler<T, Arc<App>>, T: 'static>(self, handler: H) -> Methods {
+        let refusal = allow(self.names.iter().copied().chain(["LIST"]));
+        self.otherwise(move |State(app): State<Arc<App>>, request: Request<Body>| {
             let (handler, refusal) = (handler.clone(), refusal.clone());
             async move {
                 match request.method().as_str() {
@@ -86,21 +87,22 @@ impl Methods {
                     _ => not_taken(refusal),
                 }
             }
-        });
-        self
+        })
     }
 
-    fn refusal(&self) -> HeaderValue {
-        let listed = self.listed.then_some("LIST");
-        allow(self.names.iter().copied().chain(listed))
+    /// Answers every other method.
+    pub(super) fn otherwise<H: Handler<T, Arc<App>>, T: 'static>(mut self, handler: H) -> Methods {
+        self.router = self.router.fallback(handler);
+        self.complete = true;
+        self
     }
 
     /// Refuses every other method.
     fn finished(self) -> MethodRouter<Arc<App>> {
-        if self.listed {
+        if self.complete {
             return self.router;
         }
-        let refusal = self.refusal();
+        let refusal = allow(self.names.iter().copied());
         self.router.fallback(move || ready(not_taken(refusal.clone())))
     }
 }

@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 /// All paths.
 pub(super) fn routes() -> Paths {
-    let below = get(read).put(update).post(add).delete(delete);
+    let below = get(read).put(update).post(add).delete(delete).otherwise(otherwise);
     let taken = [
         ("/api/{okmsId}/v2/secret/{path}", OF_SECRET),
         ("/api/{okmsId}/v2/secret/{path}/version", OF_VERSIONS),
@@ -267,6 +267,11 @@ impl From<Settings> for ConfigBody {
             max_versions: holds.max_versions,
         }
     }
+}
+
+/// What no path below `/v2/secret/` takes: `Allow` is of the one that is asked.
+async fn otherwise(request: Request<Body>) -> Reply {
+    at(&request)?.not_taken()
 }
 
 async fn create(call: Call, request: Request<Body>) -> Reply {

@@ -160,6 +160,24 @@ fn bodies_of_answers_are_closed() {
 }
 
 #[test]
+fn every_required_name_is_a_name() {
+    fn look(value: &Value) {
+        match value {
+            Value::Object(map) => {
+                // Readers of YAML disagree on what an `n` without quotes is.
+                for name in map.get("required").and_then(Value::as_array).into_iter().flatten() {
+                    assert!(name.is_string(), "{name} in {value}");
+                }
+                map.values().for_each(look);
+            }
+            Value::Array(list) => list.iter().for_each(look),
+            _ => {}
+        }
+    }
+    look(&document());
+}
+
+#[test]
 fn the_version_is_that_of_the_service() {
     assert_eq!(document()["info"]["version"], env!("CARGO_PKG_VERSION"));
 }
