@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 wrong usage or configuration, 2 failed while running. Results go to stdout,
 //! everything else to stderr.
 
+mod audit;
 mod backup;
 mod dev;
 mod domain;
@@ -59,6 +60,8 @@ enum Command {
     Backup(backup::Options),
     /// End the service of a domain, or see which there are.
     Domain(domain::Options),
+    /// Read, check and clear the audit entries of a host.
+    Audit(audit::Options),
 }
 
 /// How a command failed.
@@ -117,6 +120,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Replica(options) => in_runtime(|env| replica::run(env, options)),
         Command::Restore(options) => in_runtime(|env| restore::run(env, options)),
         Command::Domain(options) => in_runtime(|env| domain::run(env, options)),
+        Command::Audit(options) => in_runtime(|env| audit::run(env, options)),
         Command::Backup(options) => in_runtime(|env| backup::run(env, options)),
     }
 }

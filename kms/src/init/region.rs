@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     backup::BackupKey,
-    config::{NodeConfig, Peers, Role, Zone},
+    config::{AuditConfig, NodeConfig, Peers, Role, Zone},
     crypto::OperatorKey,
     env::{Env, Purpose},
     operator::OperatorConfig,
@@ -239,6 +239,7 @@ impl Region<'_> {
             data_dir: DATA_DIR.into(),
             listen,
             rest_listen,
+            metrics_listen: None,
             cert: "node.crt".into(),
             key: "node.key".into(),
             node_ca: "node-ca.crt".into(),
@@ -250,6 +251,7 @@ impl Region<'_> {
                 .then(|| [WITNESS_ID, NODE_FILE].iter().collect()),
             peers,
             backups: self.spec.backups.iter().filter(|_| replica).flatten().cloned().collect(),
+            audit: host.then(|| AuditConfig { enabled: self.spec.audit, ..AuditConfig::default() }),
             limits: self.spec.limits.clone(),
         }
     }

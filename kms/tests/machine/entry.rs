@@ -108,6 +108,7 @@ async fn start(env: &Env, bundle: &Bundle, hosts: Vec<String>, limits: Limits) -
         data_dir: "data".into(),
         listen: None,
         rest_listen: Some("127.0.0.1:0".to_owned()),
+        metrics_listen: None,
         cert: "node.crt".into(),
         key: "node.key".into(),
         node_ca: "node-ca.crt".into(),
@@ -118,6 +119,7 @@ async fn start(env: &Env, bundle: &Bundle, hosts: Vec<String>, limits: Limits) -
         witness: None,
         peers: Peers { hosts, ..Peers::default() },
         backups: Vec::new(),
+        audit: None,
         limits,
     };
     entry::serve(env, &config, tls).await.expect("starts")

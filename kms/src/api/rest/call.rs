@@ -1,15 +1,16 @@
 //! One request as the handlers see it: who asks, for which domain and key; and what the log will say of it.
 
-use super::{border::Dates, reply::Failure};
+use super::{border::Dates, meter::Meter, rate::Rates, reply::Failure};
 use crate::{
-    engine::HostService,
+    audit::{Audit, State},
+    engine::{HostService, secrets::SecretPath},
     error::{Code, Error},
     iam::{Action, Authorized, Identity},
     limits::Limits,
 };
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use http::request::Parts;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use uuid::Uuid;
 
 /// What is the same for every request of a host.
@@ -20,24 +21,38 @@ pub(super) struct App {
     /// Names this start of the process.
     pub(super) start: u32,
     pub(super) dates: Dates,
+    pub(super) region: String,
+    /// None where nothing is recorded.
+    pub(super) audit: Option<Audit>,
+    pub(super) rates: Rates,
+    /// None where metrics are told nowhere.
+    pub(super) meter: Option<Meter>,
 }
 
 /// What TLS found out about the client: nobody, somebody, or a certificate that names no domain.
 pub(super) type Client = Option<Result<Arc<Identity>, Error>>;
 
-/// One request, as it will be logged. Never holds names, contexts or bodies.
+/// One request, as it will be logged and recorded. Never holds names, contexts or bodies.
 pub(super) struct Note {
     /// Request id.
     pub(super) id: Uuid,
     pub(super) client: Client,
+    /// Address of the other end of the connection, without its port.
+    pub(super) peer: Arc<str>,
     pub(super) path: OnceLock<MatchedPath>,
     pub(super) domain: OnceLock<Uuid>,
     pub(super) key: OnceLock<Uuid>,
+    /// Where the secret is that it is about: for its hash alone.
+    pub(super) secret: OnceLock<SecretPath>,
+    /// It was taken: it will be recorded, whatever becomes of it.
+    pub(super) begun: OnceLock<()>,
+    pub(super) asked: Mutex<Vec<&'static str>>,
 }
 
 impl Note {
-    pub(super) fn new(id: Uuid, client: Client) -> Note {
-        Note { id, client, path: OnceLock::new(), domain: OnceLock::new(), key: OnceLock::new() }
+    pub(super) fn new(id: Uuid, client: Client, peer: Arc<str>) -> Note {
+        let (path, domain, key, secret, begun) = Default::default();
+        Note { id, client, peer, path, domain, key, secret, begun, asked: Mutex::default() }
     }
 }
 
@@ -54,6 +69,7 @@ impl Call {
     /// # Errors
     /// `Forbidden` in another domain than the certificate's; no certificate was told already.
     pub(super) fn may<A: Action>(&self) -> Result<Authorized<A>, Error> {
+        self.note.asks(A::NAME);
         identity(&self.note)?.authorize(self.okms_id)
     }
 
@@ -79,6 +95,21 @@ fn identity(note: &Note) -> Result<&Identity, Error> {
     }
 }
 
+/// Takes a request, if it could be recorded and its domain has not had too many.
+fn admit(app: &App, note: &Note) -> Result<(), Error> {
+    match app.audit.as_ref().map(Audit::state) {
+        None | Some(State::Recording) => {}
+        Some(state) => return Err(Error::refused(format!("audit: {}", state.word()))),
+    }
+    let domain =
+        note.client.as_ref().and_then(|client| client.as_ref().ok()).map(|identity| identity.domain());
+    if !app.rates.takes(domain, app.env.now()) {
+        return Err(Error::new(Code::TooMany, "too many requests: try again later"));
+    }
+    let _ = note.begun.set(());
+    Ok(())
+}
+
 fn uuid(text: &str, what: &'static str) -> Result<Uuid, Error> {
     Uuid::try_parse(text).map_err(|_| Error::bad(format!("{what} is not a UUID")))
 }
@@ -92,6 +123,7 @@ impl FromRequestParts<Arc<App>> for Call {
         if let Some(path) = parts.extensions.get::<MatchedPath>() {
             let _ = note.path.set(path.clone());
         }
+        admit(app, &note)?;
         // Who asks comes before what is asked.
         identity(&note)?;
         let params = RawPathParams::from_request_parts(parts, app)

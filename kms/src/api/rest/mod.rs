@@ -5,6 +5,8 @@ mod border;
 mod call;
 mod io;
 mod leftover;
+mod meter;
+mod rate;
 mod reply;
 mod routes;
 mod secrets;
@@ -12,6 +14,7 @@ mod secrets_v1;
 mod secrets_v2;
 mod server;
 mod tls;
+mod trail;
 mod types;
 
 pub use server::{RestServer, ServeError, serve};

@@ -45,13 +45,13 @@ enum At {
 fn at(request: &Request<Body>) -> Result<At, Error> {
     let rest = rest_of_path(request, 4);
     if let Some(of) = rest.strip_suffix("/version") {
-        return Ok(At::Versions(path(of)?));
+        return Ok(At::Versions(path(request, of)?));
     }
     match rest.rsplit_once("/version/") {
         Some((of, number)) if !of.is_empty() && !number.contains('/') => {
-            Ok(At::Version(path(of)?, version_number(number)?))
+            Ok(At::Version(path(request, of)?, version_number(number)?))
         }
-        _ => Ok(At::Secret(path(rest)?)),
+        _ => Ok(At::Secret(path(request, rest)?)),
     }
 }
 
@@ -255,7 +255,9 @@ impl From<Settings> for ConfigBody {
 async fn create(call: Call, request: Request<Body>) -> Reply {
     let may = call.may::<action::SecretCreate>()?;
     let asked: SecretAsked = body::secret(&call.app, request, false).await?;
-    let made = call.app.service.create_secret(&may, asked.into_new()?).await?;
+    let new = asked.into_new()?;
+    let _ = call.note.secret.set(new.path.clone());
+    let made = call.app.service.create_secret(&may, new).await?;
     json(StatusCode::OK, &SecretBody::of(call.domain(), &made, None))
 }
 

@@ -5,15 +5,19 @@ use super::{
     border::{Border, Dates},
     call::{App, Client},
     io::{Activity, NodeExecutor, Patient},
+    meter::Meter,
+    rate::Rates,
     routes::router,
     tls::{TlsError, server_config},
 };
 use crate::{
+    audit::{Audit, AuditKey},
     config::NodeConfig,
     engine::HostService,
     env::{Env, Listener, Purpose, Stream, Task},
     iam::Identity,
     limits::{DRAIN_MS, HEAD_MAX_BYTES, ms},
+    metrics::Gather,
     store::api::RecordStore,
     vault::RootKey,
 };
@@ -46,6 +50,7 @@ pub enum ServeError {
 /// A REST endpoint that listens. Dropping it stops it.
 pub struct RestServer {
     address: String,
+    app: Arc<App>,
     stop: watch::Sender<bool>,
     env: Env,
     connections: Arc<Semaphore>,
@@ -80,28 +85,63 @@ pub async fn serve(
     let address = listener.local_address();
     let limits = config.limits.clone();
     let connections_max = limits.connections_max;
+    let audit = audit(&env, config, &root).await;
     let service = HostService::new(env.clone(), store, root, limits.clone());
     // Never 0, which says nothing.
     let start = u32::from_be_bytes(env.random(Purpose::Public).map_err(ServeError::Random)?) | 1;
-    let app = Arc::new(App { env: env.clone(), service, limits, start, dates: Dates::default() });
+    let meter = config.metrics_listen.as_ref().map(|_| Meter::new(audit.is_some()));
+    let rates = Rates::new(&limits);
+    let app = Arc::new(App {
+        env: env.clone(),
+        service,
+        limits,
+        start,
+        dates: Dates::default(),
+        region: config.region.clone(),
+        audit,
+        rates,
+        meter,
+    });
     let (stop, stopped) = watch::channel(false);
     let shared = Shared {
         env: env.clone(),
         router: router(Arc::clone(&app)),
-        app,
+        app: Arc::clone(&app),
         acceptor: TlsAcceptor::from(Arc::new(tls)),
         stop: stopped,
     };
     let connections = Arc::new(Semaphore::new(connections_max as usize));
     let accepting =
         env.spawn("rest-accept", accept(shared, listener, Arc::clone(&connections))).abort_on_drop();
-    Ok(RestServer { address, stop, env, connections, connections_max, accepting })
+    Ok(RestServer { address, app, stop, env, connections, connections_max, accepting })
+}
+
+/// What requests are recorded in; none if the configuration says so.
+async fn audit(env: &Env, config: &NodeConfig, root: &RootKey) -> Option<Audit> {
+    let spool = config.audit.clone().unwrap_or_default();
+    if !spool.enabled {
+        tracing::warn!("audit is off: nothing is recorded of what is done");
+        return None;
+    }
+    let key = AuditKey::new(root, &config.node_id);
+    Some(Audit::start(env, &config.data_dir, key, spool).await)
 }
 
 impl RestServer {
     /// The address really bound.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Gathers what this endpoint counts; nothing unless the configuration names a listener for metrics.
+    pub fn gather(&self) -> Gather {
+        let (app, connections) = (Arc::clone(&self.app), Arc::clone(&self.connections));
+        let most = self.connections_max as usize;
+        Arc::new(move || {
+            let open = most.saturating_sub(connections.available_permits());
+            let told = app.meter.as_ref().map(|meter| meter.tell(&app, open)).unwrap_or_default();
+            Box::pin(std::future::ready(told))
+        })
     }
 
     /// Returns if the endpoint ends by itself, which it should not; says why.
@@ -163,13 +203,19 @@ async fn connection(mut shared: Shared, stream: Stream, peer: &str) {
     let client = client(session.peer_certificates());
     let http2 = session.alpn_protocol() == Some(b"h2");
     let ended = if http2 {
-        serve_http2(shared, stream, client).await
+        serve_http2(shared, stream, client, ip(peer)).await
     } else {
-        serve_http1(shared, stream, client).await
+        serve_http1(shared, stream, client, ip(peer)).await
     };
     if let Err(error) = ended {
         tracing::debug!(peer, %error, "connection");
     }
+}
+
+/// An address without its port.
+fn ip(peer: &str) -> Arc<str> {
+    let ip = peer.rsplit_once(':').map_or(peer, |(ip, _)| ip);
+    ip.trim_start_matches('[').trim_end_matches(']').into()
 }
 
 /// Reads the client's certificate, once per connection.
@@ -182,17 +228,24 @@ fn parts(
     shared: &Shared,
     stream: TlsStream<Stream>,
     client: Client,
+    peer: Arc<str>,
     http2: bool,
 ) -> (Patient<TlsStream<Stream>>, Border) {
     let activity = Activity::new();
     let idle = ms(shared.app.limits.client_idle_ms);
     let io = Patient::new(stream, shared.env.clone(), activity.clone(), http2, idle);
-    let border = Border { app: Arc::clone(&shared.app), router: shared.router.clone(), client, activity };
+    let (app, router) = (Arc::clone(&shared.app), shared.router.clone());
+    let border = Border { app, router, client, peer, activity };
     (io, border)
 }
 
-async fn serve_http1(mut shared: Shared, stream: TlsStream<Stream>, client: Client) -> hyper::Result<()> {
-    let (io, border) = parts(&shared, stream, client, false);
+async fn serve_http1(
+    mut shared: Shared,
+    stream: TlsStream<Stream>,
+    client: Client,
+    peer: Arc<str>,
+) -> hyper::Result<()> {
+    let (io, border) = parts(&shared, stream, client, peer, false);
     let mut builder = http1::Builder::new();
     builder.auto_date_header(false).header_read_timeout(None).half_close(false).max_buf_size(HEAD_MAX_BYTES);
     let mut connection = pin!(builder.serve_connection(io, border));
@@ -205,8 +258,13 @@ async fn serve_http1(mut shared: Shared, stream: TlsStream<Stream>, client: Clie
     connection.await
 }
 
-async fn serve_http2(mut shared: Shared, stream: TlsStream<Stream>, client: Client) -> hyper::Result<()> {
-    let (io, border) = parts(&shared, stream, client, true);
+async fn serve_http2(
+    mut shared: Shared,
+    stream: TlsStream<Stream>,
+    client: Client,
+    peer: Arc<str>,
+) -> hyper::Result<()> {
+    let (io, border) = parts(&shared, stream, client, peer, true);
     let mut builder = http2::Builder::new(NodeExecutor(shared.env.clone()));
     builder.auto_date_header(false).max_concurrent_streams(64).max_header_list_size(HEAD_MAX_BYTES as u32);
     let mut connection = pin!(builder.serve_connection(io, border));
