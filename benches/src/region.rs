@@ -86,6 +86,7 @@ impl Installed {
     ) -> Installed {
         let rest_port = free_ports(env).await;
         let spec = RegionSpec {
+            audit: false,
             witness_with_replica: false,
             replica,
             backups,

@@ -81,6 +81,67 @@ pub struct Peers {
     pub hosts: Vec<String>,
 }
 
+/// What a host does with its audit entries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditConfig {
+    /// Whether requests are recorded at all.
+    pub enabled: bool,
+    /// Bytes that the spool may have. A host whose spool has them cannot serve.
+    pub max_bytes: u64,
+    /// Days after which entries are removed.
+    pub keep_days: u32,
+    /// Bytes after which a segment of the spool is closed and another one begun.
+    pub segment_bytes: u64,
+    /// Where entries are sent on to; none: they stay here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forward: Option<Forward>,
+}
+
+/// A receiver of audit entries. What goes over TCP goes in clear: to a collector on the same machine, or in a network of the operator's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Forward {
+    /// A file, as JSON Lines.
+    File(PathBuf),
+    /// A collector of syslog (RFC 5424) over TCP, `host:port`.
+    Syslog(String),
+    /// A collector of GELF over TCP, `host:port`.
+    Gelf(String),
+}
+
+/// Least size of a spool: what is kept free for requests that are under way, and something to fill.
+const AUDIT_LEAST_BYTES: u64 = 4 << 20;
+/// Largest segment: it is read as a whole.
+const AUDIT_SEGMENT_MAX_BYTES: u64 = 64 << 20;
+
+impl Default for AuditConfig {
+    fn default() -> AuditConfig {
+        AuditConfig {
+            enabled: true,
+            max_bytes: 8 << 30,
+            keep_days: 365,
+            segment_bytes: 4 << 20,
+            forward: None,
+        }
+    }
+}
+
+impl AuditConfig {
+    fn check(&self) -> Result<(), &'static str> {
+        if self.max_bytes < AUDIT_LEAST_BYTES {
+            return Err("max_bytes must be at least 4194304 (4 MiB)");
+        }
+        if !(4_096..=AUDIT_SEGMENT_MAX_BYTES).contains(&self.segment_bytes) {
+            return Err("segment_bytes must be between 4096 and 67108864 (64 MiB)");
+        }
+        if self.keep_days == 0 {
+            return Err("keep_days must be at least 1");
+        }
+        Ok(())
+    }
+}
+
 /// One node's configuration. Relative paths are relative to the directory of `node.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -97,7 +158,7 @@ pub struct NodeConfig {
     pub place: Option<String>,
     /// Unique name of the node, such as `host-a1`.
     pub node_id: String,
-    /// Where a database or replica keeps its store, and a witness its file; unused by other roles.
+    /// Where a database or replica keeps its store, a witness its file, and a host its audit spool; unused by an entry.
     pub data_dir: PathBuf,
     /// Node-to-node address (8444 by default). Databases, the witness and the replica need one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,6 +169,10 @@ pub struct NodeConfig {
     /// Address for the operator's requests about access (8445 by default; hosts only). None: they are not taken here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin_listen: Option<String>,
+    /// Address that metrics are told at, in clear: `127.0.0.1:9444` for one on the same machine. None: nowhere (hosts, databases,
+    /// replicas).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<String>,
     /// Certificate chain of this node, PEM.
     pub cert: PathBuf,
     /// Private key of this node, PEM (PKCS #8).
@@ -135,6 +200,9 @@ pub struct NodeConfig {
     /// Where a replica puts its backups: two stores in two other regions. None: it makes no backups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backups: Vec<StoreConfig>,
+    /// What is recorded of requests (hosts only); without it the defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditConfig>,
     /// Bounds that differ from the defaults.
     #[serde(default)]
     pub limits: Limits,
@@ -171,6 +239,9 @@ pub enum ConfigError {
     /// Backups where they may not lie.
     #[error("{0}: `[[backups]]`: {1}")]
     Backups(PathBuf, String),
+    /// A spool that makes no sense.
+    #[error("{0}: `[audit]`: {1}")]
+    Audit(PathBuf, &'static str),
     /// A field that is none of this role's.
     #[error("{path}: `{field}` is not for a {role}, only for a {only}", role = role.word(), only = only.word())]
     Stray {
@@ -217,6 +288,9 @@ impl NodeConfig {
         let NodeConfig { access_ca, root_key, operator_cert, backup_key, witness, .. } = &mut config;
         for field in [access_ca, root_key, operator_cert, backup_key, witness].into_iter().flatten() {
             *field = dir.join(&*field);
+        }
+        if let Some(Forward::File(file)) = config.audit.as_mut().and_then(|audit| audit.forward.as_mut()) {
+            *file = dir.join(&*file);
         }
         for store in &mut config.backups {
             match &mut store.at {
@@ -267,6 +341,7 @@ impl NodeConfig {
             let (field, only) = ("admin_listen", Role::Host);
             return Err(ConfigError::Stray { path: path.into(), role: self.role, field, only });
         }
+        self.check_of_hosts(path)?;
         match self.role {
             Role::Host => {
                 needs(self.zone.is_some(), "zone")?;
@@ -306,6 +381,22 @@ impl NodeConfig {
                 needs(self.rest_listen.is_some(), "rest_listen")?;
                 needs(!self.peers.hosts.is_empty(), "peers.hosts")
             }
+        }
+    }
+
+    /// Only a host has requests to record.
+    fn check_of_hosts(&self, path: &Path) -> Result<(), ConfigError> {
+        match &self.audit {
+            None => Ok(()),
+            Some(audit) if self.role == Role::Host => {
+                audit.check().map_err(|why| ConfigError::Audit(path.into(), why))
+            }
+            Some(_) => Err(ConfigError::Stray {
+                path: path.into(),
+                role: self.role,
+                field: "audit",
+                only: Role::Host,
+            }),
         }
     }
 

@@ -59,6 +59,8 @@ pub enum Code {
     CasMismatch,
     /// A write must say which version it expects.
     CasRequired,
+    /// More requests than the domain may make.
+    TooMany,
     /// The body is too large.
     TooLarge,
     /// The body is not JSON by its content type.
@@ -94,6 +96,7 @@ impl Code {
         Code::KeyNotFound,
         Code::SecretNotFound,
         Code::VersionNotFound,
+        Code::AccessNotFound,
         Code::DomainNotFound,
         Code::PathNotFound,
         Code::MethodNotAllowed,
@@ -103,6 +106,7 @@ impl Code {
         Code::VersionDeleted,
         Code::CasMismatch,
         Code::CasRequired,
+        Code::TooMany,
         Code::TooLarge,
         Code::WrongType,
         Code::Refused,
@@ -133,6 +137,7 @@ impl Code {
             Code::Conflict | Code::WrongState | Code::VersionDeleted => 409,
             Code::TooLarge => 413,
             Code::WrongType => 415,
+            Code::TooMany => 429,
             Code::Integrity | Code::Internal => 500,
             Code::NotOffered => 501,
             Code::Refused => 503,
@@ -141,7 +146,7 @@ impl Code {
     }
 
     /// The number clients decode: major 1 CCM, 3 REST, 5 database; category 1 internal, 2 argument,
-    /// 3 authentication, 4 authorisation, 5 not found, 6 database, 7 unavailable, 8 bad argument, 10 conflict.
+    /// 3 authentication, 4 authorisation, 5 not found, 6 database, 7 unavailable, 8 bad argument, 9 too many requests, 10 conflict.
     pub const fn number(self) -> u32 {
         match self {
             Code::BadArgument => number(3, 3, 8, 1),
@@ -166,10 +171,28 @@ impl Code {
             Code::CasRequired => number(3, 4, 8, 2),
             Code::TooLarge => number(3, 1, 2, 3),
             Code::WrongType => number(3, 1, 2, 4),
+            Code::TooMany => 50_434_049,
             Code::Refused => 50_425_858,
             Code::Unknown => 83_976_193,
             Code::Integrity => number(5, 1, 1, 1),
             Code::Internal => number(3, 1, 1, 1),
+        }
+    }
+
+    /// What it was about, in the words of the numbers' categories.
+    pub const fn category(self) -> &'static str {
+        match self.number() >> 12 & 0xf {
+            1 => "internal",
+            2 => "argument",
+            3 => "authentication",
+            4 => "authorization",
+            5 => "not_found",
+            6 => "database",
+            7 => "unavailable",
+            8 => "bad_argument",
+            9 => "too_many_requests",
+            10 => "conflict",
+            _ => "unspecified",
         }
     }
 
@@ -311,6 +334,8 @@ mod tests {
         assert_eq!(Code::DomainNotFound.number(), number(1, 3, 5, 1));
         assert_eq!(Code::Conflict.number(), number(3, 1, 10, 1));
         assert_eq!(Code::Refused.number(), number(3, 1, 7, 2));
+        assert_eq!(Code::TooMany.number(), number(3, 1, 9, 1));
+        assert_eq!(Code::TooMany.category(), "too_many_requests");
         assert_eq!(Code::Unknown.number(), number(5, 1, 6, 1));
     }
 }

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod audit;
 pub mod backup;
 pub mod config;
 pub mod crypto;
@@ -18,6 +19,7 @@ pub mod error;
 pub mod iam;
 pub mod init;
 pub mod limits;
+pub mod metrics;
 pub mod node;
 pub mod operator;
 pub mod os;

@@ -63,6 +63,10 @@ pub const ACCESS_CREDENTIALS_MAX: usize = 4_096;
 pub const KEEP_ALIVE_MS: u64 = 75_000;
 /// How long requests in flight may take to end when a host is asked to stop.
 pub const DRAIN_MS: u64 = 5_000;
+/// How long a request waits for its audit entry to be durable before it is answered that it was not.
+pub const AUDIT_PATIENCE_MS: u64 = 5_000;
+/// A write of audit entries that takes longer makes the host unable to serve until it ends.
+pub const AUDIT_STALL_MS: u64 = 1_000;
 /// Fewest entries that leave the log at a time: dropping them costs a commit some milliseconds.
 pub const LOG_TRUNCATE_STEP: u64 = 1_024;
 /// Part of a fill, bytes of its rows, unless it is held back.
@@ -159,6 +163,12 @@ pub struct Limits {
     pub parsed_keys_max_bytes: u64,
     /// How long one of them may lie idle.
     pub parsed_key_idle_ms: u64,
+    /// Requests about one domain that a host takes per second; 0 = any number. More are answered 429.
+    pub domain_requests_per_s: u32,
+    /// Requests about one domain that a host takes at once, after it had fewer than those per second.
+    pub domain_burst: u32,
+    /// Requests without an access certificate of a domain that a host takes per second, and at once; 0 = any number.
+    pub stranger_requests_per_s: u32,
 }
 
 impl Default for Limits {
@@ -187,6 +197,9 @@ impl Default for Limits {
             parsed_keys_max: 4_096,
             parsed_keys_max_bytes: 16 << 20,
             parsed_key_idle_ms: 60_000,
+            domain_requests_per_s: 20_000,
+            domain_burst: 40_000,
+            stranger_requests_per_s: 200,
         }
     }
 }
@@ -217,6 +230,10 @@ impl Limits {
             (self.connect_ms > 0, "connect_ms must be positive"),
             (self.connections_max > 0, "connections_max must be positive"),
             (self.log_keep_entries > 0, "log_keep_entries must be positive"),
+            (
+                self.domain_requests_per_s == 0 || self.domain_burst > 0,
+                "domain_burst must be positive: with 0 every request would be answered 429",
+            ),
             (self.backup_interval_ms >= 1_000, "backup_interval_ms must be at least 1000"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {

@@ -11,6 +11,7 @@ use crate::{
     crypto::OperatorVerifier,
     entry::{self, Entry, EntryError},
     env::Env,
+    metrics::{self, Gather, MetricsServer},
     replica::{self, ReplicaNode, StartError},
     store::{
         client::StoreClient,
@@ -49,6 +50,9 @@ pub enum NodeError {
     /// A host's administration.
     #[error("administration: {0}")]
     Admin(ServeError),
+    /// The listener of metrics.
+    #[error("cannot listen for metrics on {0}: {1}")]
+    Metrics(String, io::Error),
     /// The entry.
     #[error(transparent)]
     Entry(#[from] EntryError),
@@ -65,7 +69,7 @@ impl NodeError {
                 matches!(error, ServeError::NoAddress(_) | ServeError::Tls(_))
             }
             NodeError::Entry(error) => matches!(error, EntryError::Needs(_)),
-            NodeError::Listen(..) | NodeError::Entropy(_) => false,
+            NodeError::Listen(..) | NodeError::Entropy(_) | NodeError::Metrics(..) => false,
         }
     }
 }
@@ -73,6 +77,7 @@ impl NodeError {
 /// A running node.
 pub struct Running {
     kind: Kind,
+    metrics: Option<MetricsServer>,
 }
 
 enum Kind {
@@ -93,6 +98,8 @@ pub async fn serve(env: Env, config_path: &Path) -> Result<Running, NodeError> {
     let config = NodeConfig::load(&*env.disk, config_path)?;
     let tls = NodeTls::load(&env, &config)?;
     tracing::info!(node = config.node_id, role = config.role.word(), region = config.region, "starting");
+    let metrics_listen = config.metrics_listen.clone();
+    let world = env.clone();
     let kind = match config.role {
         Role::Database => Kind::Database(database(env, config, tls).await?),
         Role::Witness => Kind::Witness(witness(env, config, tls).await?),
@@ -106,10 +113,39 @@ pub async fn serve(env: Env, config_path: &Path) -> Result<Running, NodeError> {
         }
         Role::Entry => Kind::Entry(entry::serve(&env, &config, tls).await?),
     };
-    let running = Running { kind };
+    let metrics = match (metrics_listen, kind.gather()) {
+        (Some(address), Some(gather)) => {
+            let served = metrics::serve(&world, &address, gather).await;
+            Some(served.map_err(|error| NodeError::Metrics(address, error))?)
+        }
+        _ => None,
+    };
+    let running = Running { kind, metrics };
     let (node_address, rest_address) = running.addresses();
-    tracing::info!(node_address, rest_address, "listening");
+    let metrics_address = running.metrics_address();
+    tracing::info!(node_address, rest_address, metrics_address, "listening");
     Ok(running)
+}
+
+impl Kind {
+    /// What the node tells in numbers; a witness and an entry tell nothing.
+    fn gather(&self) -> Option<Gather> {
+        match self {
+            Kind::Host(host, _) => Some(host.gather()),
+            Kind::Database(database) => {
+                let asker = database.asker();
+                Some(Arc::new(move || {
+                    let status = asker();
+                    Box::pin(async move { metrics::of_database(&status.await) })
+                }))
+            }
+            Kind::Replica(replica, _) => {
+                let asker = replica.asker();
+                Some(Arc::new(move || Box::pin(std::future::ready(metrics::of_replica(&asker())))))
+            }
+            Kind::Witness(_) | Kind::Entry(_) => None,
+        }
+    }
 }
 
 async fn database(env: Env, config: NodeConfig, tls: Arc<NodeTls>) -> Result<DatabaseNode, NodeError> {
@@ -180,6 +216,11 @@ impl Running {
             Kind::Host(_, admin) => admin.as_ref().map(AdminServer::address),
             _ => None,
         }
+    }
+
+    /// The address really bound for metrics.
+    pub fn metrics_address(&self) -> Option<&str> {
+        self.metrics.as_ref().map(MetricsServer::address)
     }
 
     /// Ends the node: stops listening, lets what is in flight end within bounds, closes what is open.

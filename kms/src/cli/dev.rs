@@ -110,6 +110,7 @@ fn unusable(dir: &Path, error: &io::Error) -> Failure {
 fn make(env: &Env, dir: &Path, region_dir: &Path, options: &Options) -> Result<(), Failure> {
     let rest_port = options.port.unwrap_or(REST_PORT);
     let spec = RegionSpec {
+        audit: true,
         region: REGION.to_owned(),
         witness_with_replica: true,
         replica: backup_regions(REGION).map(|regions| regions[0].to_owned()),

@@ -94,6 +94,7 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     }
     let backups = backups(&options)?;
     let spec = RegionSpec {
+        audit: true,
         witness_with_replica: replica.is_some() && !options.witness_apart,
         replica,
         backups,

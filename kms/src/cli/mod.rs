@@ -4,6 +4,7 @@
 //! everything else to stderr.
 
 mod access;
+mod audit;
 mod backup;
 mod credential;
 mod dev;
@@ -69,6 +70,8 @@ enum Command {
     Group(access::GroupOptions),
     /// Whose bearer tokens a domain takes.
     Issuer(access::IssuerOptions),
+    /// Read, check and clear the audit entries of a host.
+    Audit(audit::Options),
 }
 
 /// How a command failed.
@@ -131,6 +134,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Policy(options) => in_runtime(|env| access::policy(env, options)),
         Command::Group(options) => in_runtime(|env| access::group(env, options)),
         Command::Issuer(options) => in_runtime(|env| access::issuer(env, options)),
+        Command::Audit(options) => in_runtime(|env| audit::run(env, options)),
         Command::Backup(options) => in_runtime(|env| backup::run(env, options)),
     }
 }

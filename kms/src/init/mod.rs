@@ -77,6 +77,8 @@ pub struct RegionSpec {
     pub admin: AdminAt,
     /// Further DNS names or IP addresses that clients call the REST endpoint by.
     pub names: Vec<String>,
+    /// Whether hosts record what is done, in an audit spool in their data directories.
+    pub audit: bool,
     /// Bounds, written to every `node.toml`.
     pub limits: Limits,
 }

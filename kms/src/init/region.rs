@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     backup::BackupKey,
-    config::{NodeConfig, Peers, Role, Zone},
+    config::{AuditConfig, NodeConfig, Peers, Role, Zone},
     crypto::OperatorKey,
     env::{Env, Purpose},
     operator::OperatorConfig,
@@ -248,6 +248,7 @@ impl Region<'_> {
             listen,
             rest_listen,
             admin_listen: place.admin.map(|address| address.to_string()),
+            metrics_listen: None,
             cert: "node.crt".into(),
             key: "node.key".into(),
             node_ca: "node-ca.crt".into(),
@@ -259,6 +260,7 @@ impl Region<'_> {
                 .then(|| [WITNESS_ID, NODE_FILE].iter().collect()),
             peers,
             backups: self.spec.backups.iter().filter(|_| replica).flatten().cloned().collect(),
+            audit: host.then(|| AuditConfig { enabled: self.spec.audit, ..AuditConfig::default() }),
             limits: self.spec.limits.clone(),
         }
     }

@@ -45,6 +45,7 @@ use tokio::{
 /// A running replica.
 pub struct ReplicaNode {
     address: String,
+    node: Arc<Node>,
     stop: watch::Sender<bool>,
     task: Task<()>,
 }
@@ -53,6 +54,12 @@ impl ReplicaNode {
     /// The node address really bound.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Asks it how it is, as `kms status` does.
+    pub fn asker(&self) -> impl Fn() -> ReplicaStatus + Send + Sync + use<> {
+        let node = Arc::clone(&self.node);
+        move || node.status()
     }
 
     /// Stops following and closes the store.
@@ -118,8 +125,8 @@ pub async fn serve(
     let listener = env.net.bind(node.config.listen.as_deref().unwrap_or_default()).await?;
     let address = listener.local_address();
     let (stop, stopping) = watch::channel(false);
-    let task = env.spawn("replica", run(node, listener, stopping));
-    Ok(ReplicaNode { address, stop, task })
+    let task = env.spawn("replica", run(Arc::clone(&node), listener, stopping));
+    Ok(ReplicaNode { address, node, stop, task })
 }
 
 async fn run(node: Arc<Node>, listener: Box<dyn Listener>, stopping: watch::Receiver<bool>) {

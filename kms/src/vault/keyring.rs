@@ -57,7 +57,7 @@ impl Keyring {
     }
 
     /// A key that was opened in the epoch that is current, as far as the store knows.
-    fn opened(&self, domain: Uuid) -> Option<Arc<DomainKey>> {
+    pub fn opened(&self, domain: Uuid) -> Option<Arc<DomainKey>> {
         let epoch = self.store.epoch();
         let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
         (opened.epoch == epoch).then(|| opened.keys.get(&domain).cloned()).flatten()

@@ -2,7 +2,7 @@
 
 use super::key_file;
 use crate::{
-    crypto::Secret,
+    crypto::{Canonical, Secret, hkdf_expand},
     env::{Disk, Env},
 };
 use std::{
@@ -41,6 +41,12 @@ impl RootKey {
     /// When there is no randomness to be had.
     pub fn generate(env: &Env) -> io::Result<RootKey> {
         Ok(RootKey(Secret::random(env)?))
+    }
+
+    /// A key for another purpose than sealing domain keys; `whose` tells its holders apart.
+    pub fn subkey(&self, purpose: &str, whose: &[u8]) -> Secret<32> {
+        let info = Canonical::new("okms/root-subkey/v1").add(purpose.as_bytes()).add(whose);
+        hkdf_expand(&self.0, &[info.bytes()])
     }
 
     /// The contents of a root key file. The caller writes it as a private file and nowhere else.

@@ -57,6 +57,7 @@ pub fn seeded(env: &Env, seed: u64) -> Env {
 
 pub fn spec() -> RegionSpec {
     RegionSpec {
+        audit: true,
         witness_with_replica: false,
         replica: None,
         backups: None,

@@ -109,6 +109,7 @@ async fn start(env: &Env, bundle: &Bundle, hosts: Vec<String>, limits: Limits) -
         listen: None,
         rest_listen: Some("127.0.0.1:0".to_owned()),
         admin_listen: None,
+        metrics_listen: None,
         cert: "node.crt".into(),
         key: "node.key".into(),
         node_ca: "node-ca.crt".into(),
@@ -119,6 +120,7 @@ async fn start(env: &Env, bundle: &Bundle, hosts: Vec<String>, limits: Limits) -
         witness: None,
         peers: Peers { hosts, ..Peers::default() },
         backups: Vec::new(),
+        audit: None,
         limits,
     };
     entry::serve(env, &config, tls).await.expect("starts")

@@ -1,6 +1,7 @@
 //! Tests on a real machine: the seam, making a region, TLS between nodes, the entry, the command line.
 
 mod apart;
+mod audit;
 mod chain;
 mod cli;
 mod common;

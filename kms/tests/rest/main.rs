@@ -3,19 +3,24 @@
 
 mod access;
 mod admin;
+mod audit;
 mod bad_inputs;
 mod client;
+mod disk;
 mod doubt;
 mod http2;
 mod keys;
 mod known_answers;
 mod logs;
+mod metrics;
 mod openapi;
 mod pages;
 mod patience;
+mod rates;
 mod region;
 mod secrets;
 mod semantics;
+mod spool;
 mod store;
 mod tokens;
 #[path = "../vectors/reader.rs"]

@@ -1,57 +1,21 @@
 //! A host with everything it needs, and identities to call it with.
 
-use crate::{client::Client, store::MemoryStore};
+use crate::{client::Client, disk::MemoryDisk, store::MemoryStore};
 use kms::{
     api::{
         admin::{self, AdminServer},
         rest::{RestServer, serve},
     },
-    config::{NodeConfig, Role},
-    env::{BlockFile, BoxFuture, Clock, Disk, Env, Mono, OpenMode},
+    config::{AuditConfig, NodeConfig, Role},
+    env::{BoxFuture, Clock, Env, Mono},
     init::{Addresses, AdminAt, Bundle, NODE_FILE, NodeBundle, RegionSpec, plan_region},
     limits::Limits,
     operator::admin::Admin,
     vault::RootKey,
     wire::tls::{NodePem, NodeTls},
 };
-use std::{
-    collections::BTreeMap,
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 use uuid::Uuid;
-
-/// Files in memory, for reading only.
-struct Files(BTreeMap<PathBuf, Vec<u8>>);
-
-impl Disk for Files {
-    fn open(&self, _path: &Path, _mode: OpenMode) -> io::Result<Box<dyn BlockFile>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.0.get(path).cloned())
-    }
-    fn write_atomic(&self, _path: &Path, _contents: &[u8], _private: bool) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    fn list(&self, _dir: &Path) -> io::Result<Vec<PathBuf>> {
-        Ok(Vec::new())
-    }
-    fn create_dir(&self, _dir: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    fn remove(&self, _path: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
 
 /// A clock whose wall time is ahead.
 struct Ahead(Arc<dyn Clock>, Duration);
@@ -74,6 +38,7 @@ pub struct Region {
     pub store: Arc<MemoryStore>,
     pub server: RestServer,
     pub admin: AdminServer,
+    pub disk: Arc<MemoryDisk>,
 }
 
 fn host(bundle: &Bundle) -> &NodeBundle {
@@ -96,8 +61,18 @@ impl Region {
 
     /// A host whose wall clock is ahead of the one its certificates were made by.
     pub async fn at(limits: Limits, ahead: Duration) -> Region {
+        Region::of(limits, ahead, AuditConfig { enabled: false, ..AuditConfig::default() }).await
+    }
+
+    /// A host that records what is done.
+    pub async fn audited(audit: AuditConfig) -> Region {
+        Region::of(Limits::default(), Duration::ZERO, audit).await
+    }
+
+    async fn of(limits: Limits, ahead: Duration, audit: AuditConfig) -> Region {
         crate::logs::catch();
         let spec = RegionSpec {
+            audit: false,
             witness_with_replica: false,
             replica: None,
             backups: None,
@@ -113,12 +88,14 @@ impl Region {
         let env = kms::os::env();
         let bundle = plan_region(&env, &spec).expect("a plan");
         let node = host(&bundle);
-        let files = node.files.iter().map(|file| (file.path.clone(), file.contents.clone())).collect();
+        let disk = MemoryDisk::new(node.files.iter().map(|file| (file.path.clone(), file.contents.clone())));
         let clock = Arc::new(Ahead(Arc::clone(&env.clock), ahead));
-        let env = Env { disk: Arc::new(Files(files)), clock, ..env };
+        let env = Env { disk: Arc::clone(&disk) as _, clock, ..env };
         let mut config = NodeConfig::load(&*env.disk, Path::new(NODE_FILE)).expect("a configuration");
         config.rest_listen = Some("127.0.0.1:0".to_owned());
         config.limits = limits;
+        config.audit = Some(audit);
+        config.metrics_listen = Some("127.0.0.1:0".to_owned());
         let root = RootKey::load(&*env.disk, Path::new("root.key")).expect("a root key");
         let databases = bundle.nodes.iter().filter(|node| node.role == Role::Database);
         let keyring = databases.flat_map(|node| &node.keyring);
@@ -127,7 +104,7 @@ impl Region {
         let server = serve(env.clone(), &config, Arc::clone(&store) as _, root).await.expect("serves");
         let tls = NodeTls::load(&env, &config).expect("the host's certificate");
         let admin = admin::serve("127.0.0.1:0", tls, &server).await.expect("serves");
-        Region { env, bundle, store, server, admin }
+        Region { env, bundle, store, server, admin, disk }
     }
 
     /// The operator, as the host's administration knows one.

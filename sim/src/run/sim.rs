@@ -123,6 +123,7 @@ async fn simulate(
     let bundle = init::plan_region(
         &harness,
         &RegionSpec {
+            audit: false,
             witness_with_replica: plan.topology.witness_with_replica,
             region: plan.topology.region.clone(),
             replica: plan.topology.replica.then(|| replica_region(&plan.topology.region)),

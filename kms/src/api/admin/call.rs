@@ -77,6 +77,8 @@ impl FromRequestParts<Arc<Admin>> for Call {
                 return Err(Error::new(Code::Unauthorised, "the operator's certificate is required").into());
             }
         };
+        admin.app.recordable()?;
+        note.begin();
         let params = RawPathParams::from_request_parts(parts, admin)
             .await
             .map_err(|_| Error::bad("the path is not UTF-8"))?;

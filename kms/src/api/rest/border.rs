@@ -4,14 +4,15 @@ use super::{
     call::{App, Caller, Note},
     io::Activity,
     leftover::Leftover,
-    reply::complete,
+    reply::{Failure, complete},
+    trail::Trail,
 };
 use crate::{
     engine::random_id,
     env::Purpose,
     error::{Blame, Code, Error},
 };
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, response::IntoResponse};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body as _, Incoming};
 use std::{
@@ -37,6 +38,8 @@ pub(super) struct Border {
     pub(super) app: Arc<App>,
     pub(super) router: Router,
     pub(super) caller: Caller,
+    /// Address of the other end of the connection.
+    pub(super) peer: Arc<str>,
     pub(super) activity: Activity,
 }
 
@@ -61,8 +64,9 @@ impl Border {
         let began = self.app.env.now();
         // Without randomness nothing secret can be done; the request fails later on its own.
         let id = random_id(self.app.env.random(Purpose::Public).unwrap_or_default());
-        let note = Arc::new(Note::new(id, self.caller.clone()));
+        let note = Arc::new(Note::new(id, self.caller.clone(), Arc::clone(&self.peer)));
         let method = request.method().clone();
+        let trail = Trail::begin(&self.app, &note, &method);
         request.extensions_mut().insert(Arc::clone(&note));
         let http2 = request.version() == Version::HTTP_2;
         let leftover = Leftover::default();
@@ -75,7 +79,11 @@ impl Border {
             // Whatever has not come by then is not waited for.
             let _ = self.app.env.timeout(DRAIN_PATIENCE, leftover.drain()).await;
         }
-        let error = response.extensions_mut().remove::<Error>().or_else(|| of_status(response.status()));
+        let mut error = response.extensions_mut().remove::<Error>().or_else(|| of_status(response.status()));
+        if let Err(unrecorded) = trail.end(response.status(), error.as_ref()).await {
+            response = Failure(unrecorded.clone()).into_response();
+            error = Some(unrecorded);
+        }
         if let Some(error) = &error {
             complete(&mut response, error, id);
         }
@@ -90,7 +98,11 @@ impl Border {
         if let Some(date) = self.app.dates.at(self.app.env.clock.wall().as_secs()) {
             headers.insert(header::DATE, date);
         }
-        let ms = self.app.env.now().since(began).as_millis() as u64;
+        let took = self.app.env.now().since(began);
+        let ms = took.as_millis() as u64;
+        if let Some(meter) = &self.app.meter {
+            meter.count(&note, &method, response.status(), error.as_ref(), took);
+        }
         log(&note, &method, response.status(), error.as_ref(), ms);
         response
     }

@@ -1,16 +1,17 @@
 //! One request as the handlers see it: who asks, for which domain and key; and what the log will say of it.
 
-use super::{border::Dates, reply::Failure};
+use super::{border::Dates, meter::Meter, rate::Rates, reply::Failure};
 use crate::{
+    audit::{Audit, State},
     engine::{HostService, access::Who},
     error::{Code, Error},
-    iam::{Action, Authorized, Bearer, Identity, Rights, Selection, TheDomain},
+    iam::{Action, Authorized, Bearer, Identity, Rights, SecretPath, Selection, TheDomain},
     limits::Limits,
     wire::identity::Peer,
 };
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use http::request::Parts;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use uuid::Uuid;
 
 /// What is the same for every request of a host.
@@ -21,6 +22,12 @@ pub(in crate::api) struct App {
     /// Names this start of the process.
     pub(in crate::api) start: u32,
     pub(super) dates: Dates,
+    pub(super) region: String,
+    /// None where nothing is recorded.
+    pub(super) audit: Option<Audit>,
+    pub(super) rates: Rates,
+    /// None where metrics are told nowhere.
+    pub(super) meter: Option<Meter>,
 }
 
 /// What TLS found out about the client: nobody, somebody, or a certificate that names no domain.
@@ -35,19 +42,53 @@ pub(in crate::api) enum Caller {
     Operator(Arc<Peer>),
 }
 
-/// One request, as it will be logged. Never holds names, contexts or bodies.
+/// One request, as it will be logged and recorded. Never holds names, contexts or bodies.
 pub(in crate::api) struct Note {
     /// Request id.
     pub(in crate::api) id: Uuid,
     pub(in crate::api) caller: Caller,
+    /// Address of the other end of the connection, without its port.
+    pub(super) peer: Arc<str>,
     pub(in crate::api) path: OnceLock<MatchedPath>,
     pub(in crate::api) domain: OnceLock<Uuid>,
     pub(super) key: OnceLock<Uuid>,
+    /// Where the secret is that it is about: for its hash alone.
+    pub(super) secret: OnceLock<SecretPath>,
+    /// It was taken: it will be recorded, whatever becomes of it.
+    pub(super) begun: OnceLock<()>,
+    pub(super) asked: Mutex<Vec<&'static str>>,
+}
+
+impl App {
+    /// Whether what is done now will be recorded.
+    ///
+    /// # Errors
+    /// `Refused` if it cannot be.
+    pub(in crate::api) fn recordable(&self) -> Result<(), Error> {
+        match self.audit.as_ref().map(Audit::state) {
+            None | Some(State::Recording) => Ok(()),
+            Some(state) => Err(Error::refused(format!("audit: {}", state.word()))),
+        }
+    }
 }
 
 impl Note {
-    pub(super) fn new(id: Uuid, caller: Caller) -> Note {
-        Note { id, caller, path: OnceLock::new(), domain: OnceLock::new(), key: OnceLock::new() }
+    pub(super) fn new(id: Uuid, caller: Caller, peer: Arc<str>) -> Note {
+        let (path, domain, key, secret, begun) = Default::default();
+        Note { id, caller, peer, path, domain, key, secret, begun, asked: Mutex::default() }
+    }
+
+    /// From here on it is recorded, whatever becomes of it.
+    pub(in crate::api) fn begin(&self) {
+        let _ = self.begun.set(());
+    }
+
+    /// Whom the client's certificate names.
+    pub(super) fn identity(&self) -> Option<&Identity> {
+        match &self.caller {
+            Caller::Client(Some(Ok(identity))) => Some(identity),
+            Caller::Client(_) | Caller::Operator(_) => None,
+        }
     }
 }
 
@@ -65,6 +106,7 @@ impl Call {
     /// # Errors
     /// `Forbidden`; `Refused` while that hangs on a change in doubt. Who is nobody in the domain was told already.
     pub(super) fn may<A: Action>(&self, of: A::Of) -> Result<Authorized<A>, Error> {
+        self.note.asks(A::NAME);
         self.rights.authorize(of)
     }
 
@@ -89,6 +131,7 @@ impl Call {
     /// # Errors
     /// `Forbidden` if there is nothing that could allow it.
     pub(super) fn select<A: Action>(&self) -> Result<Selection<A>, Error> {
+        self.note.asks(A::NAME);
         self.rights.select()
     }
 
@@ -129,6 +172,16 @@ fn identity(note: &Note) -> Result<&Identity, Error> {
     }
 }
 
+/// Takes a request, if it could be recorded and its domain has not had too many.
+fn admit(app: &App, note: &Note) -> Result<(), Error> {
+    app.recordable()?;
+    if !app.rates.takes(note.identity().map(Identity::domain), app.env.now()) {
+        return Err(Error::new(Code::TooMany, "too many requests: try again later"));
+    }
+    note.begin();
+    Ok(())
+}
+
 pub(in crate::api) fn uuid(text: &str, what: &'static str) -> Result<Uuid, Error> {
     Uuid::try_parse(text).map_err(|_| Error::bad(format!("{what} is not a UUID")))
 }
@@ -142,6 +195,7 @@ impl FromRequestParts<Arc<App>> for Call {
         if let Some(path) = parts.extensions.get::<MatchedPath>() {
             let _ = note.path.set(path.clone());
         }
+        admit(app, &note)?;
         // Who asks comes before what is asked.
         let token = match note.caller {
             Caller::Client(_) => token(parts, &note).transpose()?,

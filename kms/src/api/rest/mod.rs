@@ -5,8 +5,10 @@ mod border;
 pub(super) mod call;
 mod io;
 mod leftover;
+mod meter;
 mod openapi;
 mod paths;
+mod rate;
 pub(super) mod reply;
 mod routes;
 mod secrets;
@@ -14,6 +16,7 @@ mod secrets_v1;
 mod secrets_v2;
 pub(super) mod server;
 mod tls;
+mod trail;
 mod types;
 
 pub use server::{RestServer, ServeError, serve};

@@ -87,7 +87,7 @@ pub(super) fn complete(response: &mut Response<Body>, error: &Error, request_id:
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if error.code() == Code::Refused {
+    if matches!(error.code(), Code::Refused | Code::TooMany) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if matches!(error.code(), Code::TooLarge | Code::Timeout) {
@@ -118,6 +118,7 @@ pub(super) fn error_id(code: Code) -> &'static str {
         Code::VersionDeleted => "secret_version_deleted",
         Code::CasMismatch => "check_and_set_mismatch",
         Code::CasRequired => "check_and_set_required",
+        Code::TooMany => "too_many_requests",
         Code::TooLarge => "body_too_large",
         Code::WrongType => "unsupported_media_type",
         Code::Refused => "refused",

@@ -10,10 +10,11 @@ use super::{
     types::*,
 };
 use crate::{
+    audit::{self, Audit},
     crypto::asymmetric::OaepHash,
     engine::{CarriedFormat, KeyView, ListQuery, SignatureFormat, StateFilter, Way},
     error::{Code, Error},
-    iam::action,
+    iam::{Action, action},
 };
 use axum::{Router, body::Body, extract::State};
 use http::{Request, StatusCode};
@@ -54,8 +55,12 @@ async fn no_path() -> Failure {
 
 async fn health(State(app): State<Arc<App>>) -> Reply {
     let health = app.service.health();
-    let status = if health.can_read { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = HealthBody { can_serve: health.can_read, can_write: health.can_write, start: app.start };
+    let recording = app.audit.as_ref().map(Audit::state);
+    let recorded = recording.is_none_or(|state| state == audit::State::Recording);
+    let (can_serve, can_write) = (health.can_read && recorded, health.can_write && recorded);
+    let status = if can_serve { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body =
+        HealthBody { can_serve, can_write, start: app.start, audit: recording.map(audit::State::word) };
     json(status, &body)
 }
 
@@ -85,6 +90,8 @@ async fn create(call: Call, request: Request<Body>) -> Reply {
         let _ = call.note.key.set(id);
     }
     let service = &call.app.service;
+    let made = matches!(from, Source::Made(_));
+    call.note.spares(if made { action::Import::NAME } else { action::Create::NAME });
     let view = match from {
         Source::Made(kind) => service.create(&may_create?, kind, new).await?,
         Source::Sent(jwk) => service.import(&may_import?, &jwk, new).await?,
@@ -93,6 +100,7 @@ async fn create(call: Call, request: Request<Body>) -> Reply {
             service.import_carried(&may_import?, &may_unwrap, &carried, new).await?
         }
     };
+    let _ = call.note.key.set(view.id);
     json(StatusCode::CREATED, &key_body(view, public)?)
 }
 

@@ -3,6 +3,7 @@
 
 use super::{
     body::{number, percent_decoded},
+    call::Note,
     reply::{Reply, json},
 };
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Request, StatusCode};
 use serde::Serialize;
+use std::sync::Arc;
 use uuid::Uuid;
 
 const PAGE_SIZE: HeaderName = HeaderName::from_static("x-pagination-size");
@@ -29,9 +31,13 @@ pub(super) fn decoded(text: &str) -> Result<String, Error> {
     percent_decoded(text, false).ok_or_else(|| Error::bad("path is not well formed"))
 }
 
-/// A path in the URL.
-pub(super) fn path(raw: &str) -> Result<SecretPath, Error> {
-    SecretPath::new(decoded(raw)?)
+/// A path in the URL, or in a part of it. Noted for the audit, which shows no more than its hash.
+pub(super) fn path(request: &Request<Body>, raw: &str) -> Result<SecretPath, Error> {
+    let path = SecretPath::new(decoded(raw)?)?;
+    if let Some(note) = request.extensions().get::<Arc<Note>>() {
+        let _ = note.secret.set(path.clone());
+    }
+    Ok(path)
 }
 
 fn header<'a>(request: &'a Request<Body>, name: &HeaderName) -> Result<Option<&'a str>, Error> {

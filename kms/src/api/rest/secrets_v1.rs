@@ -44,7 +44,7 @@ fn raw(request: &Request<Body>) -> &str {
 }
 
 fn secret_path(request: &Request<Body>) -> Result<SecretPath, Error> {
-    path(raw(request))
+    path(request, raw(request))
 }
 
 /// Tells a field that is `null` from one that is not there.

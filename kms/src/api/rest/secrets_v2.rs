@@ -67,13 +67,13 @@ impl At {
 fn at(request: &Request<Body>) -> Result<At, Error> {
     let rest = rest_of_path(request, 4);
     if let Some(of) = rest.strip_suffix("/version") {
-        return Ok(At::Versions(path(of)?));
+        return Ok(At::Versions(path(request, of)?));
     }
     match rest.rsplit_once("/version/") {
         Some((of, number)) if !of.is_empty() && !number.contains('/') => {
-            Ok(At::Version(path(of)?, version_number(number)?))
+            Ok(At::Version(path(request, of)?, version_number(number)?))
         }
-        _ => Ok(At::Secret(path(rest)?)),
+        _ => Ok(At::Secret(path(request, rest)?)),
     }
 }
 
@@ -276,7 +276,9 @@ async fn otherwise(request: Request<Body>) -> Reply {
 
 async fn create(call: Call, request: Request<Body>) -> Reply {
     let asked: SecretAsked = body::secret(&call.app, request, false).await?;
-    let may = call.may::<action::SecretCreate>(SecretPath::new(asked.path.clone())?)?;
+    let path = SecretPath::new(asked.path.clone())?;
+    let _ = call.note.secret.set(path.clone());
+    let may = call.may::<action::SecretCreate>(path)?;
     let made = call.app.service.create_secret(&may, asked.into_new()?).await?;
     json(StatusCode::OK, &SecretBody::of(call.domain(), &made, None))
 }

@@ -5,15 +5,19 @@ use super::{
     border::{Border, Dates},
     call::{App, Caller, Client},
     io::{Activity, NodeExecutor, Patient},
+    meter::Meter,
+    rate::Rates,
     routes::router,
     tls::{TlsError, server_config},
 };
 use crate::{
+    audit::{Audit, AuditKey},
     config::NodeConfig,
     engine::HostService,
     env::{Env, Listener, Purpose, Stream, Task},
     iam::Identity,
     limits::{DRAIN_MS, HEAD_MAX_BYTES, ms},
+    metrics::Gather,
     store::api::RecordStore,
     vault::RootKey,
     wire::tls::{NodeTls, PeerRole},
@@ -92,13 +96,36 @@ pub async fn serve(
     let address = config.rest_listen.as_deref().ok_or(ServeError::NoAddress("rest_listen"))?;
     let tls = server_config(&env, config)?;
     let limits = config.limits.clone();
+    let audit = audit(&env, config, &root).await;
     let service = HostService::new(env.clone(), store, root, limits.clone());
     // Never 0, which says nothing.
     let start = u32::from_be_bytes(env.random(Purpose::Public).map_err(ServeError::Random)?) | 1;
-    let app = Arc::new(App { env, service, limits, start, dates: Dates::default() });
+    let meter = config.metrics_listen.as_ref().map(|_| Meter::new(audit.is_some()));
+    let app = Arc::new(App {
+        env,
+        service,
+        start,
+        dates: Dates::default(),
+        region: config.region.clone(),
+        audit,
+        rates: Rates::new(&limits),
+        meter,
+        limits,
+    });
     let door = Door::Clients(TlsAcceptor::from(Arc::new(tls)));
     let endpoint = Endpoint::start("rest-accept", address, &app, router(Arc::clone(&app)), door).await?;
     Ok(RestServer { app, endpoint })
+}
+
+/// What requests are recorded in; none if the configuration says so.
+async fn audit(env: &Env, config: &NodeConfig, root: &RootKey) -> Option<Audit> {
+    let spool = config.audit.clone().unwrap_or_default();
+    if !spool.enabled {
+        tracing::warn!("audit is off: nothing is recorded of what is done");
+        return None;
+    }
+    let key = AuditKey::new(root, &config.node_id);
+    Some(Audit::start(env, &config.data_dir, key, spool).await)
 }
 
 impl RestServer {
@@ -110,6 +137,17 @@ impl RestServer {
     /// What is served.
     pub(in crate::api) fn app(&self) -> &Arc<App> {
         &self.app
+    }
+
+    /// Gathers what this endpoint counts; nothing unless the configuration names a listener for metrics.
+    pub fn gather(&self) -> Gather {
+        let (app, connections) = (Arc::clone(&self.app), Arc::clone(&self.endpoint.connections));
+        let most = self.endpoint.connections_max as usize;
+        Arc::new(move || {
+            let open = most.saturating_sub(connections.available_permits());
+            let told = app.meter.as_ref().map(|meter| meter.tell(&app, open)).unwrap_or_default();
+            Box::pin(std::future::ready(told))
+        })
     }
 
     /// Returns if the endpoint ends by itself, which it should not; says why.
@@ -229,13 +267,19 @@ async fn connection(mut shared: Shared, stream: Stream, peer: &str) {
     };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let ended = if http2 {
-        serve_http2(shared, stream, caller).await
+        serve_http2(shared, stream, caller, ip(peer)).await
     } else {
-        serve_http1(shared, stream, caller).await
+        serve_http1(shared, stream, caller, ip(peer)).await
     };
     if let Err(error) = ended {
         tracing::debug!(peer, %error, "connection");
     }
+}
+
+/// An address without its port.
+fn ip(peer: &str) -> Arc<str> {
+    let ip = peer.rsplit_once(':').map_or(peer, |(ip, _)| ip);
+    ip.trim_start_matches('[').trim_end_matches(']').into()
 }
 
 /// Reads the client's certificate, once per connection.
@@ -248,17 +292,24 @@ fn parts(
     shared: &Shared,
     stream: TlsStream<Stream>,
     caller: Caller,
+    peer: Arc<str>,
     http2: bool,
 ) -> (Patient<TlsStream<Stream>>, Border) {
     let activity = Activity::new();
     let idle = ms(shared.app.limits.client_idle_ms);
     let io = Patient::new(stream, shared.env.clone(), activity.clone(), http2, idle);
-    let border = Border { app: Arc::clone(&shared.app), router: shared.router.clone(), caller, activity };
+    let (app, router) = (Arc::clone(&shared.app), shared.router.clone());
+    let border = Border { app, router, caller, peer, activity };
     (io, border)
 }
 
-async fn serve_http1(mut shared: Shared, stream: TlsStream<Stream>, caller: Caller) -> hyper::Result<()> {
-    let (io, border) = parts(&shared, stream, caller, false);
+async fn serve_http1(
+    mut shared: Shared,
+    stream: TlsStream<Stream>,
+    caller: Caller,
+    peer: Arc<str>,
+) -> hyper::Result<()> {
+    let (io, border) = parts(&shared, stream, caller, peer, false);
     let mut builder = http1::Builder::new();
     builder.auto_date_header(false).header_read_timeout(None).half_close(false).max_buf_size(HEAD_MAX_BYTES);
     let mut connection = pin!(builder.serve_connection(io, border));
@@ -271,8 +322,13 @@ async fn serve_http1(mut shared: Shared, stream: TlsStream<Stream>, caller: Call
     connection.await
 }
 
-async fn serve_http2(mut shared: Shared, stream: TlsStream<Stream>, caller: Caller) -> hyper::Result<()> {
-    let (io, border) = parts(&shared, stream, caller, true);
+async fn serve_http2(
+    mut shared: Shared,
+    stream: TlsStream<Stream>,
+    caller: Caller,
+    peer: Arc<str>,
+) -> hyper::Result<()> {
+    let (io, border) = parts(&shared, stream, caller, peer, true);
     let mut builder = http2::Builder::new(NodeExecutor(shared.env.clone()));
     builder.auto_date_header(false).max_concurrent_streams(64).max_header_list_size(HEAD_MAX_BYTES as u32);
     let mut connection = pin!(builder.serve_connection(io, border));

@@ -528,6 +528,8 @@ pub(super) struct HealthBody {
     pub(super) can_serve: bool,
     pub(super) can_write: bool,
     pub(super) start: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) audit: Option<&'static str>,
 }
 
 /// Reads `bytes` as every request body there is (fuzzing only): none may panic.

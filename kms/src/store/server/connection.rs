@@ -37,7 +37,7 @@ use crate::{
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use prost::Message;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{Notify, mpsc, oneshot},
@@ -69,6 +69,8 @@ pub(super) struct Node {
     pub(super) catching_up: tokio::sync::Mutex<()>,
     /// Rung when a fill is complete.
     pub(super) filled: Notify,
+    /// The store that is open, for whoever asks how it is; keeps nothing open.
+    pub(super) shown: Mutex<Weak<Shared>>,
     /// Ends the incarnation, to go on with another store (or what is on the disk).
     pub(super) ended: mpsc::UnboundedSender<Option<Box<(Engine, Loaded)>>>,
 }

@@ -23,7 +23,7 @@ pub use status::{DatabaseStatus, FillStatus};
 use crate::{
     config::NodeConfig,
     crypto::OperatorVerifier,
-    env::{Env, Listener, Purpose, Stream, Task},
+    env::{BoxFuture, Env, Listener, Purpose, Stream, Task},
     limits::ms,
     store::{
         engine::{Engine, EngineError, Loaded, promote},
@@ -34,13 +34,17 @@ use crate::{
 use connection::{Behind, Node};
 use directory::{Directory, Filled};
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
 use tokio::sync::{Notify, mpsc, watch};
 use view::Shared;
 
 /// A running database node.
 pub struct DatabaseNode {
     address: String,
+    node: Arc<Node>,
     stop: watch::Sender<bool>,
     task: Task<String>,
 }
@@ -49,6 +53,18 @@ impl DatabaseNode {
     /// The node address really bound.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Asks it how it is, as `kms status` does.
+    pub fn asker(&self) -> impl Fn() -> BoxFuture<'static, DatabaseStatus> + Send + Sync + use<> {
+        let node = Arc::clone(&self.node);
+        move || {
+            let node = Arc::clone(&node);
+            Box::pin(async move {
+                let shown = node.shown.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+                status::of(&Behind { member: shown.map(|shared| (shared, None)), node }).await
+            })
+        }
     }
 
     /// Stops serving and closes the store.
@@ -90,11 +106,12 @@ pub async fn serve(
         diverged: Arc::default(),
         catching_up: tokio::sync::Mutex::default(),
         filled: Notify::new(),
+        shown: Mutex::default(),
         ended,
     });
     let (stop, stopping) = watch::channel(false);
-    let task = env.spawn("database", supervise(node, listener, stopping, ends));
-    Ok(DatabaseNode { address, stop, task })
+    let task = env.spawn("database", supervise(Arc::clone(&node), listener, stopping, ends));
+    Ok(DatabaseNode { address, node, stop, task })
 }
 
 /// Why an incarnation ended.
@@ -236,6 +253,7 @@ async fn incarnation(
                 events
             });
             parts.push(env.spawn("erase", keep_erasing(shared.clone())).abort_on_drop());
+            *node.shown.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&shared);
             behind.member = Some((shared, events));
         }
         Ok(None) => tracing::error!("no store here: blank, serving nothing (see `kms status`)"),

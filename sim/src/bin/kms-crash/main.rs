@@ -223,6 +223,7 @@ async fn play(job: &Job, plan: &Plan) -> Result<(RunReport, History, Left), Stri
     let bundle = init::plan_region(
         env,
         &RegionSpec {
+            audit: false,
             witness_with_replica: false,
             replica: None,
             backups: None,
