@@ -164,7 +164,7 @@ async fn entries_are_in_order_chained_and_sealed() {
 #[tokio::test]
 async fn every_altered_byte_is_found() {
     let world = World::new();
-    world.fill(9).await;
+    world.fill(12).await;
     let (whole, _) = world.read();
     let segments = world.segments();
     assert!(segments.len() >= 2);
