@@ -1,4 +1,5 @@
-//! Keys that were read from their DER, kept for the next operation with them: reading one costs as much as using it. Keeps no state and
+//! Keys that were read from their DER, kept for the next operation with them: reading a key on a curve costs twice a signature
+//! with it. Keeps no state and
 //! decides nothing: who asks has read the record at a database, for this operation, and names the version that was read there. What that
 //! version holds never changes, since a version is one attempt at one write.
 //!
