@@ -5,11 +5,14 @@ use super::{
     output::{say, table},
     region::{WhichRegion, read_text},
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
 use clap::{Args, Subcommand};
 use kms::{
     api::admin::types::Tried,
+    crypto::asymmetric::{Curve, Hash, Jwk, JwkKey, PrivateKey, Shape, SignatureAlgorithm},
     env::Env,
     iam::{Group, Issuer, Policy},
+    init::{FileSpec, write_files},
     operator::admin::{Admin, AdminError},
 };
 use std::{path::PathBuf, time::Duration};
@@ -265,6 +268,14 @@ enum IssuerWhat {
     List(In),
     /// Take the tokens of an issuer, or change how
     Put(PutIssuer),
+    /// Make a key to try tokens with: DIR/issuer.jwk, its public half, and DIR/issuer.private.jwk
+    MakeKey {
+        /// Where
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        out: PathBuf,
+    },
+    /// Sign a token with such a key, and print it. To try: who is to have tokens is for an issuer of your own to say
+    SignToken(SignToken),
     /// Take no tokens of an issuer any more
     Delete {
         /// Its name
@@ -272,6 +283,25 @@ enum IssuerWhat {
         #[command(flatten)]
         at: In,
     },
+}
+
+#[derive(Debug, Args)]
+struct SignToken {
+    /// The private key, as `make-key` writes it
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// `iss`
+    #[arg(long, value_name = "ISS")]
+    issuer: String,
+    /// `sub`
+    #[arg(long, value_name = "SUB")]
+    subject: String,
+    /// `aud`
+    #[arg(long, value_name = "AUD")]
+    audience: Option<String>,
+    /// How long it is valid
+    #[arg(long, value_name = "MINUTES", default_value_t = 60)]
+    minutes: u64,
 }
 
 #[derive(Debug, Args)]
@@ -297,6 +327,27 @@ struct PutIssuer {
     at: In,
 }
 
+fn token(env: &Env, sign: &SignToken) -> Result<String, Failure> {
+    let jwk: Jwk = from_file(env, &sign.key)?;
+    let JwkKey::Pair(key) = jwk.key().map_err(Failure::usage)? else {
+        return Err(Failure::usage("the key has no private half: give issuer.private.jwk"));
+    };
+    let algorithm = match key.shape() {
+        Shape::Ec(curve) => SignatureAlgorithm::Es(curve),
+        Shape::Rsa(_) => SignatureAlgorithm::Rs(Hash::Sha256),
+    };
+    let header = serde_json::json!({ "alg": algorithm.word(), "typ": "JWT" });
+    let until = env.clock.wall().as_secs() + sign.minutes.saturating_mul(60);
+    let mut claims = serde_json::json!({ "iss": sign.issuer, "sub": sign.subject, "exp": until });
+    if let Some(audience) = &sign.audience {
+        claims["aud"] = audience.as_str().into();
+    }
+    let signed = format!("{}.{}", B64.encode(header.to_string()), B64.encode(claims.to_string()));
+    let digest = algorithm.hash().digest(signed.as_bytes());
+    let signature = key.sign(env, algorithm, &digest).map_err(Failure::runtime)?;
+    Ok(format!("{signed}.{}", B64.encode(signature)))
+}
+
 pub(super) async fn issuer(env: Env, options: IssuerOptions) -> Result<(), Failure> {
     match options.what {
         IssuerWhat::List(at) => {
@@ -319,9 +370,25 @@ pub(super) async fn issuer(env: Env, options: IssuerOptions) -> Result<(), Failu
                 audience: put.audience,
                 identity_prefix: put.identity_prefix,
             };
+            // A private key does not leave this machine by mistake.
+            issuer.known().map_err(Failure::usage)?;
             hosts(&env, &put.at.which)?.put_issuer(put.at.domain, &issuer).await.map_err(failure)?;
             say(format_args!("Tokens of {} are taken on every host within a second.\n", issuer.issuer));
         }
+        IssuerWhat::MakeKey { out } => {
+            let key = PrivateKey::generate(&env, Shape::Ec(Curve::P256)).map_err(Failure::runtime)?;
+            let file = |name: &str, jwk: &Jwk, private| -> Result<FileSpec, Failure> {
+                let contents = serde_json::to_vec_pretty(jwk).map_err(Failure::runtime)?;
+                Ok(FileSpec { path: name.into(), contents, private })
+            };
+            let files = [
+                file("issuer.jwk", &Jwk::of_public(&key.public()), false)?,
+                file("issuer.private.jwk", &Jwk::of_private(&key), true)?,
+            ];
+            write_files(&*env.disk, &out, &files)?;
+            say(format_args!("Made {}, and its private half beside it.\n", out.join("issuer.jwk").display()));
+        }
+        IssuerWhat::SignToken(sign) => say(format_args!("{}\n", token(&env, &sign)?)),
         IssuerWhat::Delete { name, at } => {
             hosts(&env, &at.which)?.delete_named(at.domain, "issuers", &name).await.map_err(failure)?;
             say(format_args!("Issuer {name} is deleted: on every host within a second.\n"));

@@ -1,4 +1,4 @@
-//! Random bytes for the client. Needs no database.
+//! Random bytes for the client. Needs no record.
 
 use super::HostService;
 use crate::{

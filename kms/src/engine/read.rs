@@ -24,12 +24,12 @@ pub(super) trait Same {
     /// In constant time where secrets are compared.
     fn same(&self, other: &Self) -> bool;
 
-    /// The answer while a write is in doubt, if there is one.
-    fn both(self, other: Self) -> Option<Self>
+    /// An answer that tells both, if there is such a one: it is given where no place tells which of them is true.
+    fn both(self, _other: Self) -> Option<Self>
     where
         Self: Sized,
     {
-        self.same(&other).then_some(self)
+        None
     }
 }
 
@@ -120,6 +120,7 @@ impl HostService {
         answer: &impl Fn(&DomainKey, Place, T) -> Result<A, BadSeal>,
     ) -> Result<Result<A, Trouble>, Error> {
         let mut trouble = Trouble::default();
+        let mut either = None;
         let mut epochs = 0;
         let mut places = [Place::Near, Place::Far].into_iter();
         let mut next = places.next();
@@ -135,13 +136,14 @@ impl HostService {
                 },
                 Ok(Reading::InDoubt { confirmed, pending }) => {
                     match (answer(&key, place, confirmed), answer(&key, place, pending)) {
-                        (Ok(one), Ok(two)) => match one.both(two) {
-                            Some(answer) => {
-                                tracing::debug!(target: "kms::probe", name = "in-doubt-answer", answered = true);
-                                return Ok(Ok(answer));
-                            }
-                            None => trouble.in_doubt = true,
-                        },
+                        (Ok(one), Ok(two)) if one.same(&two) => {
+                            tracing::debug!(target: "kms::probe", name = "in-doubt-answer", answered = true);
+                            return Ok(Ok(one));
+                        }
+                        (Ok(one), Ok(two)) => {
+                            trouble.in_doubt = true;
+                            either = one.both(two).or(either);
+                        }
                         _ => trouble.damaged += 1,
                     }
                 }
@@ -160,7 +162,7 @@ impl HostService {
             }
             next = places.next();
         }
-        Ok(Err(trouble))
+        Ok(either.ok_or(trouble))
     }
 
     /// Answers from one record; `None` is a place never used in this domain.

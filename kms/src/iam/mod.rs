@@ -101,7 +101,7 @@ impl Rights {
         }
     }
 
-    /// Of somebody who is somebody else, or nobody, under one outcome.
+    /// What was found for each outcome apart.
     pub fn joined(domain: Uuid, each: Vec<Rights>) -> Rights {
         Rights { domain, outcomes: each.into_iter().flat_map(|rights| rights.outcomes).collect() }
     }

@@ -218,6 +218,21 @@ fn access_is_administered(dir: &Path, out: &Path) {
         &["policy", "test", "--credential", &other, "--action", get, "--resource", &keys],
         &["DENIED no policy"],
     );
+    assert!(kms(&["issuer", "make-key", "--out", utf8(out)]).status.success());
+    let (public, private) = (out.join("issuer.jwk"), out.join("issuer.private.jwk"));
+    let prefix = ["--identity-prefix", "urn:v1:eu:identity:user:acme/"];
+    let put = |key: &Path| -> Vec<String> {
+        let first = ["issuer", "put", "idp", "--issuer", "https://idp", "--key", utf8(key)];
+        first.iter().chain(&prefix).chain(&at).map(|word| (*word).to_owned()).collect()
+    };
+    let private_put = put(&private);
+    fails(&private_put.iter().map(String::as_str).collect::<Vec<_>>(), 1, &["public JWK"]);
+    let public_put = put(&public);
+    assert!(kms(&public_put.iter().map(String::as_str).collect::<Vec<_>>()).status.success());
+    says(&["issuer", "list"], &["https://idp", "ES256"]);
+    let sign =
+        ["issuer", "sign-token", "--key", utf8(&private), "--issuer", "https://idp", "--subject", "bob"];
+    assert_eq!(text(&kms(&sign).stdout).trim().split('.').count(), 3);
     says(&["credential", "revoke", &id], &["revoked"]);
     let list = says(&["credential", "list"], &["REVOKED", "READY"]);
     assert_eq!(list.lines().count(), 3, "{list}");

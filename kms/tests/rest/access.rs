@@ -406,6 +406,7 @@ async fn while_a_change_is_in_doubt_only_what_holds_either_way_is_decided() {
     assert_eq!(bob.get("/random").await.status, 200, "allowed under both outcomes");
     assert_eq!(code(&client.get("/random").await), (503, "refused"), "allowed under one");
     region.store.settle(true);
+    region.env.sleep(Duration::from_millis(300)).await;
     assert_eq!(client.get("/random").await.status, 403);
     assert_eq!(bob.get("/random").await.status, 200);
 }

@@ -58,6 +58,8 @@ struct Slot {
     /// Whoever asks the databases; the others wait for the answer.
     asking: tokio::sync::Mutex<()>,
     known: Mutex<Option<Fresh>>,
+    /// How asking last failed, and when.
+    failed: Mutex<Option<(Mono, Error)>>,
     used: Mutex<u64>,
 }
 
@@ -66,6 +68,8 @@ struct Slot {
 struct Fresh {
     /// When the stamp was asked for.
     asked: Mono,
+    /// When all was answered.
+    answered: Mono,
     epoch: (u64, Vec<u8>),
     state: Arc<State>,
 }
@@ -148,35 +152,49 @@ impl HostService {
         if let Some(state) = self.still_fresh(&slot) {
             return Ok(state);
         }
+        let arrived = self.env.now();
         let _asking = slot.asking.lock().await;
         if let Some(state) = self.still_fresh(&slot) {
             return Ok(state);
         }
+        // Whoever waited for one that was told nothing would be told nothing either, one after the other.
+        let failed = lock(&slot.failed).clone().filter(|(ended, _)| *ended >= arrived);
+        if let Some((_, error)) = failed {
+            return Err(error);
+        }
+        let found = self.ask_access(domain, &slot).await;
+        *lock(&slot.failed) = found.as_ref().err().map(|error| (self.env.now(), error.clone()));
+        found
+    }
+
+    /// Asks the databases for what holds in a domain.
+    async fn ask_access(&self, domain: Uuid, slot: &Slot) -> Result<Arc<State>, Error> {
         let (asked, epoch) = (self.env.now(), self.store.epoch());
         let old = lock(&slot.known).clone().filter(|old| old.epoch == epoch);
         if let Some(old) = old {
             let stamps = self.stamps(domain).await?;
             if stamps.0.iter().eq(old.state.outcomes.iter().map(|outcome| &outcome.version)) {
-                let state = Arc::clone(&old.state);
-                *lock(&slot.known) = Some(Fresh { asked, epoch, state: old.state });
+                let (answered, state) = (self.env.now(), old.state);
+                *lock(&slot.known) = Some(Fresh { asked, answered, epoch, state: Arc::clone(&state) });
                 return Ok(state);
             }
         }
         let Outcomes(outcomes) = self.documents(domain).await?;
         let state = Arc::new(State { outcomes, credentials: Mutex::default() });
-        *lock(&slot.known) = Some(Fresh { asked, epoch, state: Arc::clone(&state) });
+        let answered = self.env.now();
+        *lock(&slot.known) = Some(Fresh { asked, answered, epoch, state: Arc::clone(&state) });
         self.access.make_room(domain);
         Ok(state)
     }
 
-    /// What is known, if it may be gone by. While a change is in doubt, it is asked for each time.
+    /// What is known, if it may be gone by. While a change is in doubt, it is asked for again after as long as a read may wait.
     fn still_fresh(&self, slot: &Slot) -> Option<Arc<State>> {
         let known = lock(&slot.known);
         let fresh = known.as_ref()?;
-        let until = fresh.asked + ms(self.limits.access_fresh_ms);
-        let settled = fresh.state.outcomes.len() == 1;
-        (settled && self.env.now() < until && self.store.epoch() == fresh.epoch)
-            .then(|| Arc::clone(&fresh.state))
+        let (now, settled) = (self.env.now(), fresh.state.outcomes.len() == 1);
+        let in_time = now < fresh.asked + ms(self.limits.access_fresh_ms)
+            && (settled || now < fresh.answered + ms(self.limits.read_wait_ms));
+        (in_time && self.store.epoch() == fresh.epoch).then(|| Arc::clone(&fresh.state))
     }
 
     /// What somebody may do in a domain.
