@@ -10,6 +10,7 @@ mod logs;
 mod pages;
 mod patience;
 mod region;
+mod secret_bodies;
 mod secrets;
 mod store;
 mod walk;
