@@ -232,7 +232,10 @@ mod tests {
                 let deleted = n < skip;
                 let end = after.map(|after| now + after).filter(|_| !deleted);
                 self.last += 1;
-                self.kept.insert(self.last, VersionMeta { created_s: now, deactivates_s: end, deleted });
+                self.kept.insert(
+                    self.last,
+                    VersionMeta { created_s: now, deactivates_s: end, off: false, deleted },
+                );
             }
             while self.kept.len() > keep.max(1) as usize {
                 self.kept.pop_first();

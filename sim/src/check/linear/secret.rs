@@ -227,7 +227,9 @@ impl Machine for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::linear::search::{Decision, Item, Step, decide};
     use VersionState::{Active, Deactivated, Deleted};
+    use proptest::prelude::*;
 
     fn made(changes: &[Change]) -> Secret {
         changes.iter().fold(Secret::initial(), |secret, change| secret.after(change).expect("accepted"))
@@ -300,5 +302,89 @@ mod tests {
         assert!(!many.explains(&Check::Shown(fewer)));
         assert!(many.explains(&Check::NoVersion { version: Some(3), active: false }));
         assert!(!many.explains(&Check::Missing) && !many.explains(&Check::Never));
+    }
+
+    /// Changes and reads played one after the other, each inside its interval; one change in seven with an unknown outcome.
+    fn played(steps: &[(u8, u8, u8, u8)]) -> (Vec<Item<Change, Check>>, Secret) {
+        let (mut secret, mut items) = (Secret::initial(), Vec::new());
+        for (op, (what, number, before, after)) in (0_u64..).zip(steps) {
+            let (at, value) = (1_000 + op * 10, u32::try_from(op).unwrap_or(0) + 1);
+            let version = Some(1 + u32::from(*number % 4));
+            let state = [Active, Deactivated, Deleted][usize::from(*number % 3)];
+            let strict = number % 2 == 0;
+            let change = match what % 10 {
+                0 => Some(Change::Create { value, note: value }),
+                1..=3 => Some(Change::Add { value, cas: None, make: strict }),
+                4 => Some(Change::Add { value, cas: Some(u32::from(*number % 5)), make: strict }),
+                5 | 6 => Some(Change::Set { version, state, strict }),
+                7 => Some(Change::Note { note: value, make: strict }),
+                8 if number % 5 == 0 => Some(Change::Delete),
+                _ => None,
+            };
+            let all = || {
+                let versions = (secret.dropped + 1..).zip(&secret.versions);
+                let shown = |(number, (state, value)): (u32, &(VersionState, u32))| {
+                    (number, *state, (*state == Active).then_some(*value))
+                };
+                let (current, note) = (Some(secret.current()), Some(secret.note));
+                let versions = versions.map(shown).collect();
+                Check::Shown(Shown { current, note, versions, all: true, oldest: None })
+            };
+            let step = match (change.as_ref(), change.as_ref().and_then(|change| secret.after(change))) {
+                (Some(change), Some(next)) => {
+                    secret = next;
+                    if after % 7 == 0 {
+                        Step::Perhaps(change.clone())
+                    } else {
+                        Step::Changed(change.clone(), None)
+                    }
+                }
+                _ if secret.there => Step::Saw(all()),
+                _ => Step::Saw(Check::Missing),
+            };
+            let uncertain = matches!(step, Step::Perhaps(_));
+            let ret = if uncertain { u64::MAX } else { at + u64::from(*after % 20) };
+            items.push(Item { op, call: at - u64::from(*before % 20), ret, step });
+        }
+        (items, secret)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn played_histories_are_accepted(steps in proptest::collection::vec(any::<(u8, u8, u8, u8)>(), 0..60)) {
+            let (items, _) = played(&steps);
+            prop_assert_eq!(decide::<Secret>(&items, 2_000_000).0, Decision::Linearizable);
+        }
+
+        #[test]
+        fn a_read_of_what_was_never_written_is_not(
+            steps in proptest::collection::vec(any::<(u8, u8, u8, u8)>(), 1..40),
+        ) {
+            let (mut items, _) = played(&steps);
+            let versions = vec![(1, Active, Some(9_999))];
+            let step = Step::Saw(Check::Shown(Shown { versions, ..Shown::default() }));
+            items.push(Item { op: 999, call: 5_000, ret: 5_001, step });
+            prop_assert!(matches!(decide::<Secret>(&items, 2_000_000).0, Decision::Violated(_)));
+        }
+
+        #[test]
+        fn a_number_ahead_of_everything_that_was_sent_is_not(
+            steps in proptest::collection::vec(any::<(u8, u8, u8, u8)>(), 1..40),
+        ) {
+            let (mut items, secret) = played(&steps);
+            let sent = items.iter().filter(|item| match &item.step {
+                Step::Changed(change, _) | Step::Perhaps(change) => {
+                    matches!(change, Change::Create { .. } | Change::Add { .. })
+                }
+                Step::Saw(_) => false,
+            });
+            let current = Some(sent.count() as u32 + 1);
+            prop_assert!(Some(secret.current()) < current);
+            let step = Step::Saw(Check::Shown(Shown { current, ..Shown::default() }));
+            items.push(Item { op: 999, call: 5_000, ret: 5_001, step });
+            prop_assert!(matches!(decide::<Secret>(&items, 2_000_000).0, Decision::Violated(_)));
+        }
     }
 }
