@@ -176,10 +176,59 @@ pub enum Call {
     Verify { key: String, message: String, from: u64 },
     /// Random bytes.
     Random { length: u32 },
+    /// Something about a secret, in the words of one of the two interfaces.
+    Secret { path: String, dialect: Dialect, ask: Ask },
+    /// The first page of secrets.
+    Secrets,
+}
+
+/// An interface to secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Dialect {
+    /// `/v2/secret`.
+    Native,
+    /// `/v1/secret`, as clients of Vault's KV version 2 know it.
+    Vault,
+}
+
+/// What is asked of a secret. Data and custom metadata stand here as tags (see [`crate::veiled`]).
+#[expect(missing_docs, reason = "fields say what they are")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// Make it, with a first version; natively perhaps with custom metadata.
+    Create { value: String, note: Option<String> },
+    /// One more version, if the current one has the number `cas`. Vault's clients make the secret so, too.
+    Write { value: String, cas: Option<u32> },
+    /// A version with its data; the current one if no number is given.
+    Read { version: Option<u32> },
+    /// What is known of it without data; of Vault's clients, all its versions.
+    Describe,
+    /// Set the state of a version; of Vault's clients, without a number deactivate the current one.
+    Set { version: Option<u32>, state: VersionState },
+    /// Replace the custom metadata. Vault's clients make a secret without versions so.
+    Note { note: String },
+    /// Delete it with all its versions.
+    Delete,
+}
+
+/// The state of a version of a secret.
+#[expect(missing_docs, reason = "named as in the native interface")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum VersionState {
+    Active,
+    Deactivated,
+    Deleted,
+}
+
+impl Ask {
+    /// Whether it is a write.
+    pub fn is_write(&self) -> bool {
+        !matches!(self, Ask::Read { .. } | Ask::Describe)
+    }
 }
 
 impl Call {
-    /// The record it names, if it names one.
+    /// The record it names, if it names one: a key by its id, a secret by its path.
     pub fn key(&self) -> Option<&str> {
         match self {
             Call::Create { key, .. }
@@ -194,7 +243,8 @@ impl Call {
             | Call::DataKeyDecrypt { key, .. }
             | Call::Sign { key, .. }
             | Call::Verify { key, .. } => Some(key),
-            Call::CreateUnnamed { .. } | Call::List { .. } | Call::Random { .. } => None,
+            Call::Secret { path, .. } => Some(path),
+            Call::CreateUnnamed { .. } | Call::List { .. } | Call::Random { .. } | Call::Secrets => None,
         }
     }
 
@@ -208,7 +258,18 @@ impl Call {
                 | Call::Activate { .. }
                 | Call::Deactivate { .. }
                 | Call::Delete { .. }
-        )
+        ) || matches!(self, Call::Secret { ask, .. } if ask.is_write())
+    }
+
+    /// Whether it makes a record that is there from then on: a key, or a secret.
+    pub fn makes_record(&self) -> bool {
+        self.is_key_write()
+            || matches!(self, Call::Secret { ask: Ask::Create { .. } | Ask::Write { .. }, .. })
+    }
+
+    /// Whether it is a page of a list.
+    pub fn is_list(&self) -> bool {
+        matches!(self, Call::List { .. } | Call::Secrets)
     }
 
     /// Whether it makes key material (a key write in the documentation's sense).
@@ -228,6 +289,32 @@ pub struct KeyView {
     pub state: String,
     /// Everything else, as canonical JSON (sorted keys), for equality only.
     pub rest: String,
+}
+
+/// What an answer shows of a secret. What it does not show is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretView {
+    /// The number of the current version; 0 before the first.
+    pub current: Option<u32>,
+    /// The number of the oldest version that is kept, once one was dropped; until then 0.
+    pub oldest: Option<u32>,
+    /// The mark of the custom metadata; empty without any.
+    pub note: Option<String>,
+    /// Versions.
+    pub versions: Vec<VersionView>,
+    /// Whether there are no others.
+    pub all: bool,
+}
+
+/// One version of a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionView {
+    /// Its number.
+    pub number: u32,
+    /// Its state.
+    pub state: VersionState,
+    /// The mark of its data; empty if the answer should have had some.
+    pub value: Option<String>,
 }
 
 /// What a success said.
@@ -252,6 +339,10 @@ pub enum Answer {
     Verified(bool),
     /// Random bytes, hex.
     Bytes(String),
+    /// A secret.
+    Secret(SecretView),
+    /// Secrets by their paths.
+    Secrets { page: Vec<(String, SecretView)> },
 }
 
 /// How an operation ended, in the words of DESIGN 2.

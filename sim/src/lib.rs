@@ -12,5 +12,6 @@ pub mod plan;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod veiled;
 pub mod workload;
 pub mod world;

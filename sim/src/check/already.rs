@@ -1,15 +1,17 @@
-//! Whether a key may have been in the state that an activation or deactivation asks for before it was asked:
+//! Whether a key, or a version of a secret, may have been in the state that an activation or deactivation asks for before it was asked:
 //! such a request changes nothing and writes nothing. An upper bound from the writes of the history: without a
 //! clear outcome a write may happen at any time, writes at the same time in any order; reads narrow nothing. A region that is made
 //! anew of a copy may lack the last writes of before, those that are not owed: none of them certainly followed another one any more.
 
 use super::{end_of, in_doubt, region_loss::RegionLoss, subject};
-use crate::history::{Call, History, Micros, Op, Outcome};
+use crate::history::{Ask, Call, Dialect, History, Micros, Op, Outcome, VersionState};
 use std::collections::BTreeMap;
 
 /// The writes that set the state of each key.
 pub struct Already<'a> {
     by_key: BTreeMap<&'a str, Vec<Setting>>,
+    /// Of secrets by path: states of versions that were asked for and not denied.
+    by_path: BTreeMap<&'a str, Vec<VersionSetting>>,
     /// The region that was lost, if one was.
     loss: Option<RegionLoss>,
 }
@@ -21,6 +23,15 @@ struct Setting {
     invoked: Micros,
     /// `None`: without a clear outcome.
     done: Option<Micros>,
+}
+
+/// A write that may have set the state of a version.
+struct VersionSetting {
+    op: u64,
+    /// `None`: the current one.
+    version: Option<u32>,
+    state: VersionState,
+    invoked: Micros,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,7 +59,15 @@ impl<'a> Already<'a> {
     /// Reads the writes of a run.
     pub fn new(history: &'a History, loss: Option<RegionLoss>) -> Already<'a> {
         let mut by_key: BTreeMap<&str, Vec<Setting>> = BTreeMap::new();
+        let mut by_path: BTreeMap<&str, Vec<VersionSetting>> = BTreeMap::new();
         for op in &history.ops {
+            if let Call::Secret { path, ask: Ask::Set { version, state }, .. } = &op.call
+                && (matches!(op.outcome, Outcome::Ok(_)) || in_doubt(&op.outcome))
+            {
+                let (op, invoked) = (op.id, op.invoked);
+                let setting = VersionSetting { op, version: *version, state: *state, invoked };
+                by_path.entry(path).or_default().push(setting);
+            }
             let (Some(to), Some(key)) = (target(&op.call), subject(op)) else { continue };
             let clear = matches!(op.outcome, Outcome::Ok(_));
             if clear || in_doubt(&op.outcome) {
@@ -56,11 +75,14 @@ impl<'a> Already<'a> {
                 by_key.entry(key).or_default().push(Setting { op: op.id, to, invoked: op.invoked, done });
             }
         }
-        Already { by_key, loss }
+        Already { by_key, by_path, loss }
     }
 
-    /// Whether the key may have been so before `op`, an acknowledged activation or deactivation.
+    /// Whether the key or version may have been so before `op`, an acknowledged activation or deactivation.
     pub fn possibly(&self, op: &Op, end: Micros) -> bool {
+        if let Call::Secret { path, dialect, ask: Ask::Set { version, state } } = &op.call {
+            return self.possibly_of_version(op, end, path, *dialect, (*version, *state));
+        }
         let (Some(wanted), Some(key)) = (target(&op.call), op.call.key()) else { return false };
         let before: Vec<&Setting> = self
             .by_key
@@ -90,6 +112,26 @@ impl<'a> Already<'a> {
             To::Destroyed => false,
         })
     }
+
+    /// A version is active until somebody says otherwise. Vault's clients have passed over what is not there, or deleted.
+    fn possibly_of_version(
+        &self,
+        op: &Op,
+        end: Micros,
+        path: &str,
+        dialect: Dialect,
+        (version, state): (Option<u32>, VersionState),
+    ) -> bool {
+        let same = |other: &VersionSetting| {
+            other.op != op.id
+                && other.invoked <= end
+                && other.state == state
+                && (version.is_none() || other.version.is_none() || other.version == version)
+        };
+        dialect == Dialect::Vault
+            || state == VersionState::Active
+            || self.by_path.get(path).is_some_and(|settings| settings.iter().any(same))
+    }
 }
 
 #[cfg(test)]
@@ -99,6 +141,31 @@ mod tests {
         check::testing::{Build, MS, S},
         history::Answer,
     };
+
+    #[test]
+    fn a_version_is_deactivated_once_unless_it_was_before() {
+        let set = |dialect, state| Call::Secret {
+            path: "p".into(),
+            dialect,
+            ask: Ask::Set { version: Some(1), state },
+        };
+        let off = || set(Dialect::Native, VersionState::Deactivated);
+        let mut build = Build::new();
+        let first = build.op(off(), S, 2 * S, Outcome::Ok(Answer::Done));
+        let possibly = |build: &Build, op: u64| {
+            let op = &build.history.ops[op as usize];
+            Already::new(&build.history, None).possibly(op, op.done.unwrap_or_default())
+        };
+        assert!(!possibly(&build, first), "nobody did before");
+        let second = build.op(off(), 3 * S, 4 * S, Outcome::Ok(Answer::Done));
+        assert!(possibly(&build, second));
+        let deleted = set(Dialect::Native, VersionState::Deleted);
+        let deleted = build.op(deleted, 5 * S, 6 * S, Outcome::Ok(Answer::Done));
+        assert!(!possibly(&build, deleted));
+        let lenient = set(Dialect::Vault, VersionState::Deleted);
+        let lenient = build.op(lenient, 5 * S, 6 * S, Outcome::Ok(Answer::Done));
+        assert!(possibly(&build, lenient));
+    }
 
     fn activate() -> Call {
         Call::Activate { key: "k".into() }

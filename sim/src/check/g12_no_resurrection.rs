@@ -3,6 +3,8 @@
 //! acknowledged longer before the loss than it takes to get to the replica, which had to be fed well, and from there to a store that was well
 //! from then on until the region was there again.
 //!
+//! Of secrets, in every run: what `g12_secrets` says.
+//!
 //! Asks the history as it was told to clients: to other checkers the outcomes before a loss are unknown.
 //!
 //! Does not check: destructions of a region that is not lost (G11), or that is made anew of the replica (G1 and G11 ask for those).
@@ -10,6 +12,7 @@
 use super::{
     CheckInput,
     g7_backups::{documented, stores::Log},
+    g12_secrets,
     region_loss::RegionLoss,
 };
 use crate::{
@@ -18,9 +21,10 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// Judges.
-pub fn check(input: &CheckInput<'_>) -> Verdict {
+/// Judges. `kept`: without the outcomes of a lost region's last moments.
+pub fn check(input: &CheckInput<'_>, kept: &CheckInput<'_>) -> Verdict {
     let mut verdict = Verdict::new("G12", "g12_no_resurrection");
+    g12_secrets::check(kept.history, &mut verdict);
     if let Some(region) = input.topology.backups_of.as_deref()
         && let Some(loss) = RegionLoss::of(input)
         && let Some((back, true)) = loss.back
@@ -142,7 +146,7 @@ mod tests {
         let event = |(store, at, what): (&str, _, _)| StoreEvent { at, store: store.to_owned(), what };
         build.history.stores = all.map(event).collect();
         build.op_in(Phase::HeadAlone, asked, 80 * S, 80 * S + MS, answer);
-        check(&build.input())
+        check(&build.input(), &build.input())
     }
 
     #[test]

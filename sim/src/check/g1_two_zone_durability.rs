@@ -1,5 +1,6 @@
 //! G1: whatever was acknowledged is read from each database alone, the same from both, and what was made with
-//! the head alone opens with the tail alone and the other way round.
+//! the head alone opens with the tail alone and the other way round. Of secrets: every version that was acknowledged is there with the
+//! data that was sent.
 //!
 //! Does not check: disks destroyed during the run (the end phases turn a database off, which shows that the
 //! other has everything), keys never read in both end phases (counted), keys whose stored bytes were swapped
@@ -7,15 +8,18 @@
 
 use super::{CheckInput, doubt::Doubts, end_of, linear, subject, swapped::Swaps, timeline::Timeline};
 use crate::{
-    history::{Answer, Call, KeyView, Op, Outcome, Phase},
+    history::{Answer, Ask, Call, KeyView, Op, Outcome, Phase},
     report::Verdict,
 };
-use linear::{Analysis, search::Decision};
+use linear::{
+    Analysis, RecordHistory,
+    search::{Decision, Machine},
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 const ENDS: [Phase; 2] = [Phase::HeadAlone, Phase::TailAlone];
 
-/// What one end phase said about one key.
+/// What one end phase said about one key or secret.
 #[derive(Default)]
 struct Reads<'a> {
     asked: Vec<&'a Op>,
@@ -36,24 +40,39 @@ pub fn check(input: &CheckInput<'_>, timeline: &Timeline, analysis: &Analysis) -
         .filter(|op| op.call.is_write() && matches!(op.outcome, Outcome::Ok(_)))
         .filter_map(subject)
         .collect();
-    for key in acknowledged {
+    for record in acknowledged {
         let nothing = [Reads::default(), Reads::default()];
-        let [head, tail] = reads.get(key).unwrap_or(&nothing);
+        let [head, tail] = reads.get(record).unwrap_or(&nothing);
+        let secret = analysis.secrets.get(record);
+        let (name, of) = match secret {
+            // The path of a secret is one.
+            Some(secret) => {
+                let first = secret.items.first().map_or(0, |(item, _)| item.op);
+                (format!("the secret of op {first}"), "secrets")
+            }
+            None => (format!("key {record}"), "keys"),
+        };
         if head.answered && tail.answered {
             verdict.exercised += 1;
+            if secret.is_some() {
+                verdict.count("secrets_read_in_both", 1);
+            }
         } else {
-            verdict.count("keys_not_read_in_both", 1);
+            verdict.count(&format!("{of}_not_read_in_both"), 1);
         }
         if let (Some((one, head)), Some((other, tail))) = (&head.view, &tail.view)
             && head != tail
         {
-            let text = format!("key {key}: ops {one} and {other} show different attributes of one key");
+            let text = format!("{name}: ops {one} and {other} show different attributes of it");
             verdict.broken("views-differ", &[*one, *other], text);
         }
         for reads in [head, tail] {
-            unreadable(input, &mut verdict, &doubts, &swaps, key, reads);
+            unreadable(input, &mut verdict, (&doubts, &swaps), (record, &name), reads);
         }
-        lost(&mut verdict, analysis, key);
+        match secret {
+            Some(secret) => lost(&mut verdict, secret, &name),
+            None => analysis.keys.get(record).into_iter().for_each(|key| lost(&mut verdict, key, &name)),
+        }
     }
     for op in input.history.ops.iter().filter(|op| ENDS.contains(&op.phase)) {
         material(input, &mut verdict, &reads, op);
@@ -64,16 +83,20 @@ pub fn check(input: &CheckInput<'_>, timeline: &Timeline, analysis: &Analysis) -
 fn end_reads<'a>(input: &CheckInput<'a>) -> BTreeMap<&'a str, [Reads<'a>; 2]> {
     let mut reads: BTreeMap<&str, [Reads<'a>; 2]> = BTreeMap::new();
     for op in &input.history.ops {
-        let (Some(end), Call::Get { key }) = (ENDS.iter().position(|end| *end == op.phase), &op.call) else {
-            continue;
+        let Some(end) = ENDS.iter().position(|end| *end == op.phase) else { continue };
+        let record = match &op.call {
+            Call::Get { key } => key,
+            Call::Secret { path, ask: Ask::Describe, .. } => path,
+            _ => continue,
         };
-        let reads = &mut reads.entry(key).or_default()[end];
+        let reads = &mut reads.entry(record).or_default()[end];
         reads.asked.push(op);
         match &op.outcome {
             Outcome::Ok(Answer::Key(view)) => {
                 reads.answered = true;
                 reads.view = Some((op.id, view));
             }
+            Outcome::Ok(Answer::Secret(_)) => reads.answered = true,
             Outcome::Rejected { status, .. } if (400..500).contains(status) && *status != 429 => {
                 reads.answered = true;
             }
@@ -86,9 +109,8 @@ fn end_reads<'a>(input: &CheckInput<'a>) -> BTreeMap<&'a str, [Reads<'a>; 2]> {
 fn unreadable(
     input: &CheckInput<'_>,
     verdict: &mut Verdict,
-    doubts: &Doubts,
-    swaps: &Swaps,
-    key: &str,
+    (doubts, swaps): (&Doubts, &Swaps),
+    (record, name): (&str, &str),
     reads: &Reads<'_>,
 ) {
     let (Some(first), Some(last)) = (reads.asked.first(), reads.asked.last()) else { return };
@@ -96,33 +118,33 @@ fn unreadable(
         return;
     }
     let until = end_of(last, input.history);
-    if doubts.touches(Some(key), first.invoked, until) {
+    if doubts.touches(Some(record), first.invoked, until) {
         verdict.count("keys_in_doubt", 1);
-    } else if swaps.touched(key, until) {
+    } else if swaps.touched(record, until) {
         verdict.count("keys_damaged", 1);
     } else {
         let ops: Vec<u64> = reads.asked.iter().map(|op| op.id).collect();
-        let text = format!("key {key}: no read of it was answered in phase {:?} (ops {ops:?})", last.phase);
+        let text = format!("{name}: no read of it was answered in phase {:?} (ops {ops:?})", last.phase);
         verdict.broken("unreadable", &ops, text);
     }
 }
 
 /// The load alone has an order, but none that ends with what one database alone shows: it lost something, or
 /// has something that never was.
-fn lost(verdict: &mut Verdict, analysis: &Analysis, key: &str) {
-    let Some(history) = analysis.keys.get(key) else { return };
+fn lost<S: Machine>(verdict: &mut Verdict, history: &RecordHistory<S>, name: &str) {
     let load = |phase| !ENDS.contains(&phase);
-    if !matches!(history.decision, Decision::Violated(_)) || history.holds_for(load) != Decision::Linearizable
+    if !matches!(history.decision, Decision::Violated(_))
+        || !matches!(history.holds_for(load), Decision::Linearizable)
     {
         return;
     }
     for (end, kind) in [(Phase::HeadAlone, "not-at-the-head"), (Phase::TailAlone, "not-at-the-tail")] {
         if let Decision::Violated(stuck) = history.holds_for(|phase| load(phase) || phase == end) {
             let text = format!(
-                "key {key}: op {} in phase {end:?} contradicts what was acknowledged; after ops {:?} the key was {}",
+                "{name}: op {} in phase {end:?} contradicts what was acknowledged; after ops {:?} it was {}",
                 stuck.op,
                 stuck.after,
-                stuck.state.life.word()
+                stuck.state.word()
             );
             let mut ops = stuck.after.clone();
             ops.push(stuck.op);

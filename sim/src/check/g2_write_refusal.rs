@@ -16,7 +16,7 @@ use super::{
     timeline::{Timeline, last_before},
 };
 use crate::{
-    history::{Call, Micros, Op, Outcome},
+    history::{Ask, Call, Micros, Op, Outcome},
     report::Verdict,
 };
 use std::collections::BTreeMap;
@@ -88,8 +88,11 @@ impl<'a> Judge<'a> {
     fn while_broken(&mut self, verdict: &mut Verdict, op: &Op, broke: Micros, end: Micros) {
         if let Outcome::Ok(_) = op.outcome {
             // Activating what is active, or deactivating what is deactivated, changes nothing: it is answered from
-            // what is stored, by either database.
-            let setting = matches!(op.call, Call::Activate { .. } | Call::Deactivate { .. });
+            // what is stored, by either database. The same holds for versions of secrets.
+            let setting = matches!(
+                op.call,
+                Call::Activate { .. } | Call::Deactivate { .. } | Call::Secret { ask: Ask::Set { .. }, .. }
+            );
             if setting && self.already.possibly(op, end) {
                 return verdict.count("state_already_so", 1);
             }

@@ -1,5 +1,5 @@
 //! G3: while one host, one database or one zone is lost, or the zones are cut from each other, reads and
-//! crypto operations on existing keys are answered; and of course while nothing is lost. Measures the redirect
+//! crypto operations on existing keys, and reads of existing secrets, are answered; and of course while nothing is lost. Measures the redirect
 //! window: from the loss to the invocation of the last operation that failed.
 //!
 //! Excused, and counted: operations in flight at the loss or invoked inside the redirect window, operations
@@ -48,6 +48,9 @@ pub fn check(input: &CheckInput<'_>, timeline: &Timeline) -> Verdict {
             if loss != Loss::Nothing {
                 verdict.exercised += 1;
                 verdict.count(&format!("answered_without_{}", loss.word()), 1);
+                if matches!(op.call, Call::Secret { .. } | Call::Secrets) {
+                    verdict.count("secrets_answered_in_a_loss", 1);
+                }
             }
             continue;
         }
@@ -83,7 +86,7 @@ fn existing_since<'a>(input: &CheckInput<'a>) -> BTreeMap<&'a str, Micros> {
     let mut since: BTreeMap<&str, Micros> = BTreeMap::new();
     for op in &input.history.ops {
         if let (true, Outcome::Ok(_), Some(key), Some(done)) =
-            (op.call.is_key_write(), &op.outcome, subject(op), op.done)
+            (op.call.makes_record(), &op.outcome, subject(op), op.done)
         {
             let first = since.entry(key).or_insert(done);
             *first = (*first).min(done);
@@ -96,7 +99,7 @@ fn existing_since<'a>(input: &CheckInput<'a>) -> BTreeMap<&'a str, Micros> {
 fn on_existing_key(op: &Op, existing: &BTreeMap<&str, Micros>) -> bool {
     match op.call.key() {
         Some(key) => existing.get(key).is_some_and(|since| *since < op.invoked),
-        None => matches!(op.call, Call::List { .. } | Call::Random { .. }),
+        None => op.call.is_list() || matches!(op.call, Call::Random { .. }),
     }
 }
 
@@ -133,7 +136,7 @@ fn excuse(
     if starts.iter().any(|at| op.invoked < *at && *at <= end) {
         return Some("failed_in_flight");
     }
-    let listing = matches!(op.call, Call::List { .. });
+    let listing = op.call.is_list();
     let in_doubt = match op.call.key() {
         Some(key) => doubts.touches(Some(key), op.invoked, end),
         None => listing && doubts.touches(None, op.invoked, end),

@@ -9,6 +9,7 @@ mod ended;
 pub mod g10_integrity;
 pub mod g11_one_history;
 pub mod g12_no_resurrection;
+mod g12_secrets;
 pub mod g13_recovery;
 pub mod g14_end_of_service;
 pub mod g1_crash_images;
@@ -30,6 +31,7 @@ mod testing;
 mod tests;
 pub mod timeline;
 mod toggles;
+mod tries;
 
 use crate::{
     history::{Call, History, Micros, Op, Outcome, What},
@@ -307,8 +309,8 @@ pub fn check_all(input: &CheckInput<'_>) -> Vec<Verdict> {
         g7_backups::check(&kept, &timeline),
         g8_sealed_at_rest::check(input),
         g10_integrity::check(input),
-        g11_one_history::check(&analysis),
-        g12_no_resurrection::check(input),
+        g11_one_history::check(kept.history, &analysis),
+        g12_no_resurrection::check(input, &kept),
         g13_recovery::check(input, &timeline),
         g14,
         process_health::check(input, &timeline),
@@ -330,7 +332,7 @@ fn in_doubt(outcome: &Outcome) -> bool {
     }
 }
 
-/// The key an operation is about: the one it names, or the one the service chose for it.
+/// The key or secret an operation is about: the one it names, or the one the service chose for it.
 fn subject(op: &Op) -> Option<&str> {
     use crate::history::Answer;
     match (&op.call, &op.outcome) {

@@ -107,6 +107,7 @@ fn draw_load(scenario: &Scenario, seed: u64, clients: u32) -> LoadPlan {
         hot_records: load.hot_records,
         hot_percent: load.hot_percent,
         signers_percent: load.signers_percent,
+        secrets_percent: load.secrets_percent,
         retries: load.retries,
         mix: load.mix.clone(),
         client: (0..clients)

@@ -111,6 +111,9 @@ pub struct LoadPlan {
     /// Share of keys that sign, percent.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub signers_percent: u32,
+    /// Share of operations on secrets, percent.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub secrets_percent: u32,
     /// Further attempts after a refusal or an unknown outcome.
     pub retries: u32,
     /// Weights of the operations.

@@ -212,7 +212,7 @@ struct EndChecks<'a> {
 impl EndChecks<'_> {
     async fn run(&mut self) -> Result<u64, EndError> {
         let mut shares = self.shares();
-        let keys = shares.iter().map(|share| share.len() as u64).sum();
+        let keys = shares.iter().map(|share| share.keys.len() as u64).sum();
         for (off, phase) in [("db-b", Phase::HeadAlone), ("db-a", Phase::TailAlone)] {
             self.world.power_cut(off);
             self.env.sleep(ALONE_PAUSE.max(ms(self.plan.limits.detection_ms * 2))).await;
@@ -228,12 +228,12 @@ impl EndChecks<'_> {
         Ok(keys)
     }
 
-    /// Each client's part of its domain's keys.
-    fn shares(&self) -> Vec<Vec<read::Sought>> {
+    /// Each client's part of its domain's keys and secrets.
+    fn shares(&self) -> Vec<read::Share> {
         let mut domain_of: BTreeMap<u32, &str> =
             self.clients.iter().map(|client| (client.number, client.domain.as_str())).collect();
         domain_of.insert(self.prober.number, self.prober.domain.as_str());
-        let mut shares = vec![Vec::new(); self.clients.len()];
+        let mut shares = vec![read::Share::default(); self.clients.len()];
         let domains: std::collections::BTreeSet<&str> = domain_of.values().copied().collect();
         for domain in domains {
             let own = |op: &Op| domain_of.get(&op.client) == Some(&domain);
@@ -241,17 +241,23 @@ impl EndChecks<'_> {
             let members: Vec<usize> =
                 (0..self.clients.len()).filter(|index| self.clients[*index].domain == domain).collect();
             for (key, member) in keys.into_iter().zip(members.iter().cycle()) {
-                shares[*member].push(key);
+                shares[*member].keys.push(key);
+            }
+            let secrets = self.recorder.with_ops(|ops| read::acknowledged_secrets(ops, own));
+            for (path, member) in secrets.into_iter().zip(members.iter().cycle()) {
+                shares[*member].secrets.push(path);
+            }
+            // What clients that try again have made twice is seen in the list alone.
+            if self.plan.load.retries > 0
+                && let Some(first) = members.first()
+            {
+                shares[*first].lists = true;
             }
         }
         shares
     }
 
-    async fn read(
-        &mut self,
-        shares: Vec<Vec<read::Sought>>,
-        phase: Phase,
-    ) -> Result<Vec<Vec<read::Sought>>, EndError> {
+    async fn read(&mut self, shares: Vec<read::Share>, phase: Phase) -> Result<Vec<read::Share>, EndError> {
         let mut tasks = Vec::new();
         for (mut client, mut share) in std::mem::take(&mut self.clients).into_iter().zip(shares) {
             let mut dice = Dice::named(self.plan.seed, &format!("{phase:?}-{}", client.number));

@@ -118,7 +118,9 @@ pub struct Load {
     pub hot_percent: u32,
     /// Share of keys that are RSA or EC and sign, percent.
     pub signers_percent: u32,
-    /// Further attempts of a client after a refusal or an unknown outcome, each an operation of its own.
+    /// Share of operations on secrets, percent.
+    pub secrets_percent: u32,
+    /// Further attempts of a client after a refusal, an error of the server's or an unknown outcome, each an operation of its own.
     pub retries: u32,
 }
 
@@ -146,6 +148,7 @@ impl Default for Load {
             hot_records: 8,
             hot_percent: 25,
             signers_percent: 0,
+            secrets_percent: 0,
             retries: 0,
         }
     }
@@ -294,6 +297,15 @@ pub struct FaultSpec {
     pub objects: Option<Counts>,
 }
 
+impl FaultSpec {
+    /// A backup of before brings back what was known of a secret, and not the data that was destroyed since, which the model of secrets
+    /// does not know; and which secret a swapped blob belongs to cannot be told from outside.
+    fn is_not_for_secrets(&self) -> bool {
+        let kinds = self.kind.values();
+        kinds.iter().any(|kind| matches!(kind, FaultKind::RestoreFromBackup | FaultKind::SwapRecords))
+    }
+}
+
 /// A random mixture: each seed leaves some kinds out and draws the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -384,8 +396,11 @@ impl Scenario {
         if self.load.rate_per_s > 10_000 || self.load.hot_records > 64 || self.load.retries > 10 {
             return Err("rate_per_s is at most 10000, hot_records 64, retries 10".to_owned());
         }
-        if self.load.signers_percent > 100 {
-            return Err("signers_percent is 0 to 100".to_owned());
+        if self.load.signers_percent > 100 || self.load.secrets_percent > 100 {
+            return Err("signers_percent and secrets_percent are 0 to 100".to_owned());
+        }
+        if self.load.secrets_percent > 0 && self.fault.iter().any(FaultSpec::is_not_for_secrets) {
+            return Err("secrets_percent does not go with restore-from-backup and swap-records".to_owned());
         }
         if self.load.hot_percent > 100 || (self.load.hot_percent > 0 && self.load.hot_records == 0) {
             return Err("hot_percent is 0 to 100, and needs hot_records".to_owned());

@@ -96,3 +96,19 @@ fn what_is_not_in_the_vocabulary_is_refused() {
     assert!(Scenario::parse(&format!("{SMALL}\nheal = \"some\"")).is_err());
     assert!(Scenario::parse(&format!("{SMALL}\n[limits]\nping_ms = 0")).is_err());
 }
+
+#[test]
+fn secrets_do_not_go_with_what_their_model_does_not_know() {
+    let load =
+        SMALL.replace("[phases]", "replica = true\nbackups = true\n[load]\nsecrets_percent = 30\n[phases]");
+    let with = |fault: &str| Scenario::parse(&format!("{load}\n[[fault]]\n{fault}"));
+    with("do = \"kill\"\ntarget = \"host:any\"\nat = \"1s\"").expect("reads");
+    for bad in [
+        "do = \"swap-records\"\ntarget = \"database:a\"\nat = \"1s\"\nfor = \"1s\"",
+        "do = \"restore-from-backup\"\ntarget = \"node:replica\"\nat = \"1s\"",
+    ] {
+        let error = with(bad).expect_err(bad).to_string();
+        assert!(error.contains("secrets_percent"), "{bad}: {error}");
+    }
+    assert!(Scenario::parse(&load.replace("= 30", "= 101")).is_err());
+}

@@ -1,7 +1,10 @@
 //! Draws a client's operations: by the mix, on its own recent keys or on the hot records that all clients of
 //! the domain write. Every name, context and plaintext is unique, random, at least 16 characters, and a needle.
 
-use super::kind::{Kind, of_pool};
+use super::{
+    kind::{Kind, of_pool},
+    secrets::{Secrets, Shelf},
+};
 use crate::{
     dice::Dice,
     history::{Answer, Call, Op, Outcome},
@@ -22,7 +25,10 @@ const RETIRED_MAX: usize = 8;
 
 /// What the clients of one domain know together: the hot records.
 #[derive(Clone)]
-pub struct Board(Arc<Mutex<Shared>>);
+pub struct Board {
+    keys: Arc<Mutex<Shared>>,
+    secrets: Shelf,
+}
 
 struct Shared {
     dice: Dice,
@@ -53,11 +59,12 @@ impl Board {
         let mut dice = Dice::named(seed, &format!("hot-{domain}"));
         let signers_percent = load.signers_percent;
         let hot = (0..load.hot_records).map(|_| Known::new(Kind::mint(&mut dice, signers_percent))).collect();
-        Board(Arc::new(Mutex::new(Shared { dice, signers_percent, hot, retired: VecDeque::new() })))
+        let shared = Shared { dice, signers_percent, hot, retired: VecDeque::new() };
+        Board { keys: Arc::new(Mutex::new(shared)), secrets: Shelf::new(seed, domain, load.hot_records) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,6 +92,8 @@ pub struct Generator {
     mix: BTreeMap<OpKind, u32>,
     hot_percent: u64,
     signers_percent: u32,
+    secrets_percent: u32,
+    secrets: Secrets,
     board: Board,
     own: VecDeque<Known>,
     page: Option<String>,
@@ -102,6 +111,8 @@ impl Generator {
             mix: load.mix.clone(),
             hot_percent: load.hot_percent.into(),
             signers_percent: load.signers_percent,
+            secrets_percent: load.secrets_percent,
+            secrets: Secrets::new(client, load.hot_percent, board.secrets.clone()),
             board,
             own: VecDeque::new(),
             page: None,
@@ -115,6 +126,9 @@ impl Generator {
     pub fn next(&mut self, secret: &mut dyn FnMut(&str, &str)) -> Call {
         if let Some(call) = self.again.take() {
             return call;
+        }
+        if self.secrets_percent > 0 && self.dice.chance(self.secrets_percent.into(), 100) {
+            return self.secrets.next(&mut self.dice, secret);
         }
         let kind = self
             .dice
@@ -255,6 +269,9 @@ impl Generator {
 
     /// Learns from how an operation ended.
     pub fn learn(&mut self, op: &Op) {
+        if matches!(op.call, Call::Secret { .. } | Call::Secrets) {
+            return self.secrets.learn(op);
+        }
         if let (Call::List { state, .. }, Outcome::Ok(Answer::Page { token, truncated: true, .. })) =
             (&op.call, &op.outcome)
         {

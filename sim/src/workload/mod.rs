@@ -1,13 +1,15 @@
 //! The workload: clients of the REST API over [`kms::env::Env`], the same against simulated and real processes.
-//! Open loop at a total rate, one outstanding operation per client, no retries unless told. Judges nothing:
-//! it writes down what it saw.
+//! Open loop at a total rate, one outstanding operation per client, no retries unless told: then as the public SDK does, each try an
+//! operation of its own. Judges nothing: it writes down what it saw.
 
 mod generate;
 mod http;
 mod kind;
 pub mod read;
 mod record;
+mod secrets;
 pub mod wire;
+pub(crate) mod wire_secrets;
 
 pub use generate::{Board, Generator};
 pub use http::{Endpoint, Http, NoReply, Reply};
@@ -28,8 +30,10 @@ use std::{
 
 /// Longest wait for an answer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause before a further attempt after a refusal (what `Retry-After` asks for).
+/// Pause before the second attempt (what `Retry-After` asks for too); twice as long before each further one.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// A client: a connection, and where its operations are written down.
 pub struct Client {
@@ -150,15 +154,46 @@ pub async fn run_client(
 }
 
 async fn attempt(client: &mut Client, generator: &mut Generator, call: Call, retries: u32, stop: &Stop) {
-    for _ in 0..=retries {
+    let mut pause = RETRY_PAUSE;
+    for left in (0..=retries).rev() {
         let Some(op) = client.send(call.clone()).await else { return };
         generator.learn(&op);
-        let again = matches!(op.outcome, Outcome::Refused | Outcome::SaidUnknown | Outcome::Unknown);
-        if !again || stop.stopped() {
+        if left == 0 || !is_tried_again(&op.outcome) {
             return;
         }
-        if retries > 0 {
-            client.env.sleep(RETRY_PAUSE).await;
+        client.recorder.probe("tried-again");
+        client.env.sleep(pause).await;
+        if stop.stopped() {
+            return;
+        }
+        pause = (pause * 2).min(RETRY_PAUSE_MAX);
+    }
+}
+
+/// After these the public SDK sends a request once more: no answer, 429, and 5xx but 501.
+fn is_tried_again(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Ok(_) => false,
+        Outcome::Refused | Outcome::SaidUnknown | Outcome::Unknown => true,
+        Outcome::Rejected { status, .. } => *status == 429 || *status >= 500 && *status != 501,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_tried_again_is_what_the_sdk_tries_again() {
+        let rejected = |status| Outcome::Rejected { status, code: 1 };
+        for outcome in
+            [Outcome::Refused, Outcome::Unknown, Outcome::SaidUnknown, rejected(500), rejected(429)]
+        {
+            assert!(is_tried_again(&outcome), "{outcome:?}");
+        }
+        for outcome in [Outcome::Ok(Answer::Done), rejected(400), rejected(404), rejected(409), rejected(501)]
+        {
+            assert!(!is_tried_again(&outcome), "{outcome:?}");
         }
     }
 }

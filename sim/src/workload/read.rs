@@ -1,12 +1,12 @@
-//! Reading everything back for the end checks: each key that was ever acknowledged, through REST, while one
+//! Reading everything back for the end checks: each key and each secret that was ever acknowledged, through REST, while one
 //! database alone is on. Only asks; the checkers judge the answers by their phase.
 
 use super::{Client, kind::Kind};
 use crate::{
     dice::Dice,
-    history::{Answer, Call, Op, Outcome},
+    history::{Answer, Ask, Call, Dialect, Op, Outcome},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A key to be read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,29 @@ pub struct Sought {
     pub key: String,
     /// An encrypt on it that was answered, and its context; or a signature, and what was signed.
     pub ciphertext: Option<(u64, String)>,
+}
+
+/// What one reader reads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Keys.
+    pub keys: Vec<Sought>,
+    /// Paths of secrets.
+    pub secrets: Vec<String>,
+    /// Whether it walks through the list of the domain's keys too.
+    pub lists: bool,
+}
+
+/// Keys on a page of a walk.
+const PAGE: u32 = 100;
+
+/// Every path at which an answered write made a secret, in order; of the operations for which `mine` holds.
+pub fn acknowledged_secrets(ops: &[Op], mine: impl Fn(&Op) -> bool) -> Vec<String> {
+    let written = |op: &Op| match (&op.call, &op.outcome) {
+        (Call::Secret { path, ask, .. }, Outcome::Ok(_)) if ask.is_write() => Some(path.clone()),
+        _ => None,
+    };
+    ops.iter().filter(|op| mine(op)).filter_map(written).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Every key that an answered create made, with its latest answered ciphertext, in order of the ids; of the
@@ -38,9 +61,42 @@ pub fn acknowledged_keys(ops: &[Op], mine: impl Fn(&Op) -> bool) -> Vec<Sought> 
     keys.into_iter().map(|(key, ciphertext)| Sought { key, ciphertext }).collect()
 }
 
+/// Reads a share.
+pub async fn read_everything(client: &mut Client, share: &mut Share, dice: &mut Dice) {
+    read_keys(client, &mut share.keys, dice).await;
+    for path in &share.secrets {
+        read_secret(client, path).await;
+    }
+    if share.lists {
+        walk(client).await;
+    }
+}
+
+/// What is known of a secret, and each of its versions with its data, in the two interfaces by turns.
+async fn read_secret(client: &mut Client, path: &str) {
+    let call = |dialect, ask| Call::Secret { path: path.to_owned(), dialect, ask };
+    let Some(Answer::Secret(view)) = ask(client, call(Dialect::Vault, Ask::Describe)).await else { return };
+    for version in view.versions {
+        let dialect = if version.number % 2 == 0 { Dialect::Vault } else { Dialect::Native };
+        ask(client, call(dialect, Ask::Read { version: Some(version.number) })).await;
+    }
+}
+
+/// All pages of the list of keys, destroyed ones too.
+async fn walk(client: &mut Client) {
+    let mut token = None;
+    loop {
+        let list = Call::List { state: "all".to_owned(), token: token.take(), max: PAGE };
+        match ask(client, list).await {
+            Some(Answer::Page { token: next, truncated: true, .. }) => token = Some(next),
+            _ => return,
+        }
+    }
+}
+
 /// Reads every key: its attributes, a decrypt of its known ciphertext, or, without one, an encrypt whose
 /// ciphertext (of keys that sign: a verification, or a signature that) is noted in `keys` for the next reader. Asks again, a few times, what was not answered.
-pub async fn read_everything(client: &mut Client, keys: &mut [Sought], dice: &mut Dice) {
+async fn read_keys(client: &mut Client, keys: &mut [Sought], dice: &mut Dice) {
     for sought in keys {
         let Some(Answer::Key(view)) = ask(client, Call::Get { key: sought.key.clone() }).await else {
             continue;

@@ -4,6 +4,7 @@
 use super::{
     http::Reply,
     kind::{Kind, algorithm, of_pool},
+    wire_secrets,
 };
 use crate::history::{Answer, Call, KeyView, Outcome};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -81,6 +82,8 @@ pub fn request(domain: &str, call: &Call, earlier: Earlier<'_>) -> Option<Reques
             _ => None,
         },
         Call::Random { length } => get(format!("/api/{domain}/v1/random?length={length}")),
+        Call::Secret { path, dialect, ask } => wire_secrets::request(domain, path, *dialect, ask),
+        Call::Secrets => Some(wire_secrets::list(domain)),
     }
 }
 
@@ -158,6 +161,7 @@ fn answer(call: &Call, reply: &Reply) -> Option<Answer> {
     let expected = match call {
         Call::Create { .. } | Call::CreateUnnamed { .. } | Call::DataKey { .. } => 201,
         Call::Activate { .. } | Call::Deactivate { .. } | Call::Delete { .. } => 204,
+        Call::Secret { dialect, ask, .. } => wire_secrets::status(*dialect, ask),
         _ => 200,
     };
     if reply.status != expected {
@@ -197,6 +201,8 @@ fn answer(call: &Call, reply: &Reply) -> Option<Answer> {
         Call::Sign { .. } => Answer::Signature(text("signature")?),
         Call::Verify { .. } => Answer::Verified(body.get("result")?.as_bool()?),
         Call::Random { .. } => Answer::Bytes(hex::encode(bytes("bytes")?)),
+        Call::Secret { path, dialect, ask } => wire_secrets::answer(path, *dialect, ask, &body)?,
+        Call::Secrets => wire_secrets::page(&body)?,
         Call::Activate { .. } | Call::Deactivate { .. } | Call::Delete { .. } => return None,
     })
 }

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The scenarios of an edition: all that lose or damage something and end within seconds, and the calm one.
-const SCENARIOS: [&str; 28] = [
+const SCENARIOS: [&str; 30] = [
     "calm",
     "host-loss",
     "zone-loss",
@@ -27,6 +27,8 @@ const SCENARIOS: [&str; 28] = [
     "rolling-restart",
     "crash-storm",
     "every-type",
+    "secrets-under-faults",
+    "retrying-clients",
     "rebuild-zone",
     "taken-back",
     "zombie",

@@ -21,6 +21,8 @@ pub struct VersionMeta {
     pub created_s: u64,
     /// When it was deactivated or will be, Unix seconds.
     pub deactivates_s: Option<u64>,
+    /// Whether somebody deactivated it: then it is so at every host, whatever that host's clock says of the date.
+    pub off: bool,
     /// Whether its data is gone.
     pub deleted: bool,
 }
@@ -28,20 +30,23 @@ pub struct VersionMeta {
 impl VersionMeta {
     /// Its state at a moment.
     pub fn state(&self, now_s: u64) -> VersionState {
-        match (self.deleted, self.deactivates_s) {
-            (true, _) => VersionState::Deleted,
-            (false, Some(at)) if at <= now_s => VersionState::Deactivated,
+        match (self.deleted, self.off, self.deactivates_s) {
+            (true, ..) => VersionState::Deleted,
+            (false, true, _) => VersionState::Deactivated,
+            (false, false, Some(at)) if at <= now_s => VersionState::Deactivated,
             _ => VersionState::Active,
         }
     }
 }
 
-/// One version in the index: when it was made, seconds after the secret; below the topmost bit, one more than the seconds from
-/// then to its deactivation, 0 for none; and whether its data is gone.
+/// One version in the index: when it was made, seconds after the secret; below the two topmost bits, one more than the seconds from
+/// then to its deactivation, 0 for none; whether its data is gone; and whether somebody deactivated it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Entry(u32, u32);
 
 const DELETED: u32 = 1 << 31;
+const OFF: u32 = 1 << 30;
+const _: () = assert!(SPAN_MAX_S + 1 < OFF as u64, "a length of time stays below the flags");
 
 /// The versions that are kept, in the order of their numbers, which have no gap.
 #[derive(Clone, PartialEq, Eq)]
@@ -82,10 +87,11 @@ impl Versions {
     pub(super) fn get(&self, number: u32) -> Option<VersionMeta> {
         let Entry(made, rest) = self.entries[self.place(number)?];
         let created_s = self.base_s + u64::from(made);
-        let after = (rest & !DELETED).checked_sub(1);
+        let after = (rest & !(DELETED | OFF)).checked_sub(1);
         Some(VersionMeta {
             created_s,
             deactivates_s: after.map(|after| created_s + u64::from(after)),
+            off: rest & OFF != 0,
             deleted: rest & DELETED != 0,
         })
     }
@@ -93,7 +99,9 @@ impl Versions {
     fn entry(&self, meta: &VersionMeta) -> Entry {
         let made = u32::try_from(meta.created_s.saturating_sub(self.base_s)).unwrap_or(u32::MAX);
         let after = |at: u64| 1 + at.saturating_sub(meta.created_s).min(SPAN_MAX_S) as u32;
-        Entry(made, meta.deactivates_s.map_or(0, after) | if meta.deleted { DELETED } else { 0 })
+        let flag = |set: bool, flag: u32| if set { flag } else { 0 };
+        let flags = flag(meta.deleted, DELETED) | flag(meta.off, OFF);
+        Entry(made, meta.deactivates_s.map_or(0, after) | flags)
     }
 
     fn set(&mut self, number: u32, meta: VersionMeta) -> bool {
@@ -116,13 +124,14 @@ impl Versions {
             return None;
         }
         let now_s = now_s.max(self.base_s);
-        let passed = VersionMeta { created_s: now_s, deactivates_s: None, deleted: true };
+        let passed = VersionMeta { created_s: now_s, deactivates_s: None, off: false, deleted: true };
         while self.current() + 1 < number {
             self.entries.push(self.entry(&passed));
         }
         let made = VersionMeta {
             created_s: now_s,
             deactivates_s: after_s.map(|after| now_s + after),
+            off: false,
             deleted: false,
         };
         self.entries.push(self.entry(&made));
@@ -136,17 +145,20 @@ impl Versions {
     /// Makes a version active, for good. `false` if nothing changes: it is not there, deleted, or has no end already.
     pub(super) fn activate(&mut self, number: u32) -> bool {
         match self.get(number) {
-            Some(meta) if !meta.deleted => self.set(number, VersionMeta { deactivates_s: None, ..meta }),
+            Some(meta) if !meta.deleted => {
+                self.set(number, VersionMeta { deactivates_s: None, off: false, ..meta })
+            }
             _ => false,
         }
     }
 
-    /// Deactivates a version now. `false` if nothing changes: it is not there, deleted, or is deactivated already.
+    /// Deactivates a version now. `false` if nothing changes: it is not there, deleted, or was deactivated already. One whose time has
+    /// come by this host's clock is deactivated all the same: by another's it may not have.
     pub(super) fn deactivate(&mut self, number: u32, now_s: u64) -> bool {
         match self.get(number) {
-            Some(meta) if meta.state(now_s) == VersionState::Active => {
-                let at = now_s.max(meta.created_s);
-                self.set(number, VersionMeta { deactivates_s: Some(at), ..meta })
+            Some(meta) if !meta.deleted && !meta.off => {
+                let at = meta.deactivates_s.filter(|at| *at <= now_s).unwrap_or(now_s.max(meta.created_s));
+                self.set(number, VersionMeta { deactivates_s: Some(at), off: true, ..meta })
             }
             _ => false,
         }
@@ -220,7 +232,10 @@ mod tests {
                 let deleted = n < skip;
                 let end = after.map(|after| now + after).filter(|_| !deleted);
                 self.last += 1;
-                self.kept.insert(self.last, VersionMeta { created_s: now, deactivates_s: end, deleted });
+                self.kept.insert(
+                    self.last,
+                    VersionMeta { created_s: now, deactivates_s: end, off: false, deleted },
+                );
             }
             while self.kept.len() > keep.max(1) as usize {
                 self.kept.pop_first();
@@ -247,13 +262,14 @@ mod tests {
                     Step::Activate(n) => {
                         real.activate(n);
                         if let Some(meta) = model.kept.get_mut(&n).filter(|meta| !meta.deleted) {
-                            meta.deactivates_s = None;
+                            (meta.deactivates_s, meta.off) = (None, false);
                         }
                     }
                     Step::Deactivate(n) => {
                         real.deactivate(n, now);
-                        if let Some(meta) = model.kept.get_mut(&n).filter(|meta| meta.state(now) == VersionState::Active) {
-                            meta.deactivates_s = Some(now);
+                        if let Some(meta) = model.kept.get_mut(&n).filter(|meta| !meta.deleted && !meta.off) {
+                            meta.off = true;
+                            meta.deactivates_s = meta.deactivates_s.filter(|at| *at <= now).or(Some(now));
                         }
                     }
                     Step::Delete(n) => {
@@ -295,10 +311,25 @@ mod tests {
             (state(&versions, 149), state(&versions, 150)),
             (VersionState::Active, VersionState::Deactivated)
         );
-        assert!(!versions.deactivate(1, 160), "it is already");
+        assert!(versions.deactivate(1, 160), "by another clock it may not be");
+        assert_eq!(state(&versions, 149), VersionState::Deactivated);
+        assert!(!versions.deactivate(1, 170), "it is already");
+        assert_eq!(versions.get(1).and_then(|meta| meta.deactivates_s), Some(150), "since its time came");
         assert!(versions.activate(1));
         assert_eq!(state(&versions, 1_000_000), VersionState::Active);
         assert!(versions.delete(1) && !versions.activate(1) && !versions.delete(1));
+    }
+
+    #[test]
+    fn what_was_deactivated_is_so_by_every_clock() {
+        let mut versions = Versions::new(1_000);
+        versions.add(1_300, None, 10, 0).expect("added");
+        assert!(versions.deactivate(1, 1_000), "by a clock that is five minutes behind");
+        for now in [0, 999, 1_000, 1_299, 1_300, 9_000] {
+            assert_eq!(versions.get(1).expect("there").state(now), VersionState::Deactivated, "{now}");
+        }
+        assert!(versions.activate(1));
+        assert_eq!(versions.get(1).expect("there").state(9_000), VersionState::Active);
     }
 
     #[test]

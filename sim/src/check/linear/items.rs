@@ -150,7 +150,7 @@ impl<'a> Collect<'a> {
     fn write(&mut self, op: &'a Op, change: Change) -> Option<Step> {
         match &op.outcome {
             Outcome::Ok(Answer::Key(view)) => match self.state(view) {
-                Some(state) => Some(Step::Changed(change, Some(state))),
+                Some(state) => Some(Step::Changed(change, Some(Check::Shown(state)))),
                 None => Some(Step::Saw(Check::Never)),
             },
             Outcome::Ok(_) => Some(Step::Changed(change, None)),
@@ -280,6 +280,6 @@ fn used(op: &Op, what: Use) -> Option<Step> {
 }
 
 /// Statuses that say nothing about the key: who asks, how fast, how often, or the server's own trouble (an answer that could not be read included).
-fn says_nothing(status: u16) -> bool {
+pub(super) fn says_nothing(status: u16) -> bool {
     matches!(status, 401 | 403 | 408 | 429) || !(400..500).contains(&status)
 }

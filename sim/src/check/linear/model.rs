@@ -5,6 +5,8 @@
 //! `key_compromise` compromises; a destroyed key stays as a tombstone that `get` and `list` with `state=all`
 //! show and that its id can never leave. Where the documentation is silent the table says [`Rule::Either`].
 
+use super::search::Machine;
+
 /// State of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Life {
@@ -161,28 +163,43 @@ pub enum Check {
     Never,
 }
 
-impl State {
-    /// Before anything.
-    pub const ABSENT: State = State { life: Life::Absent, name: 0 };
+impl Machine for State {
+    type Change = Change;
+    type Check = Check;
 
-    /// The state after a change that was accepted; `None` if it cannot have been.
-    pub fn after(self, change: Change) -> Option<State> {
-        let (Rule::Becomes(life) | Rule::Either(life)) = rule(self.life, change) else { return None };
+    fn initial() -> State {
+        State::ABSENT
+    }
+
+    fn after(&self, change: &Change) -> Option<State> {
+        let (Rule::Becomes(life) | Rule::Either(life)) = rule(self.life, *change) else { return None };
         let name = match change {
-            Change::Create(name) | Change::Rename(name) => name,
+            Change::Create(name) | Change::Rename(name) => *name,
             _ => self.name,
         };
         Some(State { life, name })
     }
 
-    /// Whether a view of this state is what was shown. A tombstone keeps the last name.
-    pub fn shows(self, shown: State) -> bool {
-        self == shown && self.life != Life::Absent
+    fn named(check: &Check) -> Option<u32> {
+        match check {
+            Check::Shown(state) => Some(state.name),
+            _ => None,
+        }
     }
 
-    /// Whether an answer is true in this state.
-    pub fn explains(self, check: Check) -> bool {
-        match check {
+    fn names(change: &Change) -> Option<u32> {
+        match change {
+            Change::Rename(name) => Some(*name),
+            _ => None,
+        }
+    }
+
+    fn word(&self) -> String {
+        self.life.word().to_owned()
+    }
+
+    fn explains(&self, check: &Check) -> bool {
+        match *check {
             Check::Shown(shown) => self.shows(shown),
             Check::Missing => self.life == Life::Absent,
             Check::Unlisted(Filter::All) => self.life == Life::Absent,
@@ -194,6 +211,16 @@ impl State {
             Check::Denied { change, status } => self.denies(change, status),
             Check::Never => false,
         }
+    }
+}
+
+impl State {
+    /// Before anything.
+    pub const ABSENT: State = State { life: Life::Absent, name: 0 };
+
+    /// Whether a view of this state is what was shown. A tombstone keeps the last name.
+    pub fn shows(self, shown: State) -> bool {
+        self == shown && self.life != Life::Absent
     }
 
     fn denies(self, change: Change, status: u16) -> bool {
@@ -213,19 +240,19 @@ mod tests {
 
     #[test]
     fn the_documented_life() {
-        let active = State::ABSENT.after(Change::Create(3)).expect("created");
+        let active = State::ABSENT.after(&Change::Create(3)).expect("created");
         assert_eq!(active, State { life: Life::Active, name: 3 });
-        assert_eq!(active.after(Change::Create(4)), None);
-        assert_eq!(active.after(Change::Delete), None);
-        let compromised = active.after(Change::Deactivate).and_then(|key| key.after(Change::Compromise));
+        assert_eq!(active.after(&Change::Create(4)), None);
+        assert_eq!(active.after(&Change::Delete), None);
+        let compromised = active.after(&Change::Deactivate).and_then(|key| key.after(&Change::Compromise));
         assert_eq!(compromised.map(|key| key.life), Some(Life::Compromised));
-        let again = compromised.and_then(|key| key.after(Change::Activate));
+        let again = compromised.and_then(|key| key.after(&Change::Activate));
         assert_eq!(again, Some(active));
-        let dead = compromised.and_then(|key| key.after(Change::Delete)).expect("destroyed");
+        let dead = compromised.and_then(|key| key.after(&Change::Delete)).expect("destroyed");
         for change in
             [Change::Create(1), Change::Rename(1), Change::Activate, Change::Deactivate, Change::Delete]
         {
-            assert_eq!(dead.after(change), None, "{change:?}");
+            assert_eq!(dead.after(&change), None, "{change:?}");
         }
         assert!(dead.shows(State { life: Life::DestroyedCompromised, name: 3 }));
     }
@@ -235,28 +262,30 @@ mod tests {
         let active = State { life: Life::Active, name: 1 };
         let off = State { life: Life::Deactivated, name: 1 };
         let dead = State { life: Life::Destroyed, name: 1 };
-        assert!(active.explains(Check::Worked(Use::Protect)) && !off.explains(Check::Worked(Use::Protect)));
-        assert!(off.explains(Check::Worked(Use::Open)) && !dead.explains(Check::Worked(Use::Open)));
-        assert!(State::ABSENT.explains(Check::Missing) && !dead.explains(Check::Missing));
-        assert!(dead.explains(Check::Failed(Use::Open, 404)) && !off.explains(Check::Failed(Use::Open, 404)));
-        assert!(off.explains(Check::Unlisted(Filter::Only(Life::Active))));
-        assert!(!dead.explains(Check::Unlisted(Filter::All)));
+        assert!(active.explains(&Check::Worked(Use::Protect)) && !off.explains(&Check::Worked(Use::Protect)));
+        assert!(off.explains(&Check::Worked(Use::Open)) && !dead.explains(&Check::Worked(Use::Open)));
+        assert!(State::ABSENT.explains(&Check::Missing) && !dead.explains(&Check::Missing));
         assert!(
-            dead.explains(Check::Unlisted(Filter::Present))
-                && !off.explains(Check::Unlisted(Filter::Present))
+            dead.explains(&Check::Failed(Use::Open, 404)) && !off.explains(&Check::Failed(Use::Open, 404))
         );
-        assert!(!active.explains(Check::Shown(State { name: 2, ..active })));
-        assert!(!active.explains(Check::Never));
+        assert!(off.explains(&Check::Unlisted(Filter::Only(Life::Active))));
+        assert!(!dead.explains(&Check::Unlisted(Filter::All)));
+        assert!(
+            dead.explains(&Check::Unlisted(Filter::Present))
+                && !off.explains(&Check::Unlisted(Filter::Present))
+        );
+        assert!(!active.explains(&Check::Shown(State { name: 2, ..active })));
+        assert!(!active.explains(&Check::Never));
     }
 
     #[test]
     fn denials_need_a_reason() {
         let denied = |change, status| Check::Denied { change, status };
         let active = State { life: Life::Active, name: 1 };
-        assert!(!State::ABSENT.explains(denied(Change::Create(1), 409)));
-        assert!(active.explains(denied(Change::Create(1), 409)));
-        assert!(active.explains(denied(Change::Delete, 409)));
-        assert!(!active.explains(denied(Change::Rename(2), 409)));
-        assert!(!active.explains(denied(Change::Rename(2), 404)));
+        assert!(!State::ABSENT.explains(&denied(Change::Create(1), 409)));
+        assert!(active.explains(&denied(Change::Create(1), 409)));
+        assert!(active.explains(&denied(Change::Delete, 409)));
+        assert!(!active.explains(&denied(Change::Rename(2), 409)));
+        assert!(!active.explains(&denied(Change::Rename(2), 404)));
     }
 }

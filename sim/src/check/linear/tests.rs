@@ -1,10 +1,14 @@
 //! Tests of the whole path from history to decision.
 use super::model::{Change, Check, Life, State, Use};
-use super::search::{Step, decide};
+use super::search::{Machine, Step};
 use super::*;
 use crate::check::testing::{Build, MS, S, create, encrypt, get, ok_key, rejected, rename, view};
 use crate::history::{Answer, Call, Outcome};
 use proptest::prelude::*;
+
+fn decide(items: &[Item], max: usize) -> (Decision, usize) {
+    super::search::decide::<State>(items, max)
+}
 
 fn decision(build: &Build, key: &str) -> Decision {
     analyse(&build.history, &build.domains, 10_000).keys[key].decision.clone()
@@ -202,10 +206,14 @@ fn played(steps: &[(u8, u8, u8, u8)]) -> Vec<Item> {
             _ => None,
         };
         let op = index as u64;
-        let step = match (change, change.and_then(|change| state.after(change))) {
+        let step = match (change, change.and_then(|change| state.after(&change))) {
             (Some(change), Some(next)) => {
                 state = next;
-                if after % 7 == 0 { Step::Perhaps(change) } else { Step::Changed(change, Some(next)) }
+                if after % 7 == 0 {
+                    Step::Perhaps(change)
+                } else {
+                    Step::Changed(change, Some(Check::Shown(next)))
+                }
             }
             (Some(change), None) => {
                 let status = if state.life == Life::Absent { 404 } else { 409 };
@@ -247,7 +255,7 @@ proptest! {
         let mut state = State::ABSENT;
         for item in &items {
             if let Step::Changed(change, _) = item.step {
-                state = state.after(change).expect("played");
+                state = state.after(&change).expect("played");
             }
         }
         let wrong = if state.life == Life::Active { Life::Deactivated } else { Life::Active };
@@ -309,10 +317,10 @@ fn brute_force(items: &[Item], placed: u32, state: State) -> bool {
     let limit = limit.map(|item| item.ret).min().unwrap_or(u64::MAX);
     (0..items.len()).filter(open).filter(|index| items[*index].call <= limit).any(|index| {
         let after = match items[index].step {
-            Step::Saw(check) => state.explains(check).then_some(state),
-            Step::Perhaps(change) => state.after(change),
+            Step::Saw(check) => state.explains(&check).then_some(state),
+            Step::Perhaps(change) => state.after(&change),
             Step::Changed(change, view) => {
-                state.after(change).filter(|state| view.is_none_or(|view| state.shows(view)))
+                state.after(&change).filter(|state| view.is_none_or(|view| state.explains(&view)))
             }
         };
         after.is_some_and(|after| brute_force(items, placed | 1 << index, after))
