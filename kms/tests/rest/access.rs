@@ -379,6 +379,8 @@ async fn a_stamp_or_a_policy_that_is_missing_is_not_taken_for_none() {
     assert_eq!(client.get("/random").await.status, 403);
     let whole = region.store.lock().records.clone();
     for kind in [kms::vault::KIND_ACCESS_STAMP, kms::vault::KIND_POLICY] {
+        region.env.sleep(STALE).await;
+        assert_eq!(client.get("/random").await.status, 403, "all is there");
         region.store.lock().records.retain(|key, _| key.0[0] != kind);
         region.env.sleep(STALE).await;
         let answer = client.get("/random").await;

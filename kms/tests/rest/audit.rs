@@ -66,7 +66,8 @@ async fn every_request_leaves_one_entry_with_ids_and_no_names() {
             ("POST", 400, encrypt, "bad_argument"),
             ("POST", 200, "okms:apikms:secret/create", ""),
             ("GET", 200, "okms:apikms:secret/version/getData", ""),
-            ("GET", 403, get, "authorization"),
+            // Of another domain nothing is looked at, not even what was asked for.
+            ("GET", 403, "", "authorization"),
             ("GET", 401, "", "authentication"),
         ]
     );
@@ -75,7 +76,8 @@ async fn every_request_leaves_one_entry_with_ids_and_no_names() {
     assert_eq!(first.res_urn, format!("{urn}/serviceKey/{key}"), "the id that was made");
     assert_eq!(first.request_id, made.headers["x-request-id"].to_str().expect("text"));
     assert_eq!((first.client_ip.as_str(), first.region.as_str()), ("127.0.0.1", "eu-west-rbx"));
-    assert_eq!(first.iam_identities, [format!("{urn}/credential/{}", first.tls_cert_id)]);
+    let who = format!("urn:v1:eu:identity:credential:{domain}/{}", first.tls_cert_id);
+    assert_eq!(first.iam_identities, [who]);
     assert_eq!(entries[1].event.http_path, format!("/api/{domain}/v1/servicekey/{key}/encrypt"));
     assert_eq!(entries[5].event.http_path, format!("/api/{domain}/v1/secret/data/{{path}}"));
     assert_eq!(entries[4].event.res_urn, entries[5].event.res_urn, "one secret, one id");

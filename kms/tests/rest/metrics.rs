@@ -19,7 +19,7 @@ async fn ask(region: &Region, address: &str, line: &str) -> String {
 
 #[tokio::test]
 async fn a_host_tells_its_requests_errors_and_refusals_without_names() {
-    let region = Region::new().await;
+    let region = Region::sure().await;
     let mut client = region.client().await;
     let key = client.create("needle").await;
     client.get(&format!("/servicekey/{key}")).await;

@@ -68,7 +68,6 @@ impl Trail {
             Caller::Operator(peer) => (Kind::Admin, Some(peer.to_string())),
             Caller::Client(_) => (Kind::Rest, identity.map(Identity::urn)),
         };
-        let asked: Vec<String> = note.asked().iter().map(|name| format!("okms:apikms:{name}")).collect();
         let log_level = match error.map(|error| error.code().blame()) {
             None if status == CLIENT_LEFT => Level::Error,
             None => Level::Info,
@@ -84,7 +83,7 @@ impl Trail {
             tls_cert_id: credential,
             res_urn: domain.map(|domain| self.resource(*domain)).unwrap_or_default(),
             region: self.app.region.clone(),
-            iam_operation: asked.join(","),
+            iam_operation: note.asked().join(","),
             iam_identities: who.into_iter().collect(),
             http_path: path(note),
             http_status: status,
