@@ -232,7 +232,7 @@ mod tests {
     fn what_is_allowed_on_one_key_is_not_on_another() {
         let domain = Uuid::from_u128(1);
         let (one, other) = (Uuid::from_u128(2), Uuid::from_u128(3));
-        let policy = Policy { resources: vec![one.urn(domain)], ..Policy::open() };
+        let policy = Policy { resources: vec![Resource::urn(&one, domain)], ..Policy::open() };
         let rights = rights(vec![policy]);
         let may = rights.authorize::<action::Encrypt>(one).expect("allowed");
         assert_eq!((may.domain(), *may.of()), (domain, one));

@@ -25,7 +25,7 @@ async fn a_host_tells_its_requests_errors_and_refusals_without_names() {
     client.get(&format!("/servicekey/{key}")).await;
     client.get("/servicekey/01234567-89ab-4def-8123-456789abcdef").await;
     region.store.lock().script.push_back(Script::Refuse(Refusal::NoTail));
-    let refused = client.call("PATCH", &format!("/servicekey/{key}"), Some(json!({"name": "needle"}))).await;
+    let refused = client.call("PATCH", &format!("/servicekey/{key}"), Some(json!({"name": "pin"}))).await;
     assert_eq!(refused.status, 503);
     let server = metrics::serve(&region.env, "127.0.0.1:0", region.server.gather()).await.expect("listens");
     let text = ask(&region, server.address(), "GET /metrics").await;
