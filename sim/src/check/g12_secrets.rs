@@ -5,7 +5,7 @@
 //! Does not check: values that were sent more than once (counted), versions that a deletion may have met under another number (the
 //! secret was deleted meanwhile), what a region lost with its last moments.
 
-use super::end_of;
+use super::{end_of, in_doubt};
 use crate::{
     history::{Answer, Ask, Call, History, Micros, Op, Outcome, VersionState},
     report::Verdict,
@@ -119,7 +119,9 @@ fn destroys(ops: &[&Op], write: &Op, number: u32, later: &Op) -> bool {
                     && !matches!(op.outcome, Outcome::Refused | Outcome::Rejected { status: 400..500, .. })
             };
             let between = |op: &Op| {
-                op.invoked <= later.invoked && op.done.is_none_or(|done| done >= write.invoked) && deletes(op)
+                // Without a clear outcome it may have happened at any time.
+                let open = in_doubt(&op.outcome) || op.done.is_none_or(|done| done >= write.invoked);
+                op.invoked <= later.invoked && open && deletes(op)
             };
             // For Vault's clients it may have been passed over, if it was dropped: its data is gone then too.
             *version == number && !ops.iter().any(|op| between(op))
