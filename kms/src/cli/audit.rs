@@ -53,7 +53,8 @@ struct ExportOptions {
     #[command(flatten)]
     spool: Spool,
     /// As JSON Lines with the documented fields, or as the documented lines of text
-    #[arg(long, value_enum, default_value = "json")]
+    // An id of its own: `format` is that of the logs.
+    #[arg(id = "entries_as", long = "format", value_enum, default_value = "json")]
     format: Format,
     /// Only entries after this sequence number
     #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]

@@ -54,8 +54,8 @@ async fn a_region_has_every_node_with_its_files() {
     assert_eq!([head.db_id, tail.db_id], head.epoch.record.members);
 }
 
-#[test]
-fn hosts_are_administered_where_it_is_said_and_the_operator_knows_where() {
+#[tokio::test]
+async fn hosts_are_administered_where_it_is_said_and_the_operator_knows_where() {
     let env = os::env();
     let nodes = ["db-a", "db-b", "host-a1", "host-b1", "host-a2", "host-b2", "witness", "entry"];
     let apart = |at| {
