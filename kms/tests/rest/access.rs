@@ -385,11 +385,12 @@ async fn a_stamp_or_a_policy_that_is_missing_is_not_taken_for_none() {
         region.env.sleep(STALE).await;
         let answer = client.get("/random").await;
         let found = if kind == kms::vault::KIND_POLICY { 403 } else { 500 };
-        // A missing policy shows when the document is read again, which a host without one does.
+        // A missing policy shows when the document is read again, which a host does that has none.
         assert_eq!(answer.status, found, "{}", answer.body);
         let listed = operator.policies(domain).await.err();
         assert_eq!(listed.and_then(|error| error.status()), Some(500), "kind {kind}");
         region.store.lock().records = whole.clone();
+        assert_eq!(client.get("/random").await.status, 403, "whole again, and known");
     }
 }
 
