@@ -1,5 +1,5 @@
-//! Whether a key, or a version of a secret, may have been in the state that an activation or deactivation asks for before it was asked:
-//! such a request changes nothing and writes nothing. An upper bound from the writes of the history: without a
+//! Whether a key, or a version of a secret, may have been in the state that an activation or deactivation asks for, or had the name that a
+//! rename asks for, before it was asked: such a request changes nothing and writes nothing. An upper bound from the writes of the history: without a
 //! clear outcome a write may happen at any time, writes at the same time in any order; reads narrow nothing. A region that is made
 //! anew of a copy may lack the last writes of before, those that are not owed: none of them certainly followed another one any more.
 
@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 /// The writes that set the state of each key.
 pub struct Already<'a> {
     by_key: BTreeMap<&'a str, Vec<Setting>>,
+    /// The renames of each key: who tries again asks for the same name.
+    names: BTreeMap<&'a str, Vec<Naming<'a>>>,
     /// Of secrets by path: states of versions that were asked for and not denied.
     by_path: BTreeMap<&'a str, Vec<VersionSetting>>,
     /// The region that was lost, if one was.
@@ -20,6 +22,15 @@ pub struct Already<'a> {
 struct Setting {
     op: u64,
     to: To,
+    invoked: Micros,
+    /// `None`: without a clear outcome.
+    done: Option<Micros>,
+}
+
+/// A write that may have set a name.
+struct Naming<'a> {
+    op: u64,
+    name: &'a str,
     invoked: Micros,
     /// `None`: without a clear outcome.
     done: Option<Micros>,
@@ -60,7 +71,15 @@ impl<'a> Already<'a> {
     pub fn new(history: &'a History, loss: Option<RegionLoss>) -> Already<'a> {
         let mut by_key: BTreeMap<&str, Vec<Setting>> = BTreeMap::new();
         let mut by_path: BTreeMap<&str, Vec<VersionSetting>> = BTreeMap::new();
+        let mut names: BTreeMap<&str, Vec<Naming>> = BTreeMap::new();
         for op in &history.ops {
+            let clear = matches!(op.outcome, Outcome::Ok(_));
+            if let Call::Rename { key, name } = &op.call
+                && (clear || in_doubt(&op.outcome))
+            {
+                let done = clear.then(|| end_of(op, history));
+                names.entry(key).or_default().push(Naming { op: op.id, name, invoked: op.invoked, done });
+            }
             if let Call::Secret { path, ask: Ask::Set { version, state }, .. } = &op.call
                 && (matches!(op.outcome, Outcome::Ok(_)) || in_doubt(&op.outcome))
             {
@@ -69,19 +88,21 @@ impl<'a> Already<'a> {
                 by_path.entry(path).or_default().push(setting);
             }
             let (Some(to), Some(key)) = (target(&op.call), subject(op)) else { continue };
-            let clear = matches!(op.outcome, Outcome::Ok(_));
             if clear || in_doubt(&op.outcome) {
                 let done = clear.then(|| end_of(op, history));
                 by_key.entry(key).or_default().push(Setting { op: op.id, to, invoked: op.invoked, done });
             }
         }
-        Already { by_key, by_path, loss }
+        Already { by_key, names, by_path, loss }
     }
 
-    /// Whether the key or version may have been so before `op`, an acknowledged activation or deactivation.
+    /// Whether the key or version may have been so before `op`, an acknowledged activation, deactivation or rename.
     pub fn possibly(&self, op: &Op, end: Micros) -> bool {
         if let Call::Secret { path, dialect, ask: Ask::Set { version, state } } = &op.call {
             return self.possibly_of_version(op, end, path, *dialect, (*version, *state));
+        }
+        if let Call::Rename { key, name } = &op.call {
+            return self.possibly_named(op, end, key, name);
         }
         let (Some(wanted), Some(key)) = (target(&op.call), op.call.key()) else { return false };
         let before: Vec<&Setting> = self
@@ -110,6 +131,26 @@ impl<'a> Already<'a> {
             To::Deactivated => matches!(to, To::Deactivated | To::Compromised),
             To::Compromised => to == To::Compromised || to == To::Deactivated && compromised,
             To::Destroyed => false,
+        })
+    }
+
+    /// Somebody asked for the same name, and nobody certainly gave the key another one after that and before this. What a restore may have taken
+    /// back only makes names that are followed less certain, so it is not looked at where nothing was lost.
+    fn possibly_named(&self, op: &Op, end: Micros, key: &str, name: &str) -> bool {
+        let all = self.names.get(key).map(Vec::as_slice).unwrap_or_default();
+        let followed = |done: Micros| {
+            self.loss.is_none()
+                && all.iter().any(|later| {
+                    later.name != name
+                        && later.invoked > done
+                        && later.done.is_some_and(|later| later < op.invoked)
+                })
+        };
+        all.iter().any(|other| {
+            other.op != op.id
+                && other.name == name
+                && other.invoked <= end
+                && !other.done.is_some_and(followed)
         })
     }
 
@@ -201,6 +242,26 @@ mod tests {
         assert!(!possibly(vec![off()], deactivate("key_compromise")));
         assert!(!possibly(vec![off(), (activate(), 4 * S, 5 * S, done())], deactivate("superseded")));
         assert!(!possibly(vec![off(), (activate(), 4 * S, 5 * S, Outcome::Refused)], activate()));
+    }
+
+    #[test]
+    fn a_name_is_asked_for_again_by_who_tries_again() {
+        let named = |name: &str| Call::Rename { key: "k".into(), name: name.into() };
+        assert!(!possibly(vec![], named("x")), "nobody asked for it before");
+        let lost = || (named("x"), 2 * S, 3 * S, Outcome::Unknown);
+        assert!(possibly(vec![lost()], named("x")));
+        assert!(!possibly(vec![lost()], named("y")));
+        assert!(!possibly(vec![(named("x"), 2 * S, 3 * S, Outcome::Refused)], named("x")));
+        let kept = || (named("x"), 2 * S, 3 * S, done());
+        assert!(possibly(vec![kept()], named("x")));
+        assert!(
+            !possibly(vec![kept(), (named("y"), 4 * S, 5 * S, done())], named("x")),
+            "it has another one since"
+        );
+        assert!(
+            possibly(vec![lost(), (named("y"), 4 * S, 5 * S, done())], named("x")),
+            "it may have come late"
+        );
     }
 
     #[test]

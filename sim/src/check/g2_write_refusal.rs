@@ -88,10 +88,13 @@ impl<'a> Judge<'a> {
     fn while_broken(&mut self, verdict: &mut Verdict, op: &Op, broke: Micros, end: Micros) {
         if let Outcome::Ok(_) = op.outcome {
             // Activating what is active, or deactivating what is deactivated, changes nothing: it is answered from
-            // what is stored, by either database. The same holds for versions of secrets.
+            // what is stored, by either database. The same holds for versions of secrets, and for a name that is the key's already.
             let setting = matches!(
                 op.call,
-                Call::Activate { .. } | Call::Deactivate { .. } | Call::Secret { ask: Ask::Set { .. }, .. }
+                Call::Activate { .. }
+                    | Call::Deactivate { .. }
+                    | Call::Rename { .. }
+                    | Call::Secret { ask: Ask::Set { .. }, .. }
             );
             if setting && self.already.possibly(op, end) {
                 return verdict.count("state_already_so", 1);
