@@ -9,6 +9,7 @@ import base64
 
 import schemathesis
 from hypothesis import strategies as st
+from schemathesis.core.failures import AcceptedNegativeData
 from schemathesis.openapi.checks import AllowHeaderMismatch, RejectedPositiveData, UseAfterFree
 
 # --- values
@@ -109,6 +110,15 @@ def filter_failure(context, failure, case, response):
             return not response.json()["attributes"]["state"].startswith("destroyed")
         except (ValueError, KeyError, TypeError):
             return True
+    if isinstance(failure, AcceptedNegativeData):
+        # A header that is not known is passed over (RFC 9110, 5.1). And where the configuration has put the domain in the place of
+        # a wrong one, nothing is wrong any more.
+        right = (
+            "in header - object with unexpected properties",
+            "Invalid component: parameter `okmsId` in path",
+            "Invalid component: positive test case",
+        )
+        return not any(what in failure.message for what in right)
     if isinstance(failure, AllowHeaderMismatch):
         # OpenAPI 3.1 has no place for Vault's method.
         return not (failure.undocumented_methods == ["LIST"] and not failure.missing_methods)

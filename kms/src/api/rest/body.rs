@@ -22,6 +22,7 @@ use std::{fmt, str::FromStr};
 pub(in crate::api) async fn json<T: DeserializeOwned>(app: &App, request: Request<Body>) -> Result<T, Error> {
     check_type(request.method(), request.headers())?;
     let bytes = collected(app, request, BODY_MAX_BYTES).await?;
+    check_object(&bytes)?;
     serde_json::from_slice(&bytes).map_err(|error| Error::bad(format!("body: {error}")))
 }
 
@@ -39,6 +40,7 @@ pub(super) async fn secret<T: DeserializeOwned>(
         check_type(request.method(), request.headers())?;
     }
     let bytes = collected(app, request, SECRET_BODY_MAX_BYTES).await?;
+    check_object(&bytes)?;
     serde_json::from_slice(&bytes).map_err(|error| {
         let what = if error.is_data() { "is not as documented" } else { "is not JSON" };
         Error::bad(format!("body: what ends at line {} column {} {what}", error.line(), error.column()))
@@ -61,6 +63,14 @@ async fn collected(app: &App, request: Request<Body>, most: usize) -> Result<Byt
         Ok(Err(_)) => Err(Error::bad("the body did not arrive whole")),
         Err(_) => Err(Error::new(Code::Timeout, "the body did not arrive in time")),
     }
+}
+
+/// An object: of an array serde would take fields by their places.
+fn check_object(bytes: &[u8]) -> Result<(), Error> {
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(Error::bad("body: it must be an object"));
+    }
+    Ok(())
 }
 
 /// JSON, or for PATCH anything that ends in it.
