@@ -86,7 +86,7 @@ enum Kind {
     /// With the witness, if this process is that too.
     Replica(ReplicaNode, Option<WitnessNode>),
     /// With its administration, if it takes that.
-    Host(RestServer, Option<AdminServer>),
+    Host(Box<RestServer>, Option<AdminServer>),
     Entry(Entry),
 }
 
@@ -109,7 +109,7 @@ pub async fn serve(env: Env, config_path: &Path) -> Result<Running, NodeError> {
         }
         Role::Host => {
             let (rest, admin) = host(env, &config, tls).await?;
-            Kind::Host(rest, admin)
+            Kind::Host(Box::new(rest), admin)
         }
         Role::Entry => Kind::Entry(entry::serve(&env, &config, tls).await?),
     };

@@ -77,6 +77,8 @@ impl<A: Action> Selection<A> {
 #[derive(Clone)]
 pub struct Rights {
     domain: Uuid,
+    /// Who it is.
+    identities: Arc<BTreeSet<String>>,
     outcomes: Vec<Arc<Compiled>>,
 }
 
@@ -95,15 +97,20 @@ impl Rights {
         documents: impl IntoIterator<Item = &'a Document>,
         identities: &BTreeSet<String>,
     ) -> Rights {
-        Rights {
-            domain,
-            outcomes: documents.into_iter().map(|document| document.compiled(identities)).collect(),
-        }
+        let outcomes = documents.into_iter().map(|document| document.compiled(identities)).collect();
+        Rights { domain, identities: Arc::new(identities.clone()), outcomes }
     }
 
     /// What was found for each outcome apart.
     pub fn joined(domain: Uuid, each: Vec<Rights>) -> Rights {
-        Rights { domain, outcomes: each.into_iter().flat_map(|rights| rights.outcomes).collect() }
+        let identities = each.iter().flat_map(|rights| rights.identities.iter().cloned()).collect();
+        let outcomes = each.into_iter().flat_map(|rights| rights.outcomes).collect();
+        Rights { domain, identities: Arc::new(identities), outcomes }
+    }
+
+    /// Whom it is about, as URNs.
+    pub fn identities(&self) -> &Arc<BTreeSet<String>> {
+        &self.identities
     }
 
     /// Decides whether `A` may be done on a resource.

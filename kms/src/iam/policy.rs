@@ -1,6 +1,10 @@
 //! Policies and groups, as the operator writes them. Whatever is wrong with one is said when it is written, and never later.
 
-use super::{action, pattern::matches, resource::domain_urn};
+use super::{
+    action,
+    pattern::matches,
+    resource::{SecretPath, domain_urn},
+};
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -120,11 +124,8 @@ impl Policy {
             let rest = urn.strip_prefix(own.as_str());
             let known = |rest: &str| {
                 matches!(rest, "" | "*" | "/*")
-                    || ["/serviceKey/", "/secret/"].iter().any(|kind| {
-                        rest.strip_prefix(kind).is_some_and(|name| {
-                            !name.is_empty() && !name.strip_suffix('*').unwrap_or(name).contains('*')
-                        })
-                    })
+                    || rest.strip_prefix("/serviceKey/").is_some_and(means_keys)
+                    || rest.strip_prefix("/secret/").is_some_and(means_secrets)
             };
             if !rest.is_some_and(known) {
                 return Err(Error::bad(format!(
@@ -134,6 +135,22 @@ impl Policy {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a key can have this id, or one that begins so: a policy for what there cannot be would forbid nothing.
+fn means_keys(id: &str) -> bool {
+    match id.strip_suffix('*') {
+        Some(begin) => begin.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-')),
+        None => Uuid::try_parse(id).is_ok_and(|parsed| parsed.to_string() == id),
+    }
+}
+
+/// Whether a secret can have this path, or one that begins so.
+fn means_secrets(path: &str) -> bool {
+    match path.strip_suffix('*') {
+        Some(begin) => !begin.contains('*'),
+        None => SecretPath::new(path.to_owned()).is_ok(),
     }
 }
 

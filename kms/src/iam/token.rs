@@ -51,8 +51,16 @@ impl Issuer {
         if self.issuer.is_empty() || self.issuer.len() > ENTRY_MAX_CHARS {
             return Err(Error::bad("issuer must have 1 to 512 characters"));
         }
-        if !self.identity_prefix.starts_with("urn:v1:eu:identity:") || self.identity_prefix.contains('*') {
-            return Err(Error::bad("identity_prefix must begin with urn:v1:eu:identity:, and have no *"));
+        // What follows is the issuer's to choose: it must not be able to make a group or a credential of it.
+        let kind = self.identity_prefix.strip_prefix("urn:v1:eu:identity:");
+        let free = |kind: &str| {
+            ["group:", "credential:"].iter().all(|own| !own.starts_with(kind) && !kind.starts_with(own))
+        };
+        if !kind.is_some_and(free) || self.identity_prefix.contains('*') {
+            return Err(Error::bad(
+                "identity_prefix must begin with urn:v1:eu:identity: and a kind other than group and credential, such as \
+                 urn:v1:eu:identity:user:acme/, and have no *",
+            ));
         }
         let algorithm = SignatureAlgorithm::of_word(&self.algorithm).ok_or_else(|| {
             Error::bad("algorithm must be one of ES256 ES384 ES512 RS256 RS384 RS512 PS256 PS384 PS512")

@@ -69,6 +69,15 @@ async fn a_token_is_as_good_as_the_policies_for_its_subject() {
         "the certificate decides"
     );
     assert_eq!(with(&mut client, "/secret/config", "authorization", &bob).await, 200, "the token decides");
+    for none in ["Bearer", "bearer ", "Bearer\tx", "BEARER x.y.z"] {
+        let status = with(&mut client, "/secret/config", "authorization", none).await;
+        assert_eq!(status, 401, "{none:?}: what begins like a token does not fall back to the certificate");
+    }
+    assert_eq!(
+        with(&mut client, "/secret/config", "authorization", "Basic eDp5").await,
+        403,
+        "the certificate decides"
+    );
     operator.delete_named(domain, "issuers", "idp").await.expect("deleted");
     assert_eq!(with(&mut nobody, "/random", "authorization", &bob).await, 401);
 }

@@ -11,7 +11,10 @@ use crate::{
 };
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use http::request::Parts;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, OnceLock},
+};
 use uuid::Uuid;
 
 /// What is the same for every request of a host.
@@ -57,6 +60,8 @@ pub(in crate::api) struct Note {
     /// It was taken: it will be recorded, whatever becomes of it.
     pub(super) begun: OnceLock<()>,
     pub(super) asked: Mutex<Vec<&'static str>>,
+    /// Who asks, as URNs, once the domain's access has said so.
+    pub(super) who: OnceLock<Arc<BTreeSet<String>>>,
 }
 
 impl App {
@@ -74,8 +79,8 @@ impl App {
 
 impl Note {
     pub(super) fn new(id: Uuid, caller: Caller, peer: Arc<str>) -> Note {
-        let (path, domain, key, secret, begun) = Default::default();
-        Note { id, caller, peer, path, domain, key, secret, begun, asked: Mutex::default() }
+        let (path, domain, key, secret, begun, who) = Default::default();
+        Note { id, caller, peer, path, domain, key, secret, begun, who, asked: Mutex::default() }
     }
 
     /// From here on it is recorded, whatever becomes of it.
@@ -152,10 +157,22 @@ impl Call {
 /// The token that a request bears. Vault's clients send one in a header of their own, and send something there with a certificate too.
 fn token(parts: &Parts, note: &Note) -> Option<Result<Bearer, Error>> {
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some((scheme, token)) = text("authorization").and_then(|value| value.split_once(' '))
-        && scheme.eq_ignore_ascii_case("bearer")
-    {
-        return Some(Bearer::parse(token.trim_ascii()));
+    // One that begins like a token and is none never falls back to the certificate of who passed it on.
+    let mut given = parts.headers.get_all("authorization").into_iter();
+    match (given.next(), given.next()) {
+        (Some(one), None) => {
+            let of =
+                |bytes: &[u8]| bytes.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"));
+            if of(one.as_bytes()) {
+                let token = one.to_str().ok().and_then(|text| text[6..].strip_prefix(' '));
+                return Some(Bearer::parse(token.unwrap_or_default().trim_ascii()));
+            }
+        }
+        (Some(_), Some(_)) => {
+            let sentence = "the header authorization is given twice";
+            return Some(Err(Error::new(Code::Unauthorised, sentence)));
+        }
+        (None, _) => {}
     }
     let of_vault = note.path.get().is_some_and(|path| path.as_str().starts_with("/api/{okmsId}/v1/secret/"));
     let nobody = matches!(note.caller, Caller::Client(None));
@@ -224,6 +241,7 @@ impl FromRequestParts<Arc<App>> for Call {
         }
         let okms_id = okms_id.ok_or_else(|| Error::internal("route without a domain"))?;
         let rights = app.service.rights(who, okms_id).await?;
+        let _ = note.who.set(Arc::clone(rights.identities()));
         Ok(Call { app: Arc::clone(app), note, okms_id, rights })
     }
 }

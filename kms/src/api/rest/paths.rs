@@ -162,11 +162,11 @@ impl Paths {
     }
 
     /// The paths of both.
-    #[cfg_attr(not(test), expect(unused_mut, reason = "the tests take notes"))]
     pub(super) fn merge(mut self, other: Paths) -> Paths {
         #[cfg(test)]
         self.taken.extend(other.taken);
-        Paths { router: self.router.merge(other.router), ..self }
+        self.router = self.router.merge(other.router);
+        self
     }
 
     /// The router, for one application; `fallback` answers everywhere else.

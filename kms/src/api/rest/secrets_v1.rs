@@ -396,9 +396,11 @@ async fn metadata(call: Call, request: Request<Body>) -> Reply {
 }
 
 async fn change_metadata(call: Call, request: Request<Body>, patch: bool) -> Reply {
-    let may = call.may::<action::SecretUpdateMetadata>(secret_path(&request)?)?;
+    let path = secret_path(&request)?;
+    let make = (!patch).then(|| call.may::<action::SecretCreate>(path.clone()));
+    let may = call.may::<action::SecretUpdateMetadata>(path)?;
     let asked: MetadataAsked = body::secret(&call.app, request, !patch).await?;
-    call.app.service.set_metadata(&may, !patch, asked.into_change(patch)?).await?;
+    call.app.service.set_metadata(&may, make, asked.into_change(patch)?).await?;
     no_content()
 }
 

@@ -65,8 +65,11 @@ impl Trail {
         let identity = note.identity();
         let credential = identity.map(|identity| credential(identity.serial())).unwrap_or_default();
         let (kind, who) = match &note.caller {
-            Caller::Operator(peer) => (Kind::Admin, Some(peer.to_string())),
-            Caller::Client(_) => (Kind::Rest, identity.map(Identity::urn)),
+            Caller::Operator(peer) => (Kind::Admin, vec![peer.to_string()]),
+            Caller::Client(_) => match note.who.get() {
+                Some(who) => (Kind::Rest, who.iter().cloned().collect()),
+                None => (Kind::Rest, identity.map(Identity::urn).into_iter().collect()),
+            },
         };
         let log_level = match error.map(|error| error.code().blame()) {
             None if status == CLIENT_LEFT => Level::Error,
@@ -84,7 +87,7 @@ impl Trail {
             res_urn: domain.map(|domain| self.resource(*domain)).unwrap_or_default(),
             region: self.app.region.clone(),
             iam_operation: note.asked().join(","),
-            iam_identities: who.into_iter().collect(),
+            iam_identities: who,
             http_path: path(note),
             http_status: status,
             http_method: self.method.as_str().chars().take(METHOD_MAX_BYTES).collect(),

@@ -176,7 +176,7 @@ impl Jwk {
         if (self.x.is_some() || self.y.is_some()) && point()? != key.public() {
             return Err(BadKey("x and y are not the public half of d"));
         }
-        Ok(JwkKey::Pair(PrivateKey::Ec(key)))
+        Ok(JwkKey::Pair(PrivateKey::Ec(Box::new(key))))
     }
 
     fn of_kind(kty: &str) -> Jwk {

@@ -79,7 +79,7 @@ pub enum PrivateKey {
     /// RSA.
     Rsa(RsaPrivate),
     /// On a curve.
-    Ec(EcPrivate),
+    Ec(Box<EcPrivate>),
 }
 
 /// A public key.
@@ -102,7 +102,7 @@ impl PrivateKey {
     pub fn generate(env: &Env, shape: Shape) -> io::Result<PrivateKey> {
         Ok(match shape {
             Shape::Rsa(bits) => PrivateKey::Rsa(RsaPrivate::generate(env, bits)?),
-            Shape::Ec(curve) => PrivateKey::Ec(EcPrivate::generate(env, curve)?),
+            Shape::Ec(curve) => PrivateKey::Ec(Box::new(EcPrivate::generate(env, curve)?)),
         })
     }
 
@@ -119,7 +119,7 @@ impl PrivateKey {
         if let Some(key) = RsaPrivate::from_pkcs8(der)? {
             return Ok(PrivateKey::Rsa(key));
         }
-        EcPrivate::from_pkcs8(der).map(PrivateKey::Ec)
+        EcPrivate::from_pkcs8(der).map(|key| PrivateKey::Ec(Box::new(key)))
     }
 
     /// As PKCS #8, DER.

@@ -81,7 +81,9 @@ fn ecdsa_is_deterministic_as_rfc_6979_says() {
         ),
     ];
     for (curve, d, signature) in cases {
-        let key = PrivateKey::Ec(EcPrivate::of_number(curve, &hex::decode(d).expect("hex")).expect("a key"));
+        let key = PrivateKey::Ec(Box::new(
+            EcPrivate::of_number(curve, &hex::decode(d).expect("hex")).expect("a key"),
+        ));
         let algorithm = SignatureAlgorithm::Es(curve);
         let signed = key.sign(&counting(), algorithm, &algorithm.hash().digest(b"sample")).expect("signs");
         assert_eq!(hex::encode_upper(signed), signature, "{curve:?}");
@@ -171,7 +173,7 @@ fn zeros_in_front_that_a_client_has_dropped_are_put_back() {
     // A private number of P-256 that begins with a zero, without it.
     let mut number = vec![0; 32];
     number[1] = 5;
-    let key = PrivateKey::Ec(EcPrivate::of_number(Curve::P256, &number).expect("a key"));
+    let key = PrivateKey::Ec(Box::new(EcPrivate::of_number(Curve::P256, &number).expect("a key")));
     let mut jwk = Jwk::of_private(&key);
     jwk.d = Some(B64.encode(&number[1..]));
     assert!(matches!(jwk.key(), Ok(JwkKey::Pair(read)) if read.to_pkcs8().same(&key.to_pkcs8())));

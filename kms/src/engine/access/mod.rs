@@ -148,6 +148,8 @@ impl Same for Found {
 impl HostService {
     /// What holds in a domain, as it was at most `access_fresh_ms` ago.
     async fn access(&self, domain: Uuid) -> Result<Arc<State>, Error> {
+        // Nothing is kept of domains that there are not: anybody may name any.
+        self.domain_key(domain).await?;
         let slot = self.access.slot(domain);
         if let Some(state) = self.still_fresh(&slot) {
             return Ok(state);

@@ -340,22 +340,26 @@ impl HostService {
         .await
     }
 
-    /// Changes what is set for a secret; makes one without a version if there is none and `make` says so.
+    /// Changes what is set for a secret; makes one without a version if there is none, and `make` says whether that is allowed.
     ///
     /// # Errors
-    /// `SecretNotFound`, `BadArgument`, `Refused`, `Unknown`.
+    /// `SecretNotFound` if there is none and none is to be made, `BadArgument`, `Refused`, `Unknown`; what `make` says.
     pub async fn set_metadata(
         &self,
         may: &Authorized<action::SecretUpdateMetadata>,
-        make: bool,
+        make: Option<Result<Authorized<action::SecretCreate>, Error>>,
         change: MetadataChange,
     ) -> Result<(), Error> {
         let path = may.of();
         self.change_secret(may.domain(), path, Needs::Secret, |now| {
             let mut secret = match now.secret {
                 Some(secret) => secret.clone(),
-                None if make => new_secret(now, path),
-                None => return Err(Error::secret_not_found()),
+                None => match &make {
+                    Some(Ok(may_create)) if may_create.of() == path => new_secret(now, path),
+                    Some(Ok(_)) => return Err(Error::internal("rights on two secrets")),
+                    Some(Err(error)) => return Err(error.clone()),
+                    None => return Err(Error::secret_not_found()),
+                },
             };
             change.clone().apply(&mut secret)?;
             match now.secret {

@@ -24,6 +24,10 @@ pub const SEARCH_MAX: usize = 5_000_000;
 
 /// One key, or one secret.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::type_complexity,
+    reason = "an alias would hide from the derives what they need to know of its parts"
+)]
 pub struct RecordHistory<S: Machine> {
     /// Its steps, with the phase each was made in.
     pub items: Vec<(Item<S::Change, S::Check>, Phase)>,
