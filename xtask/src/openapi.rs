@@ -85,10 +85,8 @@ pub fn come(root: &Path, args: &Args) -> Result<Came, Failure> {
         return Err(harness("kms does not build"));
     }
     // One directory for each run: nothing that was generated once is there for another one.
-    let run = home.join(format!("run-{}", std::process::id()));
-    if run.exists() {
-        fs::remove_dir_all(&run)?;
-    }
+    let name = |n: u32| home.join(format!("run-{}-{n}", std::process::id()));
+    let run = (1..).map(name).find(|run| !run.exists()).unwrap_or_else(|| name(0));
     fs::create_dir_all(&run)?;
     let region = Region::start(&target.join("debug/kms"), &run)?;
     let kept_to = ask(&python, &tools, &region, &run, args)?;
