@@ -12,6 +12,7 @@ pub mod audit;
 pub mod backup;
 pub mod config;
 pub mod crypto;
+pub mod dates;
 pub mod engine;
 pub mod entry;
 pub mod env;

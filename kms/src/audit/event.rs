@@ -1,10 +1,9 @@
 //! What is recorded of one request: ids, URNs and codes. Never names, contexts, bodies, or paths of secrets. An entry is an event in its
 //! place: with its sequence number, its time and the host; as bytes it is one line of JSON, and those bytes are what is hashed.
 
-use crate::env::Env;
+use crate::{dates::rfc3339_ms, env::Env};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
-use time::{Date, OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// What sort of act it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,29 +120,8 @@ impl Entry {
     }
 }
 
-/// Wall time in milliseconds as RFC 3339, UTC.
-pub fn rfc3339(ms: u64) -> String {
-    let date = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok();
-    date.and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{ms} ms"))
-}
-
-/// Milliseconds of a moment as a person writes it: RFC 3339, or a day, which begins at midnight UTC.
-pub fn moment(text: &str) -> Option<u64> {
-    let time = match OffsetDateTime::parse(text, &Rfc3339) {
-        Ok(time) => time,
-        Err(_) => {
-            let mut parts = text.splitn(3, '-');
-            let year = parts.next()?.parse().ok()?;
-            let month = parts.next()?.parse::<u8>().ok()?.try_into().ok()?;
-            let day = parts.next()?.parse().ok()?;
-            Date::from_calendar_date(year, month, day).ok()?.midnight().assume_utc()
-        }
-    };
-    u64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
-}
-
 pub(super) fn entry(env: &Env, host: &str, sequence: u64, event: Event) -> Entry {
-    Entry { sequence, time: rfc3339(env.wall_ms()), host: host.to_owned(), event }
+    Entry { sequence, time: rfc3339_ms(env.wall_ms()), host: host.to_owned(), event }
 }
 
 #[cfg(test)]
@@ -172,7 +150,7 @@ pub(super) mod tests {
     #[test]
     fn entries_read_back_and_have_the_documented_line() {
         let entry =
-            Entry { sequence: 7, time: rfc3339(1_500), host: "host-a1".to_owned(), event: event("r") };
+            Entry { sequence: 7, time: rfc3339_ms(1_500), host: "host-a1".to_owned(), event: event("r") };
         assert_eq!(Entry::decode(&entry.encode()), Some(entry.clone()));
         assert_eq!(
             entry.line(),
@@ -180,14 +158,5 @@ pub(super) mod tests {
              okms:apikms:serviceKey/get on urn:v1:eu:resource:okms:d/serviceKey/k - from 10.0.0.9 with certificate c - request \
              id: OKMS.r"
         );
-    }
-
-    #[test]
-    fn moments_are_days_or_times() {
-        assert_eq!(moment("1970-01-02"), Some(86_400_000));
-        assert_eq!(moment("1970-01-01T00:00:01.5Z"), Some(1_500));
-        for bad in ["", "yesterday", "2026-13-01", "2026-11-31", "2026-11"] {
-            assert_eq!(moment(bad), None, "{bad}");
-        }
     }
 }

@@ -2,13 +2,14 @@
 //! slow or away delays no request. At least once: what was sent and not yet noted as sent is sent again after a restart.
 
 use super::{
-    event::{Entry, Level, moment},
+    event::{Entry, Level},
     segment::{AuditKey, Header, Part},
-    spool::Place,
+    spool::{Place, open_or_create},
 };
 use crate::{
     config::Forward,
-    env::{BlockFile, Env, OpenMode, Stream},
+    dates,
+    env::{Disk, Env, Stream},
 };
 use std::{
     io,
@@ -207,7 +208,7 @@ fn message(json: &[u8], to: &Forward, host: &str) -> Vec<u8> {
             fields.insert("host".to_owned(), host.into());
             fields.insert("short_message".to_owned(), line.into());
             fields.insert("level".to_owned(), severity.into());
-            if let Some(ms) = entry.as_ref().and_then(|entry| moment(&entry.time)) {
+            if let Some(ms) = entry.as_ref().and_then(|entry| dates::unix_ms(&entry.time)) {
                 fields.insert("timestamp".to_owned(), (ms as f64 / 1_000.0).into());
             }
             let own: serde_json::Map<_, _> = serde_json::from_slice(json).unwrap_or_default();
@@ -230,11 +231,8 @@ fn message(json: &[u8], to: &Forward, host: &str) -> Vec<u8> {
 }
 
 /// Opened anew each time: whoever rotates the file may move it away.
-fn append(disk: &dyn crate::env::Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let file: Box<dyn BlockFile> = match disk.open(path, OpenMode::Existing) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => disk.open(path, OpenMode::CreateNew)?,
-        opened => opened?,
-    };
+fn append(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = open_or_create(disk, path)?;
     file.write(file.len()?, bytes)?;
     file.sync_data()
 }

@@ -9,7 +9,7 @@ mod read;
 mod segment;
 mod spool;
 
-pub use event::{Entry, Event, Kind, Level, moment, rfc3339};
+pub use event::{Entry, Event, Kind, Level};
 pub use read::{Finding, Read, Verified, read};
 pub use segment::{AuditKey, Link};
 pub use spool::AUDIT_DIR;

@@ -5,7 +5,7 @@ use super::segment::{AuditKey, FRAME_MAX_BYTES, HEADER_BYTES, Header, Link, Open
 use crate::{
     config::AuditConfig,
     crypto::NONCE_BYTES,
-    env::{BlockFile, Env, OpenMode, Purpose},
+    env::{BlockFile, Disk, Env, OpenMode, Purpose},
 };
 use std::{
     collections::BTreeMap,
@@ -80,13 +80,7 @@ impl Place {
     /// # Errors
     /// `WouldBlock` while another process has it, or the disk's.
     fn lock(&self) -> io::Result<Box<dyn BlockFile>> {
-        let path = self.dir.join(LOCK_FILE);
-        match self.env.disk.open(&path, OpenMode::Existing) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.env.disk.open(&path, OpenMode::CreateNew)
-            }
-            opened => opened,
-        }
+        open_or_create(&*self.env.disk, &self.dir.join(LOCK_FILE))
     }
 
     /// Removes the segments whose entries were all recorded before `before_ms`, never the last one, and records what the chain
@@ -124,6 +118,14 @@ impl Place {
             self.env.disk.sync_dir(&self.dir)?;
         }
         Ok(gone)
+    }
+}
+
+/// Opens a file, which is made if it is not there.
+pub(super) fn open_or_create(disk: &dyn Disk, path: &Path) -> io::Result<Box<dyn BlockFile>> {
+    match disk.open(path, OpenMode::Existing) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => disk.open(path, OpenMode::CreateNew),
+        opened => opened,
     }
 }
 

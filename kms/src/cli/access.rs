@@ -229,14 +229,10 @@ pub(super) async fn group(env: Env, options: GroupOptions) -> Result<(), Failure
         GroupWhat::List(at) => {
             let groups = hosts(&env, &at.which)?.groups(at.domain).await.map_err(failure)?;
             let mut rows = vec![["GROUP", "URN", "MEMBERS"].map(str::to_owned).to_vec()];
-            rows.extend(
-                groups.into_iter().map(|group| vec![group.urn(at.domain), group.members.join(",")]).map(
-                    |cells| {
-                        let name = cells[0].rsplit('/').next().unwrap_or_default().to_owned();
-                        [vec![name], cells].concat()
-                    },
-                ),
-            );
+            for group in groups {
+                let (urn, members) = (group.urn(at.domain), group.members.join(","));
+                rows.push(vec![group.name, urn, members]);
+            }
             say(table(&rows));
         }
         GroupWhat::Put { name, member, at } => {

@@ -6,8 +6,9 @@ use super::{
 };
 use clap::{Args, Subcommand, ValueEnum};
 use kms::{
-    audit::{self, AuditKey, Link, Read, Verified, moment, rfc3339},
+    audit::{self, AuditKey, Link, Read, Verified},
     config::{NodeConfig, Role},
+    dates::{moment_ms, rfc3339_ms},
     env::Env,
     vault::RootKey,
 };
@@ -136,7 +137,7 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
 fn time(text: Option<&String>) -> Result<Option<u64>, Failure> {
     let Some(text) = text else { return Ok(None) };
     let wrong = || Failure::Usage(format!("{text:?} is no time: write 2026-11-27 or 2026-11-27T20:00:00Z"));
-    moment(text).map(Some).ok_or_else(wrong)
+    moment_ms(text).map(Some).ok_or_else(wrong)
 }
 
 fn export(env: &Env, options: &ExportOptions) -> Result<(), Failure> {
@@ -147,7 +148,7 @@ fn export(env: &Env, options: &ExportOptions) -> Result<(), Failure> {
     let mut unknown = 0_u64;
     let wanted = |read: &Read<'_>| {
         let Some(entry) = &read.entry else { return true };
-        let at = moment(&entry.time);
+        let at = moment_ms(&entry.time);
         read.link.sequence > options.after
             && since.is_none_or(|since| at >= Some(since))
             && until.is_none_or(|until| at < Some(until))
@@ -230,7 +231,7 @@ fn prune(env: &Env, options: &PruneOptions) -> Result<(), Failure> {
     })?;
     say(format_args!(
         "{gone} segments are gone, all of whose entries were recorded before {}\n",
-        rfc3339(before)
+        rfc3339_ms(before)
     ));
     Ok(())
 }

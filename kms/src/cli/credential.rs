@@ -8,12 +8,15 @@ use super::{
 };
 use clap::{Args, Subcommand};
 use kms::{
+    dates::rfc3339,
     env::Env,
     iam::{Credential, LIFE_MAX_DAYS},
     init::{AccessCa, FileSpec, SignedCredential, write_files},
 };
-use std::path::{Path, PathBuf};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use uuid::Uuid;
 
 #[derive(Debug, Args)]
@@ -146,8 +149,7 @@ async fn make(env: &Env, new: New, request: Option<&str>, out: &Path) -> Result<
 }
 
 fn date(seconds: u64) -> String {
-    let date = i64::try_from(seconds).ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
-    date.and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_default()
+    rfc3339(Duration::from_secs(seconds)).unwrap_or_default()
 }
 
 async fn list(env: &Env, at: &In) -> Result<(), Failure> {

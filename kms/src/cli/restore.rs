@@ -9,12 +9,12 @@ use super::{
 };
 use clap::{Args, Subcommand, ValueEnum};
 use kms::{
+    dates::{self, rfc3339_ms},
     env::Env,
     operator::restore::{Copy, RestorePlan, Restored},
     replica::Tombstones,
     wire::restore::BackupSeen,
 };
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -120,13 +120,7 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
 /// A time as people write it, in Unix milliseconds.
 pub(super) fn unix_ms(text: &str) -> Result<u64, Failure> {
     let wrong = || Failure::Usage(format!("--at {text}: use a time such as 2026-11-26T12:00:00Z"));
-    let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| wrong())?;
-    u64::try_from(time.unix_timestamp_nanos() / 1_000_000).map_err(|_| wrong())
-}
-
-fn at(ms: u64) -> String {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok();
-    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{ms} ms"))
+    dates::unix_ms(text).ok_or_else(wrong)
 }
 
 fn report(restored: &Restored) -> String {
@@ -138,9 +132,9 @@ fn report(restored: &Restored) -> String {
     );
     if let Some(backup) = backup {
         let store = backup.backup.as_ref().map_or("", |backup| backup.store.as_str());
-        text.push_str(&format!("It was made of the backup of {} in {store}.", at(backup.made_ms)));
+        text.push_str(&format!("It was made of the backup of {} in {store}.", rfc3339_ms(backup.made_ms)));
         if backup.newest_ms > 0 {
-            text.push_str(&format!(" The last write in it is of {}.", at(backup.newest_ms)));
+            text.push_str(&format!(" The last write in it is of {}.", rfc3339_ms(backup.newest_ms)));
         }
         text.push('\n');
         text.push_str(&of_tombstones(backup, tombstones.as_ref()));
@@ -166,11 +160,11 @@ fn of_tombstones(backup: &BackupSeen, tombstones: Option<&Tombstones>) -> String
     let mut text = format!("Keys that were destroyed after it was made and stay destroyed: {changed}.\n");
     if *newest_seq > 0 {
         let from = if backup.newest_ms > 0 { backup.newest_ms } else { backup.made_ms };
-        let until = if *newest_ms > 0 { format!(" ({})", at(*newest_ms)) } else { String::new() };
+        let until = if *newest_ms > 0 { format!(" ({})", rfc3339_ms(*newest_ms)) } else { String::new() };
         text.push_str(&format!(
             "The region wrote on at least until position {newest_seq}{until}: but for destroyed keys, what was written from {} until \
              then, and later, may be missing.\n",
-            at(from)
+            rfc3339_ms(from)
         ));
         if backup.older {
             text.push_str(
@@ -213,7 +207,7 @@ mod tests {
         let none = Restored { retired: Vec::new(), ..some };
         assert!(report(&none).contains("position 40") && report(&none).contains("No old database"));
         let ms = unix_ms("2026-11-26T12:00:00.250Z").ok();
-        assert_eq!(ms.map(at).as_deref(), Some("2026-11-26T12:00:00.25Z"));
+        assert_eq!(ms.map(rfc3339_ms).as_deref(), Some("2026-11-26T12:00:00.25Z"));
         assert!(unix_ms("yesterday").is_err());
     }
 

@@ -78,6 +78,11 @@ impl HostService {
         self.env.clock.wall().as_micros().try_into().unwrap_or(u64::MAX)
     }
 
+    /// Wall time, seconds since the Unix epoch.
+    fn wall_s(&self) -> u64 {
+        self.wall_us() / 1_000_000
+    }
+
     /// Now, for keys that are kept.
     fn moment(&self) -> Moment {
         (self.env.now(), self.store.epoch())

@@ -10,7 +10,7 @@ use crate::{
     crypto::SecretBytes,
     env::BoxFuture,
     error::Error,
-    record::{RecordKey, SealedRecord},
+    record::{RecordKey, SealedRecord, Version},
     store::api::{Place, ReadError, Reading},
     vault::{BadSeal, DomainKey, Opened, Payload, open},
 };
@@ -53,6 +53,12 @@ impl<T: Same> Same for Result<T, Error> {
             _ => false,
         }
     }
+}
+
+/// A record and its version, or that there is none.
+pub(super) struct Held<T> {
+    pub(super) value: Option<T>,
+    pub(super) version: Option<Version>,
 }
 
 /// What is only taken when there is one outcome.
@@ -222,5 +228,16 @@ impl HostService {
         )
         .await
         .map(|Sole(taken)| taken)
+    }
+
+    /// A record as it is settled, and its version.
+    pub(super) async fn held<T: Payload>(&self, domain: Uuid, key: &RecordKey) -> Result<Held<T>, Error> {
+        let opened = self
+            .settled(domain, key, |domain_key, place, found: Option<SealedRecord>| {
+                found.map(|record| self.open_record::<T>(domain_key, place, key, &record)).transpose()
+            })
+            .await?;
+        let version = opened.as_ref().map(|opened| opened.version());
+        Ok(Held { value: opened.map(|opened| opened.into_value()), version })
     }
 }

@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
 /// Attempts at one write: each lost to another writer of the same record.
-const ATTEMPTS: usize = 8;
+pub(super) const ATTEMPTS: usize = 8;
 
 /// What an operation makes of a record.
 pub(super) enum Change<T, A> {
@@ -157,18 +157,12 @@ impl HostService {
     ) -> Result<A, Error> {
         let until = self.write_deadline();
         for _ in 0..ATTEMPTS {
-            let found = self
-                .settled(domain, key, |domain_key, place, found: Option<SealedRecord>| {
-                    found.map(|record| self.open_record::<T>(domain_key, place, key, &record)).transpose()
-                })
-                .await?
-                .ok_or_else(missing)?;
-            let before = found.version();
-            match change(found.into_value())? {
+            let held = self.held::<T>(domain, key).await?;
+            match change(held.value.ok_or_else(missing)?)? {
                 Change::Keep(answer) => return Ok(answer),
                 Change::Put(record, answer) => {
                     let mut batch = self.batch(domain).await?;
-                    batch.put(key, Some(before), &record)?;
+                    batch.put(key, held.version, &record)?;
                     match batch.commit(until).await? {
                         Attempt::Done => return Ok(answer),
                         Attempt::Conflict | Attempt::EpochChanged => {}

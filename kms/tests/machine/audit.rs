@@ -127,7 +127,7 @@ async fn an_auditor_exports_verifies_and_prunes_beside_a_running_host() {
     let before = segments(&file).len();
     assert!(before > 2);
     os::env().sleep(Duration::from_millis(1_100)).await;
-    let now = kms::audit::rfc3339(os::env().wall_ms());
+    let now = kms::dates::rfc3339_ms(os::env().wall_ms());
     let pruned = run("prune", &["--before", &now]);
     assert!(pruned.status.success(), "{}", text(&pruned.stderr));
     assert_eq!(segments(&file).len(), 1, "{}", text(&pruned.stdout));

@@ -2,8 +2,14 @@
 
 use crate::region::Region;
 use http_body_util::{BodyExt, Full};
-use hyper::{body::Bytes, client::conn::http1::SendRequest};
-use kms::{env::Stream, wire::hyper_io::HyperIo};
+use hyper::{
+    body::Bytes,
+    client::conn::{http1::SendRequest, http2},
+};
+use kms::{
+    env::{Env, Stream},
+    wire::hyper_io::HyperIo,
+};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use serde_json::Value;
@@ -44,6 +50,29 @@ pub async fn tls_offering(
     protocols: &[&str],
 ) -> io::Result<TlsStream<Stream>> {
     tls_at(region, region.server.address(), pair, protocols).await
+}
+
+#[derive(Clone)]
+struct Executor(Env);
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Executor {
+    fn execute(&self, work: F) {
+        self.0.spawn("test stream", work);
+    }
+}
+
+/// HTTP/2 to the host, with the first client's certificate, offering protocols by ALPN of which the host must pick `h2`.
+pub async fn http2(region: &Region, protocols: &[&str]) -> http2::SendRequest<Full<Bytes>> {
+    let identity = &region.bundle.clients[0];
+    let pair = Some((identity.cert_pem.as_str(), identity.key_pem.as_str()));
+    let stream = tls_offering(region, pair, protocols).await.expect("connects");
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let (sender, connection) =
+        http2::handshake(Executor(region.env.clone()), HyperIo::new(stream)).await.expect("HTTP/2");
+    region.env.spawn("test client", async move {
+        let _ = connection.await;
+    });
+    sender
 }
 
 /// The same, at another address of the host.

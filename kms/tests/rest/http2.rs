@@ -1,34 +1,13 @@
 //! HTTP/2 for clients that ask for it by ALPN.
 
-use crate::{client::tls_offering, region::Region};
+use crate::{client::http2, region::Region};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
-use kms::{env::Env, wire::hyper_io::HyperIo};
-use std::future::Future;
-
-#[derive(Clone)]
-struct Executor(Env);
-
-impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Executor {
-    fn execute(&self, work: F) {
-        self.0.spawn("test stream", work);
-    }
-}
 
 #[tokio::test]
 async fn the_server_picks_h2_and_serves_streams_side_by_side() {
     let region = Region::new().await;
-    let identity = &region.bundle.clients[0];
-    let pair = Some((identity.cert_pem.as_str(), identity.key_pem.as_str()));
-    let stream = tls_offering(&region, pair, &["h2", "http/1.1"]).await.expect("connects");
-    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-    let (sender, connection) =
-        hyper::client::conn::http2::handshake(Executor(region.env.clone()), HyperIo::new(stream))
-            .await
-            .expect("HTTP/2");
-    region.env.spawn("test client", async move {
-        let _ = connection.await;
-    });
+    let sender = http2(&region, &["h2", "http/1.1"]).await;
     let keys = format!("https://kms/api/{}/v1/servicekey", region.domain());
     let mut answers = Vec::new();
     for n in 0..8 {

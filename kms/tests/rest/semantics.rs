@@ -1,14 +1,12 @@
 //! What clients of HTTP may count on beside paths and bodies: HEAD, parameters given twice, numbers, compressed bodies, slashes at the end.
 
 use crate::{
-    client::{Answer, Client, tls_offering},
+    client::{Answer, Client, http2},
     region::Region,
 };
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
-use kms::{env::Env, wire::hyper_io::HyperIo};
 use serde_json::json;
-use std::future::Future;
 
 async fn with(client: &mut Client, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let mut request =
@@ -49,28 +47,10 @@ async fn head_is_get_without_a_body() {
     );
 }
 
-#[derive(Clone)]
-struct Executor(Env);
-
-impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Executor {
-    fn execute(&self, work: F) {
-        self.0.spawn("test stream", work);
-    }
-}
-
 #[tokio::test]
 async fn head_has_no_body_over_http2_either() {
     let region = Region::new().await;
-    let identity = &region.bundle.clients[0];
-    let pair = Some((identity.cert_pem.as_str(), identity.key_pem.as_str()));
-    let stream = tls_offering(&region, pair, &["h2"]).await.expect("connects");
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(Executor(region.env.clone()), HyperIo::new(stream))
-            .await
-            .expect("HTTP/2");
-    region.env.spawn("test client", async move {
-        let _ = connection.await;
-    });
+    let mut sender = http2(&region, &["h2"]).await;
     for (path, status) in [("v1/servicekey", 200), ("v1/servicekey/abc", 400), ("v1/none", 404)] {
         let uri = format!("https://kms/api/{}/{path}", region.domain());
         let request = http::Request::head(uri).body(Full::<Bytes>::default()).expect("a request");

@@ -2,14 +2,14 @@
 
 use crate::{
     api::rest::{
-        call::{App, Caller, Note, uuid},
+        call::{App, Caller, note_of, uuid},
         reply::Failure,
     },
     error::{Code, Error},
     iam::Administrator,
     wire::identity::Peer,
 };
-use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
+use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -66,11 +66,7 @@ impl FromRequestParts<Arc<Admin>> for Call {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Call, Failure> {
-        let note = parts.extensions.get::<Arc<Note>>().cloned();
-        let note = note.ok_or_else(|| Error::internal("request without a note"))?;
-        if let Some(path) = parts.extensions.get::<MatchedPath>() {
-            let _ = note.path.set(path.clone());
-        }
+        let note = note_of(parts)?;
         let may = match &note.caller {
             Caller::Operator(peer) => Administrator::of(peer)?,
             Caller::Client(_) => {

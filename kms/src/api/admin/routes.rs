@@ -24,12 +24,12 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
     Router::new()
         .route("/admin/v1/status", get(status))
         .route(&of("inventory"), get(inventory))
-        .route(&of("policies"), get(policies))
-        .route(&of("policies/{name}"), axum::routing::put(put_policy).delete(delete::<Policy>))
-        .route(&of("groups"), get(groups))
-        .route(&of("groups/{name}"), axum::routing::put(put_group).delete(delete::<Group>))
-        .route(&of("issuers"), get(issuers))
-        .route(&of("issuers/{name}"), axum::routing::put(put_issuer).delete(delete::<Issuer>))
+        .route(&of("policies"), get(list::<Policy>))
+        .route(&of("policies/{name}"), axum::routing::put(put::<Policy>).delete(delete::<Policy>))
+        .route(&of("groups"), get(list::<Group>))
+        .route(&of("groups/{name}"), axum::routing::put(put::<Group>).delete(delete::<Group>))
+        .route(&of("issuers"), get(list::<Issuer>))
+        .route(&of("issuers/{name}"), axum::routing::put(put::<Issuer>).delete(delete::<Issuer>))
         .route(&of("credentials"), get(credentials).post(register))
         .route(&of("credentials/{name}"), get(credential).delete(revoke))
         .route(&of("test"), axum::routing::post(test))
@@ -65,40 +65,18 @@ fn same_name<T: Part>(call: &Call, part: &T) -> Result<(), Error> {
     }
 }
 
-async fn policies(call: Call) -> Reply {
-    json(StatusCode::OK, &call.admin.app.service.policies(&call.may, call.domain()?).await?)
+async fn list<T: Part>(call: Call) -> Reply {
+    json(StatusCode::OK, &call.admin.app.service.parts::<T>(&call.may, call.domain()?).await?)
 }
 
-async fn put_policy(call: Call, request: Request<Body>) -> Reply {
-    let policy: Policy = body::json(&call.admin.app, request).await?;
-    same_name(&call, &policy)?;
-    call.admin.app.service.put_policy(&call.may, call.domain()?, policy).await?;
+async fn put<T: Part>(call: Call, request: Request<Body>) -> Reply {
+    let part: T = body::json(&call.admin.app, request).await?;
+    same_name(&call, &part)?;
+    call.admin.app.service.put_part(&call.may, call.domain()?, part).await?;
     no_content()
 }
 
-async fn groups(call: Call) -> Reply {
-    json(StatusCode::OK, &call.admin.app.service.groups(&call.may, call.domain()?).await?)
-}
-
-async fn put_group(call: Call, request: Request<Body>) -> Reply {
-    let group: Group = body::json(&call.admin.app, request).await?;
-    same_name(&call, &group)?;
-    call.admin.app.service.put_group(&call.may, call.domain()?, group).await?;
-    no_content()
-}
-
-async fn issuers(call: Call) -> Reply {
-    json(StatusCode::OK, &call.admin.app.service.issuers(&call.may, call.domain()?).await?)
-}
-
-async fn put_issuer(call: Call, request: Request<Body>) -> Reply {
-    let issuer: Issuer = body::json(&call.admin.app, request).await?;
-    same_name(&call, &issuer)?;
-    call.admin.app.service.put_issuer(&call.may, call.domain()?, issuer).await?;
-    no_content()
-}
-
-async fn delete<T: Part + Send + Sync + 'static>(call: Call) -> Reply {
+async fn delete<T: Part>(call: Call) -> Reply {
     call.admin.app.service.delete_part::<T>(&call.may, call.domain()?, call.name()?).await?;
     no_content()
 }

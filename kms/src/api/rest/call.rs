@@ -199,6 +199,16 @@ fn admit(app: &App, note: &Note) -> Result<(), Error> {
     Ok(())
 }
 
+/// The note of a request, which is told the route.
+pub(in crate::api) fn note_of(parts: &Parts) -> Result<Arc<Note>, Error> {
+    let note = parts.extensions.get::<Arc<Note>>().cloned();
+    let note = note.ok_or_else(|| Error::internal("request without a note"))?;
+    if let Some(path) = parts.extensions.get::<MatchedPath>() {
+        let _ = note.path.set(path.clone());
+    }
+    Ok(note)
+}
+
 pub(in crate::api) fn uuid(text: &str, what: &'static str) -> Result<Uuid, Error> {
     Uuid::try_parse(text).map_err(|_| Error::bad(format!("{what} is not a UUID")))
 }
@@ -207,11 +217,7 @@ impl FromRequestParts<Arc<App>> for Call {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Call, Failure> {
-        let note = parts.extensions.get::<Arc<Note>>().cloned();
-        let note = note.ok_or_else(|| Error::internal("request without a note"))?;
-        if let Some(path) = parts.extensions.get::<MatchedPath>() {
-            let _ = note.path.set(path.clone());
-        }
+        let note = note_of(parts)?;
         admit(app, &note)?;
         // Who asks comes before what is asked.
         let token = match note.caller {

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     engine::secrets::{PageQuery, SecretPath},
     error::Error,
+    iam::domain_urn,
 };
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Request, StatusCode};
@@ -76,7 +77,7 @@ pub(super) fn date(seconds: u64) -> String {
 
 /// The name of a secret in access policies.
 pub(super) fn urn(domain: Uuid, path: &str) -> String {
-    format!("urn:v1:eu:resource:okms:{domain}/secret/{path}")
+    format!("{}/secret/{path}", domain_urn(domain))
 }
 
 /// `true` or `false` in a query.

@@ -5,7 +5,7 @@ use super::call::{App, Caller, Note};
 use crate::{
     audit::{Event, Kind, Level},
     error::{Blame, Code, Error},
-    iam::{Action, Identity, action},
+    iam::{Action, Identity, Resource, action, domain_urn},
 };
 use http::{Method, StatusCode};
 use std::sync::{Arc, PoisonError};
@@ -94,9 +94,7 @@ impl Trail {
             err_category: error.map_or("", |error| error.code().category()).to_owned(),
         }
     }
-}
 
-impl Trail {
     /// Whether something that was asked for changes anything.
     fn changes(&self) -> bool {
         match self.note.caller {
@@ -107,13 +105,12 @@ impl Trail {
 
     /// What the request is about, without names: a secret goes by the hash of its path that its record is kept under.
     fn resource(&self, domain: Uuid) -> String {
-        let urn = format!("urn:v1:eu:resource:okms:{domain}");
         let secret = self.note.secret.get().map(|path| self.app.service.secret_id(domain, path));
         match (self.note.key.get(), secret) {
-            (Some(key), _) => format!("{urn}/serviceKey/{key}"),
-            (None, Some(Some(id))) => format!("{urn}/secret/{id}"),
-            (None, Some(None)) => format!("{urn}/secret"),
-            (None, None) => urn,
+            (Some(key), _) => key.urn(domain),
+            (None, Some(Some(id))) => format!("{}/secret/{id}", domain_urn(domain)),
+            (None, Some(None)) => format!("{}/secret", domain_urn(domain)),
+            (None, None) => domain_urn(domain),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::{
         SecretBytes,
         asymmetric::{Curve, Jwk, PublicKey, Shape, SignatureAlgorithm},
     },
+    dates::rfc3339,
     engine::{
         Carried, CarriedFormat, Class, Context, KeyName, KeyPage, KeyType, KeyView, Message, NewKey,
         Operations, Reason, Signature, ToVerify, Way,
@@ -14,7 +15,7 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Longest base64 plaintext, characters.
@@ -401,10 +402,7 @@ struct Attributes {
 
 /// RFC 3339, UTC.
 pub(super) fn date(us: u64) -> String {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(us) * 1000)
-        .ok()
-        .and_then(|date| date.format(&Rfc3339).ok())
-        .unwrap_or_default()
+    rfc3339(Duration::from_micros(us)).unwrap_or_default()
 }
 
 impl KeyBody {

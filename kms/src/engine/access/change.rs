@@ -8,18 +8,16 @@ use super::{
 use crate::{
     engine::{
         HostService,
-        write::{Attempt, Batch},
+        write::{ATTEMPTS, Attempt, Batch},
     },
+    env::Mono,
     error::{Code, Error},
-    iam::{Administrator, DEFAULT_POLICY, Explanation, Group, Issuer, Policy, credential_urn},
+    iam::{Administrator, DEFAULT_POLICY, Explanation, Policy, credential_urn},
     limits::{ACCESS_BYTES_MAX, ACCESS_PART_MAX_BYTES, ACCESS_PARTS_MAX},
     record::{CommitId, Version},
 };
 use std::{collections::BTreeSet, sync::Arc};
 use uuid::Uuid;
-
-/// Attempts at one change, each lost to another one.
-const ATTEMPTS: usize = 8;
 
 /// What the stamp says, and its version; none: the domain has only what holds by default.
 pub(super) struct Stamp {
@@ -65,6 +63,22 @@ impl HostService {
         batch.put(&stamp_key(domain), stamp.version, &says)
     }
 
+    /// Commits a change of the domain's access; `false` if another one was faster.
+    pub(super) async fn commit_access(
+        &self,
+        domain: Uuid,
+        batch: Batch<'_>,
+        until: Mono,
+    ) -> Result<bool, Error> {
+        let done = batch.commit(until).await;
+        // Whatever came of it, nothing is decided here by what was known before.
+        self.access.doubt(domain);
+        match done? {
+            Attempt::Done => Ok(true),
+            Attempt::Conflict | Attempt::EpochChanged => Ok(false),
+        }
+    }
+
     /// Makes, changes or deletes what has a name.
     async fn set<T: Part>(&self, domain: Uuid, name: &str, new: Option<T>) -> Result<(), Error> {
         let new_bytes = new.as_ref().map_or(0, |part| encoded(part).len());
@@ -108,12 +122,8 @@ impl HostService {
                 batch.put(&key, held.version, &PartRecord(new.clone()))?;
             }
             mine.push(batch.id());
-            let done = batch.commit(until).await;
-            // Whatever came of it, nothing is decided here by what was known before.
-            self.access.doubt(domain);
-            match done? {
-                Attempt::Done => return Ok(()),
-                Attempt::Conflict | Attempt::EpochChanged => {}
+            if self.commit_access(domain, batch, until).await? {
+                return Ok(());
             }
             if !self.time_left(until) {
                 break;
@@ -132,31 +142,14 @@ impl HostService {
         }
     }
 
-    /// Makes or changes a policy.
+    /// Makes or changes a policy, a group or an issuer.
     ///
     /// # Errors
     /// `BadArgument`, `DomainNotFound`, `Refused`, `Unknown`.
-    pub async fn put_policy(&self, _: &Administrator, domain: Uuid, policy: Policy) -> Result<(), Error> {
-        policy.check(domain)?;
-        self.set(domain, &policy.name.clone(), Some(policy)).await
-    }
-
-    /// Makes or changes a group.
-    ///
-    /// # Errors
-    /// As of [`HostService::put_policy`].
-    pub async fn put_group(&self, _: &Administrator, domain: Uuid, group: Group) -> Result<(), Error> {
-        group.check()?;
-        self.set(domain, &group.name.clone(), Some(group)).await
-    }
-
-    /// Makes or changes an issuer.
-    ///
-    /// # Errors
-    /// As of [`HostService::put_policy`].
-    pub async fn put_issuer(&self, _: &Administrator, domain: Uuid, issuer: Issuer) -> Result<(), Error> {
-        issuer.known()?;
-        self.set(domain, &issuer.name.clone(), Some(issuer)).await
+    pub async fn put_part<T: Part>(&self, _: &Administrator, domain: Uuid, part: T) -> Result<(), Error> {
+        part.check(domain)?;
+        let name = part.name().to_owned();
+        self.set(domain, &name, Some(part)).await
     }
 
     /// Deletes a policy, a group or an issuer.
@@ -172,37 +165,19 @@ impl HostService {
         self.set::<T>(domain, name, None).await
     }
 
-    /// All policies, by name.
+    /// All policies, groups or issuers, by name.
     ///
     /// # Errors
     /// `DomainNotFound`, `Refused`, `Integrity`.
-    pub async fn policies(&self, _: &Administrator, domain: Uuid) -> Result<Vec<Policy>, Error> {
+    pub async fn parts<T: Part>(&self, _: &Administrator, domain: Uuid) -> Result<Vec<T>, Error> {
         let state = self.settled_access(domain).await?;
-        Ok(state.documents().flat_map(|document| document.policies().to_vec()).collect())
-    }
-
-    /// All groups, by name.
-    ///
-    /// # Errors
-    /// As of [`HostService::policies`].
-    pub async fn groups(&self, _: &Administrator, domain: Uuid) -> Result<Vec<Group>, Error> {
-        let state = self.settled_access(domain).await?;
-        Ok(state.documents().flat_map(|document| document.groups().to_vec()).collect())
-    }
-
-    /// All issuers, by name.
-    ///
-    /// # Errors
-    /// As of [`HostService::policies`].
-    pub async fn issuers(&self, _: &Administrator, domain: Uuid) -> Result<Vec<Issuer>, Error> {
-        let state = self.settled_access(domain).await?;
-        Ok(state.documents().flat_map(|document| document.issuers().to_vec()).collect())
+        Ok(state.documents().flat_map(|document| T::all_of(document).to_vec()).collect())
     }
 
     /// What would be decided, and why. Decides as requests are decided, and says so if the reason were another one.
     ///
     /// # Errors
-    /// As of [`HostService::policies`]; `BadArgument` for an action that there is none of.
+    /// As of [`HostService::parts`]; `BadArgument` for an action that there is none of.
     pub async fn explain(
         &self,
         _: &Administrator,

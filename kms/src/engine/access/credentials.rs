@@ -5,7 +5,7 @@ use super::{
     record::{CredentialRecord, credential_key},
 };
 use crate::{
-    engine::{HostService, read::Sole, write::Attempt},
+    engine::{HostService, read::Sole, write::ATTEMPTS},
     error::{Code, Error},
     iam::{Administrator, Credential},
     limits::SCAN_MAX_RECORDS,
@@ -13,9 +13,6 @@ use crate::{
     vault::{KIND_CREDENTIAL, record_prefix},
 };
 use uuid::Uuid;
-
-/// Attempts at one change, each lost to another one.
-const ATTEMPTS: usize = 8;
 
 /// One page of credentials, and whether there are more.
 pub type CredentialPage = (Vec<Credential>, bool);
@@ -76,11 +73,8 @@ impl HostService {
             self.put_stamp(domain, &mut batch, stamp, false).await?;
             batch.put(&key, held.version, &CredentialRecord(credential))?;
             mine.push(batch.id());
-            let done = batch.commit(until).await;
-            self.access.doubt(domain);
-            match done? {
-                Attempt::Done => return Ok(()),
-                Attempt::Conflict | Attempt::EpochChanged => {}
+            if self.commit_access(domain, batch, until).await? {
+                return Ok(());
             }
             if !self.time_left(until) {
                 break;

@@ -5,7 +5,8 @@
 use crate::{
     crypto::{SecretBytes, keyed_hash},
     engine::write::Ends,
-    iam::{Credential, Group, Issuer, Policy},
+    error::Error,
+    iam::{Credential, Document, Group, Issuer, Policy},
     record::RecordKey,
     vault::{
         DomainKey, Header, KIND_ACCESS_STAMP, KIND_CREDENTIAL, KIND_GROUP, KIND_ISSUER, KIND_POLICY, Payload,
@@ -16,31 +17,44 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 /// What is kept under a name.
-pub trait Part: Serialize + DeserializeOwned + Clone + PartialEq {
+pub trait Part: Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync + 'static {
     /// Kind of its records.
     const KIND: u8;
     /// For people.
     const WORD: &'static str;
     /// Its name.
     fn name(&self) -> &str;
+    /// Checks one of a domain.
+    ///
+    /// # Errors
+    /// `BadArgument` says what is wrong.
+    fn check(&self, domain: Uuid) -> Result<(), Error>;
+    /// All that a document has, by name.
+    fn all_of(document: &Document) -> &[Self];
 }
 
 macro_rules! parts {
-    ($($part:ty: $kind:expr, $word:literal;)*) => { $(
+    ($($part:ty: $kind:expr, $word:literal, $all:ident, $check:expr;)*) => { $(
         impl Part for $part {
             const KIND: u8 = $kind;
             const WORD: &'static str = $word;
             fn name(&self) -> &str {
                 &self.name
             }
+            fn check(&self, domain: Uuid) -> Result<(), Error> {
+                $check(self, domain)
+            }
+            fn all_of(document: &Document) -> &[$part] {
+                document.$all()
+            }
         }
     )* };
 }
 
 parts! {
-    Policy: KIND_POLICY, "policy";
-    Group: KIND_GROUP, "group";
-    Issuer: KIND_ISSUER, "issuer";
+    Policy: KIND_POLICY, "policy", policies, Policy::check;
+    Group: KIND_GROUP, "group", groups, |group: &Group, _| group.check();
+    Issuer: KIND_ISSUER, "issuer", issuers, |issuer: &Issuer, _| issuer.known().map(|_| ());
 }
 
 /// What a record of a part holds; `None`: it was deleted.

@@ -17,30 +17,22 @@ use crate::{
     crypto::SecretBytes,
     engine::{
         HostService,
-        read::Sole,
-        write::{Attempt, Batch},
+        read::{Held, Sole},
+        write::{ATTEMPTS, Attempt, Batch},
     },
     env::{Mono, Purpose},
     error::{Code, Error},
-    record::{RecordKey, SealedRecord, Version},
+    record::{RecordKey, Version},
     store::api::{Page, Place},
-    vault::{BadSeal, DomainKey, Payload},
+    vault::{BadSeal, DomainKey},
 };
 use uuid::Uuid;
 
-/// Attempts at one change, each lost to another writer.
-const ATTEMPTS: usize = 8;
 /// Versions whose data one transaction destroys: each is expected and put, beside four records that are changed anyway.
 pub(super) const DESTROYED_AT_ONCE: usize = 24;
 const _: () = assert!(DESTROYED_AT_ONCE * 2 + 8 <= crate::limits::TRANSACTION_MAX_RECORDS);
 /// Numbers in a row that may be found taken.
 const TAKEN_MAX: u32 = 64;
-
-/// A record and its version, or that there is none.
-pub(in crate::engine) struct Held<T> {
-    pub(in crate::engine) value: Option<T>,
-    pub(in crate::engine) version: Option<Version>,
-}
 
 /// What a change is computed from.
 pub(super) struct Now<'a> {
@@ -122,28 +114,9 @@ fn unknown(error: Error) -> Error {
 }
 
 impl HostService {
-    /// Now, in seconds since the Unix epoch.
-    pub(in crate::engine) fn wall_s(&self) -> u64 {
-        self.wall_us() / 1_000_000
-    }
-
     pub(super) async fn secret_at(&self, domain: Uuid, path: &SecretPath) -> Result<RecordKey, Error> {
         let domain_key = self.domain_key(domain).await?;
         Ok(secret_key(domain, &path_hash(path, &domain_key)))
-    }
-
-    pub(in crate::engine) async fn held<T: Payload>(
-        &self,
-        domain: Uuid,
-        key: &RecordKey,
-    ) -> Result<Held<T>, Error> {
-        let opened = self
-            .settled(domain, key, |domain_key, place, found: Option<SealedRecord>| {
-                found.map(|record| self.open_record::<T>(domain_key, place, key, &record)).transpose()
-            })
-            .await?;
-        let version = opened.as_ref().map(|opened| opened.version());
-        Ok(Held { value: opened.map(|opened| opened.into_value()), version })
     }
 
     /// Changes what is at a path. `plan` is asked again after each conflict, with what is there then.

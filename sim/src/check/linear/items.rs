@@ -50,6 +50,15 @@ pub fn decrypt_is_proper(history: &History, op: &Op) -> bool {
     }
 }
 
+/// A step of an operation, with the phase it was made in.
+pub(super) fn item<C, K>(history: &History, op: &Op, step: Step<C, K>) -> (Item<C, K>, Phase) {
+    let ret = match step {
+        Step::Perhaps(_) => Micros::MAX,
+        _ => end_of(op, history),
+    };
+    (Item { op: op.id, call: op.invoked, ret, step }, op.phase)
+}
+
 struct Collect<'a> {
     history: &'a History,
     domains: &'a BTreeMap<u32, String>,
@@ -67,12 +76,7 @@ impl<'a> Collect<'a> {
     }
 
     fn add(&mut self, key: &str, op: &Op, step: Step) {
-        let ret = match step {
-            Step::Perhaps(_) => Micros::MAX,
-            _ => end_of(op, self.history),
-        };
-        let item = Item { op: op.id, call: op.invoked, ret, step };
-        self.out.entry(key.to_owned()).or_default().push((item, op.phase));
+        self.out.entry(key.to_owned()).or_default().push(item(self.history, op, step));
     }
 
     /// Finds out who made which key. Ids that were shown and that nobody asked for are matched with creates

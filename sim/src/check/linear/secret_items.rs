@@ -1,13 +1,13 @@
 //! From operations to steps per secret, as `items` does for keys. Data and custom metadata become numbers, by what they are known by.
 
 use super::{
-    items::says_nothing,
+    items::{item, says_nothing},
     search::{Item, Step},
     secret::{Change, Check, Shown, Why},
 };
 use crate::{
-    check::{end_of, in_doubt},
-    history::{Answer, Ask, Call, Dialect, History, Micros, Op, Outcome, Phase, SecretView},
+    check::in_doubt,
+    history::{Answer, Ask, Call, Dialect, History, Op, Outcome, Phase, SecretView},
     veiled,
     workload::wire_secrets::{EXISTS, MISMATCH, NO_SECRET, NO_VERSION, VERSION_DELETED},
 };
@@ -45,12 +45,7 @@ impl Collect<'_> {
     }
 
     fn add(&mut self, path: &str, op: &Op, step: SecretStep) {
-        let ret = match step {
-            Step::Perhaps(_) => Micros::MAX,
-            _ => end_of(op, self.history),
-        };
-        let item = Item { op: op.id, call: op.invoked, ret, step };
-        self.out.entry(path.to_owned()).or_default().push((item, op.phase));
+        self.out.entry(path.to_owned()).or_default().push(item(self.history, op, step));
     }
 
     fn operation(&mut self, op: &Op) {
