@@ -66,6 +66,8 @@ pub trait Actions {
     fn slow_disk(&self, node: &str, extra_us: Micros);
     /// Makes the node's disk fail syncs with an I/O error until told otherwise.
     fn fail_syncs(&self, node: &str, failing: bool);
+    /// Makes the node's disk take nothing more until told otherwise.
+    fn fill_disk(&self, node: &str, full: bool);
     /// Shifts the node's wall clock against true time, microseconds (may be negative).
     fn set_wall_offset(&self, node: &str, offset_us: i64);
     /// While the node is down: takes its disk out and puts an empty one in, with the node's configuration and

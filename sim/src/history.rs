@@ -31,6 +31,12 @@ pub struct History {
     /// Where keys of domains were found, now and then.
     #[serde(default)]
     pub keys: Vec<KeysSeen>,
+    /// The ids of requests, by operation, where hosts keep an audit.
+    #[serde(default)]
+    pub requests: BTreeMap<u64, String>,
+    /// What was in the hosts' spools at the end.
+    #[serde(default)]
+    pub audits: Vec<AuditRead>,
     /// True wall time at the start of the run, Unix milliseconds.
     #[serde(default)]
     pub wall_from_ms: u64,
@@ -108,6 +114,32 @@ pub struct BackupRead {
     pub trouble: Option<String>,
     /// The version counter of each record that it leads to, by the id at the end of its key.
     pub records: BTreeMap<String, u64>,
+}
+
+/// A host's spool, read by the service's own reader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRead {
+    /// The host.
+    pub host: String,
+    /// What is wrong with it.
+    pub findings: Vec<String>,
+    /// What it says was done.
+    pub entries: Vec<AuditEntry>,
+}
+
+/// An entry of a host's audit, as far as verdicts depend on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// The request's id.
+    pub request: String,
+    /// The domain.
+    pub domain: String,
+    /// What it was about.
+    pub urn: String,
+    /// Who asked.
+    pub identities: usize,
+    /// The answer's status.
+    pub status: u16,
 }
 
 /// One client operation.
@@ -390,6 +422,10 @@ pub enum What {
     DiskLost { node: String },
     /// The disk that was taken out of a machine is in it again.
     DiskReturned { node: String },
+    /// A host's disk takes nothing more.
+    DiskFull { node: String },
+    /// It does again.
+    DiskFreed { node: String },
     /// A disk shows an earlier synced state.
     DiskRolledBack { node: String },
     /// The operator makes a database anew: how far that is.

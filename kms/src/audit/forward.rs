@@ -90,6 +90,8 @@ impl Forwarder {
     /// Sends all that is in the spool and was not sent.
     async fn catch_up(&mut self) -> io::Result<()> {
         let (place, sent) = (self.place.clone(), self.sent.load(Ordering::Relaxed));
+        // What stands behind it may be a write that failed, and other entries may take its numbers.
+        let durable = self.head.load(Ordering::Relaxed);
         let key = Arc::clone(&self.key);
         let numbers = self.place.env.blocking("audit-forward", move || from(&place, &key, sent));
         for number in numbers.await.map_err(io::Error::other)?? {
@@ -97,7 +99,7 @@ impl Forwarder {
             let sent = self.sent.load(Ordering::Relaxed);
             let (to, host) = (self.to.clone(), key.host().to_owned());
             let read = self.place.env.blocking("audit-forward", move || {
-                Ok::<_, io::Error>(parts(&entries(&place, &key, number, sent)?, &to, &host))
+                Ok::<_, io::Error>(parts(&entries(&place, &key, number, (sent, durable))?, &to, &host))
             });
             for (bytes, last) in read.await.map_err(io::Error::other)?? {
                 self.send(bytes).await?;
@@ -154,8 +156,13 @@ fn from(place: &Place, key: &AuditKey, sent: u64) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// The entries of a segment after `sent`, with their numbers. What does not open is left to `kms audit verify`.
-fn entries(place: &Place, key: &AuditKey, number: u64, sent: u64) -> io::Result<Vec<(u64, Vec<u8>)>> {
+/// The entries of a segment after `sent` and up to `durable`, with their numbers. What does not open is left to `kms audit verify`.
+fn entries(
+    place: &Place,
+    key: &AuditKey,
+    number: u64,
+    (sent, durable): (u64, u64),
+) -> io::Result<Vec<(u64, Vec<u8>)>> {
     let bytes = place.read(number)?.unwrap_or_default();
     let Ok(header) = Header::open(key, &bytes) else { return Ok(Vec::new()) };
     let mut found = Vec::new();
@@ -164,7 +171,7 @@ fn entries(place: &Place, key: &AuditKey, number: u64, sent: u64) -> io::Result<
             found.extend((frame.before.sequence.saturating_add(1)..).zip(frame.entries));
         }
     }
-    found.retain(|(sequence, _)| *sequence > sent);
+    found.retain(|(sequence, _)| *sequence > sent && *sequence <= durable);
     Ok(found)
 }
 
@@ -245,13 +252,37 @@ pub(super) fn start(env: &Env, forwarder: Forwarder) -> crate::env::Task<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::event::tests::event;
+    use crate::{
+        audit::{event::tests::event, spool::Spool},
+        config::AuditConfig,
+        vault::RootKey,
+    };
 
     fn json() -> Vec<u8> {
         let mut event = event("r");
         event.log_level = Level::Warn;
         Entry { sequence: 7, time: "1970-01-01T00:00:01.5Z".to_owned(), host: "host-a1".to_owned(), event }
             .encode()
+    }
+
+    #[test]
+    fn what_is_not_known_to_be_durable_is_not_sent() {
+        let env = crate::os::env();
+        let dir = std::env::temp_dir().join(format!("kms-forward-{}", std::process::id()));
+        let key = Arc::new(AuditKey::new(&RootKey::generate(&env).expect("entropy"), "host-a1"));
+        let place = Place::new(&env, &dir);
+        env.disk.create_dir(&dir).expect("a directory");
+        let mut spool = Spool::open(place.clone(), Arc::clone(&key), AuditConfig::default()).expect("opens");
+        for _ in 0..3 {
+            spool.append(|_| vec![json()]).expect("appends");
+        }
+        let sent = |from: u64, durable: u64| {
+            let number = *place.segments().expect("lists").last().expect("one");
+            let found = entries(&place, &key, number, (from, durable)).expect("reads");
+            found.into_iter().map(|(sequence, _)| sequence).collect::<Vec<_>>()
+        };
+        assert_eq!((sent(0, 2), sent(1, 3), sent(3, 3)), (vec![1, 2], vec![2, 3], vec![]));
+        std::fs::remove_dir_all(&dir).expect("removed");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Independent of the simulator: the same checkers judge runs against real processes.
 
 pub mod already;
+pub mod audit_trail;
 pub mod doubt;
 mod ended;
 pub mod g10_integrity;
@@ -313,6 +314,7 @@ pub fn check_all(input: &CheckInput<'_>) -> Vec<Verdict> {
         g12_no_resurrection::check(input, &kept),
         g13_recovery::check(input, &timeline),
         g14,
+        audit_trail::check(input),
         process_health::check(input, &timeline),
     ]
 }

@@ -61,6 +61,8 @@ pub struct Timeline {
     cuts: BTreeMap<(String, String), Spans>,
     /// Databases that are made anew: writes are refused for some of that time, and the database does not serve.
     rebuilt: BTreeMap<String, Spans>,
+    /// Hosts that live and cannot serve.
+    unable: BTreeMap<String, Spans>,
     /// When nothing may be acknowledged on their account.
     not_to_acknowledge: Spans,
     other: Spans,
@@ -96,7 +98,7 @@ impl Timeline {
         let mut cuts = Toggles::default();
         let mut leaving = Toggles::default();
         let (mut rebuilt, mut unwritable) = (Toggles::default(), Toggles::default());
-        let mut unheard = Toggles::default();
+        let (mut unheard, mut unable) = (Toggles::default(), Toggles::default());
         let mut adopted = BTreeSet::new();
         let made_anew: BTreeSet<&str> = history
             .events
@@ -163,6 +165,9 @@ impl Timeline {
                     Rebuild::GivenUp if !unwritable.is_on(node) => rebuilt.off(node, at, false),
                     Rebuild::GivenUp => {}
                 },
+                // Without an audit it serves nothing.
+                What::DiskFull { node } => unable.on(node.clone(), at),
+                What::DiskFreed { node } => unable.off(node, at, false),
                 // What it forgot may be more than the other one keeps.
                 What::DiskRolledBack { node } if made_anew.contains(node.as_str()) => {
                     rebuilt.on(node.clone(), at);
@@ -177,12 +182,13 @@ impl Timeline {
         }
         let (down, paused, cuts, leaving) = (down.spans(), paused.spans(), cuts.spans(), leaving.spans());
         let out = union_by_node(&down, &paused);
-        let rebuilt = rebuilt.spans();
+        let (rebuilt, unable) = (rebuilt.spans(), unable.spans());
         Timeline {
             unavailable: union_by_node(
                 &union_by_node(&union_by_node(&out, &leaving), &rebuilt),
-                &unheard.spans(),
+                &union_by_node(&unheard.spans(), &unable),
             ),
+            unable,
             not_to_acknowledge: Spans::union(unwritable.spans().values()),
             rebuilt,
             out,
@@ -223,7 +229,7 @@ impl Timeline {
 
     fn starts(&mut self, topology: &Topology) {
         let (mut write, mut path, mut all) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        for (name, spans) in self.out.iter().chain(&self.leaving).chain(&self.rebuilt) {
+        for (name, spans) in self.out.iter().chain(&self.leaving).chain(&self.rebuilt).chain(&self.unable) {
             all.extend(spans.starts());
             if topology.is_database(name) {
                 write.extend(spans.starts());

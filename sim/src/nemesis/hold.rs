@@ -19,6 +19,7 @@ pub(super) struct Held {
     slow_disk: BTreeMap<String, BTreeMap<usize, Micros>>,
     wall: BTreeMap<String, BTreeMap<usize, i64>>,
     failing: BTreeMap<String, BTreeSet<usize>>,
+    full: BTreeMap<String, BTreeSet<usize>>,
     stores: BTreeMap<String, BTreeMap<usize, StoreTrouble>>,
     /// Wall clock errors without any fault.
     clocks: BTreeMap<String, i64>,
@@ -116,14 +117,23 @@ impl Held {
     }
 
     pub(super) fn fail_syncs(&mut self, world: &dyn Actions, node: &str, by: usize, failing: bool) {
-        let holders = self.failing.entry(node.to_owned()).or_default();
-        if failing {
-            holders.insert(by);
-        } else {
-            holders.remove(&by);
-        }
-        world.fail_syncs(node, !holders.is_empty());
+        world.fail_syncs(node, still(&mut self.failing, node, by, failing));
     }
+
+    pub(super) fn fill_disk(&mut self, world: &dyn Actions, node: &str, by: usize, full: bool) {
+        world.fill_disk(node, still(&mut self.full, node, by, full));
+    }
+}
+
+/// Whether anybody does it, now that one begins or ends.
+fn still(all: &mut BTreeMap<String, BTreeSet<usize>>, node: &str, by: usize, does: bool) -> bool {
+    let holders = all.entry(node.to_owned()).or_default();
+    if does {
+        holders.insert(by);
+    } else {
+        holders.remove(&by);
+    }
+    !holders.is_empty()
 }
 
 fn set<T>(holders: &mut BTreeMap<usize, T>, by: usize, value: Option<T>) {

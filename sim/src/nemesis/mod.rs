@@ -173,6 +173,9 @@ impl Nemesis<'_> {
             Act::FailSyncs { nodes } => {
                 nodes.iter().for_each(|node| self.held.fail_syncs(world, node, index, true));
             }
+            Act::FillDisk { nodes } => {
+                nodes.iter().for_each(|node| self.held.fill_disk(world, node, index, true));
+            }
             Act::LoseDisk { nodes } => {
                 self.strike(index, nodes);
                 nodes.iter().filter(|node| keeps_state(node)).for_each(|node| world.lose_disk(node));
@@ -247,6 +250,9 @@ impl Nemesis<'_> {
             }
             Act::FailSyncs { nodes } => {
                 nodes.iter().for_each(|node| self.held.fail_syncs(world, node, index, false));
+            }
+            Act::FillDisk { nodes } => {
+                nodes.iter().for_each(|node| self.held.fill_disk(world, node, index, false));
             }
             Act::LoseDisk { nodes } => nodes.iter().for_each(|node| self.held.up(world, node, index)),
             Act::ReturnDisk { node } | Act::RollBackDisk { node } => self.held.up(world, node, index),

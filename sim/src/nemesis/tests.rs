@@ -95,6 +95,9 @@ impl Actions for Fake {
     fn fail_syncs(&self, node: &str, failing: bool) {
         self.say(format!("fail-syncs {node} {failing}"));
     }
+    fn fill_disk(&self, node: &str, full: bool) {
+        self.say(format!("fill-disk {node} {full}"));
+    }
     fn set_wall_offset(&self, node: &str, offset_us: i64) {
         self.say(format!("wall {node} {offset_us}"));
     }

@@ -59,8 +59,20 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
                 }
             }
             Act::SlowDisk { nodes, .. } | Act::FailSyncs { nodes } => {
-                if let Some(node) = nodes.iter().find(|node| !node.starts_with("db-") && *node != REPLICA) {
+                let audited = |node: &str| {
+                    let of_syncs = matches!(fault.act, Act::FailSyncs { .. });
+                    of_syncs && plan.topology.audit && node.starts_with("host-")
+                };
+                let kept = |node: &str| node.starts_with("db-") || node == REPLICA || audited(node);
+                if let Some(node) = nodes.iter().find(|node| !kept(node)) {
                     return Err(OverBudget(format!("{node} has no disk that the service depends on")));
+                }
+            }
+            Act::FillDisk { nodes } => {
+                if !plan.topology.audit || nodes.iter().any(|node| !node.starts_with("host-")) {
+                    return Err(OverBudget(
+                        "only hosts that keep an audit have a disk that fills".to_owned(),
+                    ));
                 }
             }
             Act::PowerCut { nodes, .. }

@@ -74,6 +74,7 @@ fn draw_topology(scenario: &Scenario, seed: u64) -> TopologyPlan {
         replica: scenario.topology.replica,
         backups: scenario.topology.backups,
         witness_with_replica: scenario.topology.witness_with_replica,
+        audit: scenario.topology.audit,
     }
 }
 
@@ -321,7 +322,12 @@ fn node_act(spec: &FaultSpec, kind: FaultKind, nodes: Vec<String>, dice: &mut Di
         FaultKind::WallOffset => {
             Act::WallOffset { nodes, offset_us: either_way(spec.offset.unwrap_or(DEFAULT_OFFSET), dice) }
         }
+        // Hosts keep their audit on their disks, if anything.
+        FaultKind::FailSyncs if nodes.iter().all(|node| node.starts_with("host-")) => {
+            Act::FailSyncs { nodes }
+        }
         FaultKind::FailSyncs => Act::FailSyncs { nodes: databases(nodes) },
+        FaultKind::FillDisk => Act::FillDisk { nodes },
         FaultKind::LoseDisk => Act::LoseDisk { nodes },
         FaultKind::ReturnDisk if nodes.iter().any(|node| node == WITNESS) => {
             Act::ReturnDisk { node: WITNESS.to_owned() }

@@ -65,6 +65,8 @@ pub struct TopologyPlan {
     pub backups: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub witness_with_replica: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub audit: bool,
 }
 
 impl TopologyPlan {
@@ -232,6 +234,10 @@ pub enum Act {
     FailSyncs {
         nodes: Vec<String>,
     },
+    /// Hosts' disks take nothing more.
+    FillDisk {
+        nodes: Vec<String>,
+    },
     /// Nodes lose power, the database or witness among them its disk; at the end they start, it with an empty one.
     LoseDisk {
         nodes: Vec<String>,
@@ -324,6 +330,7 @@ impl Act {
             Act::SwapRecords { .. } => FaultKind::SwapRecords,
             Act::WallOffset { .. } => FaultKind::WallOffset,
             Act::FailSyncs { .. } => FaultKind::FailSyncs,
+            Act::FillDisk { .. } => FaultKind::FillDisk,
             Act::LoseDisk { .. } => FaultKind::LoseDisk,
             Act::ReturnDisk { .. } => FaultKind::ReturnDisk,
             Act::RememberDisk { .. } | Act::RollBackDisk { .. } => FaultKind::RollBackDisk,
@@ -376,7 +383,8 @@ impl Act {
             | Act::SlowDisk { nodes, .. }
             | Act::WallOffset { nodes, .. }
             | Act::LoseDisk { nodes }
-            | Act::FailSyncs { nodes } => nodes.iter().map(String::as_str).collect(),
+            | Act::FailSyncs { nodes }
+            | Act::FillDisk { nodes } => nodes.iter().map(String::as_str).collect(),
             Act::SwapRecords { node, .. }
             | Act::ReturnDisk { node }
             | Act::RememberDisk { node }

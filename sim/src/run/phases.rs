@@ -182,6 +182,7 @@ fn repair(plan: &Plan, world: &dyn Actions) {
             Act::SlowLink { links, .. } => links.iter().for_each(|(from, to)| world.slow(from, to, 0)),
             Act::SlowDisk { nodes, .. } => nodes.iter().for_each(|node| world.slow_disk(node, 0)),
             Act::FailSyncs { nodes } => nodes.iter().for_each(|node| world.fail_syncs(node, false)),
+            Act::FillDisk { nodes } => nodes.iter().for_each(|node| world.fill_disk(node, false)),
             Act::CutStore { .. } | Act::SlowStore { .. } | Act::FlakyStore { .. } => {
                 fault
                     .act

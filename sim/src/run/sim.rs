@@ -2,6 +2,7 @@
 //! plays the plan. Wires no service of its own.
 
 use super::{
+    audits::Auditor,
     backups::Reader,
     images::{self, Images},
     keys::{self, Looks},
@@ -57,7 +58,7 @@ pub fn run(plan: &Plan, trace: Option<Box<dyn io::Write + Send>>) -> Outcome {
         async move {
             world.trace_to(trace);
             let _logs = tracing::subscriber::set_default(subscriber(&world));
-            let recorder = recorder(&world);
+            let recorder = recorder(&plan, &world);
             let images = Images::default();
             let harness = world.env("harness");
             let watching = images::watch(world.clone(), images.clone());
@@ -68,8 +69,9 @@ pub fn run(plan: &Plan, trace: Option<Box<dyn io::Write + Send>>) -> Outcome {
             let looks = Looks::default();
             let looking = keys::look(plan.clone(), world.clone(), looks.clone());
             let looking = harness.spawn("keys", looking).abort_on_drop();
-            let mut reader = None;
-            let played = simulate(&plan, &world, recorder.clone(), &mut reader).await;
+            let (mut reader, mut auditor) = (None, None);
+            let readers = (&mut reader, &mut auditor);
+            let played = simulate(&plan, &world, recorder.clone(), readers).await;
             drop((watching, copying, looking));
             let mut history = history(&world, &recorder, &played);
             history.images = images::taken(&images);
@@ -79,6 +81,7 @@ pub fn run(plan: &Plan, trace: Option<Box<dyn io::Write + Send>>) -> Outcome {
             if let Some(reader) = reader {
                 history.backups = reader.taken();
             }
+            history.audits = auditor.as_ref().map(Auditor::read_all).unwrap_or_default();
             let left = left(&world, &recorder);
             (played, history, left)
         }
@@ -100,21 +103,22 @@ fn settings(plan: &Plan) -> WorldSettings {
     }
 }
 
-fn recorder(world: &World) -> Recorder {
+fn recorder(plan: &Plan, world: &World) -> Recorder {
     let (clock, needles) = (world.clone(), world.clone());
-    Recorder::new(
+    let recorder = Recorder::new(
         Arc::new(move || clock.now()),
         Arc::new(move |label, bytes| {
             needles.needle(label, bytes);
         }),
-    )
+    );
+    if plan.topology.audit { recorder.with_requests() } else { recorder }
 }
 
 async fn simulate(
     plan: &Plan,
     world: &World,
     recorder: Recorder,
-    reader: &mut Option<Reader>,
+    (reader, auditor): (&mut Option<Reader>, &mut Option<Auditor>),
 ) -> Result<Played, String> {
     plan.topology.stores().iter().for_each(|store| world.add_store(store));
     let addresses = add_nodes(plan, world);
@@ -123,7 +127,7 @@ async fn simulate(
     let bundle = init::plan_region(
         &harness,
         &RegionSpec {
-            audit: false,
+            audit: plan.topology.audit,
             witness_with_replica: plan.topology.witness_with_replica,
             region: plan.topology.region.clone(),
             replica: plan.topology.replica.then(|| replica_region(&plan.topology.region)),
@@ -151,6 +155,7 @@ async fn simulate(
     }
     let (clients, prober) = clients(plan, world, &bundle, per_domain, &recorder)?;
     *reader = Reader::new(plan, world, &bundle)?;
+    *auditor = Auditor::new(plan, world, &bundle)?;
     let reading = reader.clone().map(|reader| harness.spawn("backups", reader.sample()).abort_on_drop());
     let played = phases::play(Cast { plan, world, env: harness, recorder, clients, prober }).await;
     drop(reading);

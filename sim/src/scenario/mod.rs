@@ -180,6 +180,8 @@ pub enum FaultKind {
     WallOffset,
     /// A disk's syncs fail with an I/O error.
     FailSyncs,
+    /// A host's disk takes nothing more.
+    FillDisk,
     /// Power off, and a database's disk is gone: it comes back with an empty one.
     LoseDisk,
     /// The disk that was lost is put back.
@@ -304,6 +306,14 @@ impl FaultSpec {
         let kinds = self.kind.values();
         kinds.iter().any(|kind| matches!(kind, FaultKind::RestoreFromBackup | FaultKind::SwapRecords))
     }
+
+    /// Of the disk of a host, on which there is its audit or nothing.
+    fn is_of_audits(&self) -> bool {
+        let of_hosts = |target: &Target| matches!(target, Target::Nodes(nodes) if nodes.are_hosts());
+        let of_disks = |kind: &FaultKind| matches!(kind, FaultKind::FillDisk | FaultKind::FailSyncs);
+        self.kind.values().iter().any(|kind| of_disks(kind))
+            && self.target.values().iter().any(|target| of_hosts(target))
+    }
 }
 
 /// A random mixture: each seed leaves some kinds out and draws the rest.
@@ -424,6 +434,9 @@ impl Scenario {
             {
                 return Err("there are no stores: say `backups = true` in [topology]".to_owned());
             }
+            if fault.is_of_audits() && !self.topology.audit {
+                return Err("hosts have nothing on their disks: say `audit = true` in [topology]".to_owned());
+            }
         }
         self.storm.as_ref().map_or(Ok(()), Storm::check)
     }
@@ -484,6 +497,7 @@ impl FaultKind {
             FaultKind::SwapRecords => "swap-records",
             FaultKind::WallOffset => "wall-offset",
             FaultKind::FailSyncs => "fail-syncs",
+            FaultKind::FillDisk => "fill-disk",
             FaultKind::LoseDisk => "lose-disk",
             FaultKind::ReturnDisk => "return-disk",
             FaultKind::RollBackDisk => "roll-back-disk",

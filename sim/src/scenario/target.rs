@@ -198,6 +198,10 @@ impl Target {
             {
                 Ok(())
             }
+            Target::Nodes(nodes) if kind == FaultKind::FillDisk && !nodes.are_hosts() => {
+                Err("fill-disk is done to hosts".to_owned())
+            }
+            Target::Nodes(nodes) if kind == FaultKind::FailSyncs && nodes.are_hosts() => Ok(()),
             Target::Nodes(nodes) if kind.of_disks() && !nodes.has_disks() => {
                 Err(format!("{} is done to databases", kind.word()))
             }
@@ -247,6 +251,14 @@ impl NodeTarget {
 
     fn is_replica(&self) -> bool {
         matches!(self, NodeTarget::Named(name) if name == REPLICA)
+    }
+
+    pub(super) fn are_hosts(&self) -> bool {
+        match self {
+            NodeTarget::Named(name) => name.starts_with("host-"),
+            NodeTarget::Host(_) | NodeTarget::Hosts => true,
+            _ => false,
+        }
     }
 
     fn has_disks(&self) -> bool {

@@ -76,6 +76,8 @@ fn what_is_not_in_the_vocabulary_is_refused() {
         "do = \"kill\"\ntarget = \"link:zones\"\nat = \"1s\"",
         "do = \"cut-link\"\ntarget = \"zone:a\"\nat = \"1s\"",
         "do = \"fail-syncs\"\ntarget = \"host:any\"\nat = \"1s\"",
+        "do = \"fill-disk\"\ntarget = \"host:any\"\nat = \"1s\"",
+        "do = \"fill-disk\"\ntarget = \"database:a\"\nat = \"1s\"",
         "do = \"swap-records\"\ntarget = \"database:both\"\nat = \"1s\"",
         "do = \"kill\"\ntarget = \"zone:a\"\nat = \"2s..1s\"",
         "do = \"kill\"\ntarget = \"zone:a\"\nat = \"1.5s\"",
@@ -95,6 +97,17 @@ fn what_is_not_in_the_vocabulary_is_refused() {
     assert!(Scenario::parse(&SMALL.replace("settle", "setle")).is_err());
     assert!(Scenario::parse(&format!("{SMALL}\nheal = \"some\"")).is_err());
     assert!(Scenario::parse(&format!("{SMALL}\n[limits]\nping_ms = 0")).is_err());
+}
+
+#[test]
+fn disks_of_hosts_fail_where_they_have_an_audit() {
+    let audited = SMALL.replace("[phases]", "audit = true\n[phases]");
+    let with = |fault: &str| Scenario::parse(&format!("{audited}\n[[fault]]\n{fault}\nat = \"1s\""));
+    with("do = \"fill-disk\"\ntarget = \"hosts:all\"").expect("reads");
+    with("do = \"fail-syncs\"\ntarget = \"host:any\"").expect("reads");
+    for bad in ["fill-disk\"\ntarget = \"database:a\"", "slow-disk\"\ntarget = \"host:any\""] {
+        assert!(with(&format!("do = \"{bad}")).is_err(), "{bad}");
+    }
 }
 
 #[test]

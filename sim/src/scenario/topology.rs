@@ -27,6 +27,9 @@ pub struct Topology {
     /// Whether the replica's process is the witness too, on the replica's machine; else the witness is a node of its own.
     #[serde(default)]
     pub witness_with_replica: bool,
+    /// Whether hosts keep an audit, as they do in a real region.
+    #[serde(default)]
+    pub audit: bool,
 }
 
 impl Topology {

@@ -34,6 +34,8 @@ pub struct Endpoint {
 pub struct Reply {
     /// Status code.
     pub status: u16,
+    /// What the service calls the request; empty if it does not say.
+    pub request_id: String,
     /// Body.
     pub body: Bytes,
 }
@@ -164,6 +166,8 @@ impl Http {
         };
         let answer = open.requests.send_request(request).await.map_err(|error| lost("send")(&error))?;
         let status = answer.status().as_u16();
+        let request_id = answer.headers().get("x-request-id").and_then(|id| id.to_str().ok());
+        let request_id = request_id.unwrap_or_default().to_owned();
         let body = Limited::new(answer.into_body(), ANSWER_MAX_BYTES)
             .collect()
             .await
@@ -173,7 +177,7 @@ impl Http {
         if open.requests.ready().await.is_ok() {
             self.open = Some(open);
         }
-        Ok(Reply { status, body })
+        Ok(Reply { status, request_id, body })
     }
 
     async fn connect(&mut self) -> Result<Open, NoReply> {

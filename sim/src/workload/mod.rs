@@ -72,10 +72,14 @@ impl Client {
         let reply = self.http.request(request.method, &request.path, request.body, REQUEST_TIMEOUT).await;
         let outcome = match reply {
             Err(_) => Outcome::Unknown,
-            Ok(reply) => wire::outcome(&call, &reply).unwrap_or_else(|malformed| {
-                self.recorder.probe(&format!("malformed-answer-{}", malformed.status));
-                Outcome::Rejected { status: malformed.status, code: 0 }
-            }),
+            Ok(reply) => {
+                let outcome = wire::outcome(&call, &reply).unwrap_or_else(|malformed| {
+                    self.recorder.probe(&format!("malformed-answer-{}", malformed.status));
+                    Outcome::Rejected { status: malformed.status, code: 0 }
+                });
+                self.recorder.called(id, reply.request_id);
+                outcome
+            }
         };
         if let Outcome::Ok(Answer::DataKey { plaintext_hex, .. }) = &outcome
             && let Ok(bytes) = hex::decode(plaintext_hex)

@@ -24,13 +24,22 @@ struct Inner {
     ops: Vec<Op>,
     phase: Phase,
     probes: BTreeMap<String, u64>,
+    /// What the service calls requests; `None`: nobody asks.
+    requests: Option<BTreeMap<u64, String>>,
 }
 
 impl Recorder {
     /// An empty history.
     pub fn new(time: TrueTime, needle: OnNeedle) -> Recorder {
-        let inner = Inner { ops: Vec::new(), phase: Phase::Load, probes: BTreeMap::new() };
+        let inner = Inner { ops: Vec::new(), phase: Phase::Load, probes: BTreeMap::new(), requests: None };
         Recorder { inner: Arc::new(Mutex::new(inner)), time, needle }
+    }
+
+    /// The same, keeping what the service calls requests.
+    #[must_use]
+    pub fn with_requests(self) -> Recorder {
+        self.lock().requests = Some(BTreeMap::new());
+        self
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -73,6 +82,13 @@ impl Recorder {
         op.outcome = outcome;
     }
 
+    /// What the service calls the request of an operation.
+    pub fn called(&self, id: u64, request: String) {
+        if let Some(requests) = &mut self.lock().requests {
+            requests.insert(id, request);
+        }
+    }
+
     /// Counts something worth knowing.
     pub fn probe(&self, name: &str) {
         *self.lock().probes.entry(name.to_owned()).or_insert(0) += 1;
@@ -105,7 +121,10 @@ impl Recorder {
 
     /// Takes the history, at the end; events and phases are the caller's to add.
     pub fn take_history(&self) -> History {
-        let ops = std::mem::take(&mut self.lock().ops);
-        History { ops, end: self.now(), ..History::default() }
+        let (ops, requests) = {
+            let mut inner = self.lock();
+            (std::mem::take(&mut inner.ops), inner.requests.take().unwrap_or_default())
+        };
+        History { ops, requests, end: self.now(), ..History::default() }
     }
 }

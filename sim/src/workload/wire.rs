@@ -229,7 +229,7 @@ mod tests {
     use bytes::Bytes;
 
     fn reply(status: u16, body: &str) -> Reply {
-        Reply { status, body: Bytes::copy_from_slice(body.as_bytes()) }
+        Reply { status, request_id: String::new(), body: Bytes::copy_from_slice(body.as_bytes()) }
     }
     fn get() -> Call {
         Call::Get { key: "k".to_owned() }

@@ -80,6 +80,12 @@ impl Actions for World {
         self.set_disk_faults(node, |faults| faults.fail_syncs = failing);
     }
 
+    fn fill_disk(&self, node: &str, full: bool) {
+        self.set_disk_faults(node, |faults| faults.capacity_bytes = full.then_some(0));
+        let node = node.to_owned();
+        self.happened(if full { What::DiskFull { node } } else { What::DiskFreed { node } });
+    }
+
     fn set_wall_offset(&self, node: &str, offset_us: i64) {
         let node = self.0.find(node);
         let (now_ns, epoch_s) = (self.0.now_ns(), self.0.settings.epoch_s);

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The scenarios of an edition: all that lose or damage something and end within seconds, and the calm one.
-const SCENARIOS: [&str; 30] = [
+const SCENARIOS: [&str; 31] = [
     "calm",
     "host-loss",
     "zone-loss",
@@ -29,6 +29,7 @@ const SCENARIOS: [&str; 30] = [
     "every-type",
     "secrets-under-faults",
     "retrying-clients",
+    "audit-disk-full",
     "rebuild-zone",
     "taken-back",
     "zombie",

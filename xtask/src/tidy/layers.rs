@@ -13,7 +13,7 @@ struct Layer {
 }
 
 /// Paths of `kms` that the simulator may name, and why.
-const DOORS: [(&str, &str); 13] = [
+const DOORS: [(&str, &str); 15] = [
     ("node", "what `kms serve` calls"),
     ("init", "what `kms init` calls"),
     ("operator", "what `kms rebuild` calls"),
@@ -23,6 +23,8 @@ const DOORS: [(&str, &str); 13] = [
     ("config", "types of node.toml"),
     ("wire", "types on the wire"),
     ("backup", "the service's own reader of backups, and the names of their objects"),
+    ("audit", "the service's own reader of a host's spool"),
+    ("vault::RootKey", "what the key of a spool is made of"),
     ("store::engine", "where a row's blob lies, for the step that swaps records at rest"),
     ("store::api", "types on the wire"),
     ("store::epoch", "the id of a database, which the operator's statements are about"),

@@ -197,6 +197,7 @@ impl Actions for Processes {
     fn slow(&self, _: &str, _: &str, _: Micros) {}
     fn slow_disk(&self, _: &str, _: Micros) {}
     fn fail_syncs(&self, _: &str, _: bool) {}
+    fn fill_disk(&self, _: &str, _: bool) {}
     fn set_wall_offset(&self, _: &str, _: i64) {}
     fn return_disk(&self, _: &str) {}
     fn replace_machine(&self, _: &str, _: &[String], _: &str, _: Option<Micros>) {}
