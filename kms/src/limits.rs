@@ -112,6 +112,17 @@ const _: () = assert!(
 const _: () = assert!((SCAN_MAX_BYTES + RECORD_MAX_BYTES) * 2 + (64 << 10) <= FRAME_MAX_BYTES);
 const _: () = assert!(SCAN_MAX_RECORDS * 4 <= BATCH_MAX_TRANSACTIONS * TRANSACTION_MAX_RECORDS);
 
+/// Most keys that a host holds a lease on (R21), and most bytes of them.
+pub const LEASED_KEYS_MAX: usize = 4_096;
+/// See [`LEASED_KEYS_MAX`].
+pub const LEASED_KEYS_MAX_BYTES: usize = 16 << 20;
+/// Longest lease that may be configured, milliseconds: an operator waits for its end before an epoch is activated.
+pub const LEASE_MAX_MS: u64 = 250;
+/// How long after the fence of the databases of before an epoch may be activated (R15): no host uses a lease of theirs any more.
+pub const LEASES_OVER: Duration = ms(LEASE_MAX_MS + LEASE_MAX_MS / 10);
+/// How much faster or slower than true time a monotonic clock may run, percent. Leases (R21) rely on it.
+pub const DRIFT_PERCENT: u64 = 4;
+
 /// Bounds that a deployment, or a scenario, may set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -130,6 +141,8 @@ pub struct Limits {
     pub write_deadline_ms: u64,
     /// A host's wait for one answer to a read before it asks the other database.
     pub read_attempt_ms: u64,
+    /// How long a host may use a record that it was granted a lease on (R21), by its own clock; 0: none are granted.
+    pub lease_ms: u64,
     /// Largest pause between attempts to reconnect.
     pub backoff_max_ms: u64,
     /// Longest attempt to connect to another node, handshake included.
@@ -181,6 +194,7 @@ impl Default for Limits {
             queue_ms: 250,
             write_deadline_ms: 2_000,
             read_attempt_ms: 500,
+            lease_ms: 100,
             backoff_max_ms: 500,
             connect_ms: 700,
             pongs_for_up: 3,
@@ -223,6 +237,9 @@ impl Limits {
             ),
             (self.read_wait_ms < self.read_attempt_ms, "read_wait_ms must be below read_attempt_ms"),
             (self.queue_ms < self.write_deadline_ms, "queue_ms must be below write_deadline_ms"),
+            (self.lease_ms <= LEASE_MAX_MS, "lease_ms must be at most 250"),
+            // Else a write to a record that is in use is refused for want of time.
+            (self.lease_hold() * 2 <= ms(self.queue_ms), "lease_ms must be below 45 % of queue_ms"),
             (self.stall_ms < self.write_deadline_ms, "stall_ms must be below write_deadline_ms"),
             (self.pongs_for_up > 0, "pongs_for_up must be positive"),
             (self.entry_misses > 0, "entry_misses must be positive"),
@@ -244,6 +261,12 @@ impl Limits {
 }
 
 impl Limits {
+    /// How long the head waits for the end of a lease, by its clock. Of two monotonic clocks one may run up to [`DRIFT_PERCENT`] too fast
+    /// and the other as much too slow: 100/96 x 104/100 is less than the tenth that is added.
+    pub fn lease_hold(&self) -> Duration {
+        Duration::from_micros(self.lease_ms.saturating_mul(1_100))
+    }
+
     /// Longest silence on a connection between nodes before it is closed: never so short that a quiet link would be.
     pub fn connection_idle(&self) -> Duration {
         ms(CONNECTION_IDLE_MS.max(self.detection_ms.saturating_mul(4)))
@@ -281,6 +304,15 @@ pub const fn ms(millis: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lease_is_over_at_the_slowest_host_before_it_is_at_the_fastest_head() {
+        let limits = Limits::default();
+        let used = ms(limits.lease_ms) * 100 / (100 - DRIFT_PERCENT as u32);
+        let held = limits.lease_hold() * 100 / (100 + DRIFT_PERCENT as u32);
+        assert!(used < held, "{used:?} of true time, and {held:?}");
+        assert!(Limits { lease_ms: 120, ..limits }.check().is_err(), "writes would be refused");
+    }
 
     #[test]
     fn clients_leave_within_the_redirect_window_and_not_before_hosts_have_found_a_database() {

@@ -2,8 +2,8 @@
 //! key is usable, with the same material, under either outcome.
 
 use super::{
-    Context, HostService, KeyRecord, KeyView, Operations, lifecycle::State, parsed::Which, payload::Class,
-    read::Same,
+    Context, HostService, KeyRecord, KeyView, Operations, leased::LeasedKey, lifecycle::State, parsed::Which,
+    payload::Class, read::Same,
 };
 use crate::{
     crypto::{
@@ -13,9 +13,11 @@ use crate::{
     },
     error::{Code, Error},
     iam::{Authorized, action},
-    record::Version,
-    vault::{KIND_SERVICE_KEY, Opened, record_key},
+    record::{RecordKey, Version},
+    store::api::Leased,
+    vault::{KIND_SERVICE_KEY, Opened, open, record_key},
 };
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Largest plaintext, bytes.
@@ -83,6 +85,18 @@ impl Same for Usable {
     }
 }
 
+/// Whether the state and operations of a key allow the use.
+fn may_be_used(view: &KeyView, operation: Operations, state_allows: fn(State) -> bool) -> Result<(), Error> {
+    if !state_allows(view.state) {
+        let sentence = format!("the key is {}", view.state.word().replace('_', " "));
+        return Err(Error::new(Code::WrongState, sentence));
+    }
+    if !view.operations.allow(operation) {
+        return Err(Error::new(Code::WrongUse, "the key's operations do not include this one"));
+    }
+    Ok(())
+}
+
 /// A key, if its state and operations allow the use.
 fn usable(
     domain: Uuid,
@@ -93,13 +107,7 @@ fn usable(
     let opened = found.ok_or_else(Error::key_not_found)?;
     let version = opened.version();
     let record = opened.into_value();
-    if !state_allows(record.view.state) {
-        let sentence = format!("the key is {}", record.view.state.word().replace('_', " "));
-        return Err(Error::new(Code::WrongState, sentence));
-    }
-    if !record.view.operations.allow(operation) {
-        return Err(Error::new(Code::WrongUse, "the key's operations do not include this one"));
-    }
+    may_be_used(&record.view, operation, state_allows)?;
     Ok(Usable { view: record.view, material: record.material, domain, version })
 }
 
@@ -116,6 +124,16 @@ impl HostService {
             Use::Protect => State::may_protect,
             Use::Process => State::may_process,
         };
+        let look = self.leased.look(&key, self.env.now(), &self.store.epoch());
+        if let Some(generation) = look.ask {
+            self.ask_for_lease(domain, &key, generation).await?;
+        }
+        if let Some(held) = look.held {
+            tracing::debug!(target: "kms::probe", name = "used-by-lease");
+            may_be_used(&held.record.view, operation, state_allows)?;
+            let (view, material) = (held.record.view.clone(), held.record.material.duplicate());
+            return Ok(Usable { view, material, domain, version: held.version });
+        }
         self.decide_opened(domain, &key, |found| {
             if found.as_ref().is_some_and(|found: &Opened<KeyRecord>| found.value().view.state.is_destroyed())
             {
@@ -124,6 +142,22 @@ impl HostService {
             usable(domain, found, operation, state_allows)
         })
         .await?
+    }
+
+    /// Asks for a lease on a key, beside what goes on (R21).
+    async fn ask_for_lease(&self, domain: Uuid, key: &RecordKey, generation: u64) -> Result<(), Error> {
+        let domain_key = self.domain_key(domain).await?;
+        let (store, leased, key) = (Arc::clone(&self.store), Arc::clone(&self.leased), key.clone());
+        self.env.spawn("lease", async move {
+            let answer = store.lease(key.clone()).await.and_then(|Leased { record, until, epoch }| {
+                // One that does not open is reported by whoever reads it to use it.
+                let opened = open::<KeyRecord>(&domain_key, &key, &record).ok()?;
+                let version = opened.version();
+                Some(LeasedKey { record: opened.into_value(), version, until, epoch })
+            });
+            leased.answered(generation, &key, answer);
+        });
+        Ok(())
     }
 
     /// Encrypts `plaintext`; the answer is a compact JWE.

@@ -11,8 +11,10 @@ mod delete;
 mod encrypt;
 mod export;
 mod get;
+mod leased;
 pub mod lifecycle;
 mod list;
+mod lru;
 mod parsed;
 mod patience;
 mod payload;
@@ -26,6 +28,7 @@ mod write;
 
 use self::{
     encrypt::Usable,
+    leased::LeasedKeys,
     parsed::{Moment, ParsedKeys},
     patience::Patience,
 };
@@ -54,6 +57,7 @@ pub struct HostService {
     env: Env,
     store: Arc<dyn RecordStore>,
     keyring: Keyring,
+    leased: Arc<LeasedKeys>,
     parsed: ParsedKeys,
     limits: Limits,
     access: access::Kept,
@@ -63,13 +67,15 @@ impl HostService {
     /// The service over a store, under a root key.
     pub fn new(env: Env, store: Arc<dyn RecordStore>, root: RootKey, limits: Limits) -> HostService {
         let keyring = Keyring::new(root, Arc::clone(&store));
-        let parsed = ParsedKeys::new(&limits);
-        HostService { env, store, keyring, parsed, limits, access: access::Kept::default() }
+        let (leased, parsed) = (Arc::new(LeasedKeys::new(&limits)), ParsedKeys::new(&limits));
+        HostService { env, store, keyring, leased, parsed, limits, access: access::Kept::default() }
     }
 
     /// What can be done at the moment, as far as this host knows.
     pub fn health(&self) -> StoreHealth {
-        self.parsed.sweep(&self.moment());
+        let moment = self.moment();
+        self.leased.sweep(moment.0);
+        self.parsed.sweep(&moment);
         self.store.health()
     }
 
@@ -108,10 +114,17 @@ impl HostService {
         self.env.now() + Duration::from_millis(self.limits.write_deadline_ms)
     }
 
+    /// Drops what was kept of another epoch (R19). Keys that were read are kept with theirs.
+    fn epoch_changed(&self) {
+        self.keyring.clear();
+        self.leased.clear();
+    }
+
     /// The answer to whatever is asked of a domain whose service has ended. Its key is forgotten. To clients it is a domain
     /// that is not there, as it is in a region that was restored from before its end.
     fn ended(&self, domain: Uuid) -> Error {
         self.keyring.forget(domain);
+        self.leased.forget(domain);
         self.parsed.forget(domain);
         Error::new(Code::DomainNotFound, "OKMS domain not found: its service has ended")
     }

@@ -7,6 +7,7 @@
 //! them has ended. A key that lies idle for too long goes when the next one is used, or the entry asks for the host's
 //! health, whichever is first.
 
+use super::lru::Lru;
 use crate::{
     crypto::asymmetric::{PrivateKey, PublicKey},
     env::Mono,
@@ -14,7 +15,6 @@ use crate::{
     record::Version,
 };
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -38,57 +38,30 @@ impl Which {
 
 /// What of a key was read so far.
 #[derive(Default)]
-struct Slot {
+struct Halves {
     private: Option<Arc<PrivateKey>>,
     public: Option<Arc<PublicKey>>,
-    bytes: usize,
-    /// The turn that it was used in last, and when that was.
-    turn: u64,
-    used: Mono,
+}
+
+impl Halves {
+    fn bytes(&self) -> usize {
+        let private = self.private.as_ref().map_or(0, |key| key.memory_bytes());
+        private + self.public.as_ref().map_or(0, |key| key.memory_bytes())
+    }
 }
 
 #[derive(Default)]
 struct Held {
     /// What is kept is of this epoch, by number and id.
     epoch: (u64, Vec<u8>),
-    slots: BTreeMap<Which, Slot>,
-    /// By the turn that they were used in last.
-    order: BTreeMap<u64, Which>,
-    turns: u64,
-    bytes: usize,
+    keys: Lru<Which, Halves>,
 }
 
 impl Held {
-    fn drop_slot(&mut self, which: Which) {
-        if let Some(slot) = self.slots.remove(&which) {
-            self.order.remove(&slot.turn);
-            self.bytes -= slot.bytes;
-        }
-    }
-
     /// Drops all of a domain, or of one key of it.
     fn drop_of(&mut self, domain: Uuid, id: Option<Uuid>) {
         let first = Which::first(domain, id.unwrap_or(Uuid::nil()));
-        let of = |which: &&Which| which.domain == domain && id.is_none_or(|id| which.id == id);
-        let all: Vec<Which> =
-            self.slots.range(first..).map(|(which, _)| which).take_while(of).copied().collect();
-        all.into_iter().for_each(|which| self.drop_slot(which));
-    }
-
-    /// The slot of a version, used now; made if there is none.
-    fn slot(&mut self, which: Which, now: Mono) -> &mut Slot {
-        self.turns += 1;
-        let slot = self.slots.entry(which).or_default();
-        self.order.remove(&slot.turn);
-        self.order.insert(self.turns, which);
-        (slot.turn, slot.used) = (self.turns, now);
-        slot
-    }
-
-    /// The one that was used longest ago, and when.
-    fn oldest(&self) -> Option<(Which, Mono)> {
-        let which = *self.order.first_key_value()?.1;
-        Some((which, self.slots.get(&which)?.used))
+        self.keys.remove_from(&first, |which| which.domain == domain && id.is_none_or(|id| which.id == id));
     }
 }
 
@@ -119,11 +92,7 @@ impl ParsedKeys {
         if held.epoch != *epoch {
             *held = Held { epoch: epoch.clone(), ..Held::default() };
         }
-        while let Some((which, used)) = held.oldest()
-            && now.since(used) >= self.idle
-        {
-            held.drop_slot(which);
-        }
+        held.keys.expire(*now, self.idle);
         held
     }
 
@@ -152,7 +121,7 @@ impl ParsedKeys {
         which: Which,
         read: impl FnOnce() -> Result<PrivateKey, E>,
     ) -> Result<Arc<PrivateKey>, E> {
-        self.either(moment, which, |slot| &mut slot.private, read, PrivateKey::memory_bytes)
+        self.either(moment, which, |halves| &mut halves.private, read, PrivateKey::memory_bytes)
     }
 
     /// The public half of a version: kept, or read now.
@@ -165,46 +134,40 @@ impl ParsedKeys {
         which: Which,
         read: impl FnOnce() -> Result<PublicKey, E>,
     ) -> Result<Arc<PublicKey>, E> {
-        self.either(moment, which, |slot| &mut slot.public, read, PublicKey::memory_bytes)
+        self.either(moment, which, |halves| &mut halves.public, read, PublicKey::memory_bytes)
     }
 
     fn either<K, E>(
         &self,
         moment: &Moment,
         which: Which,
-        half: impl Fn(&mut Slot) -> &mut Option<Arc<K>>,
+        half: impl Fn(&mut Halves) -> &mut Option<Arc<K>>,
         read: impl FnOnce() -> Result<K, E>,
         bytes: impl FnOnce(&K) -> usize,
     ) -> Result<Arc<K>, E> {
         {
             let mut held = self.held(moment);
-            if held.slots.contains_key(&which)
-                && let Some(key) = half(held.slot(which, moment.0)).clone()
+            if held.keys.has(&which)
+                && let Some(key) = half(held.keys.used(&which, moment.0)).clone()
             {
                 return Ok(key);
             }
         }
         // Without the lock: others need not wait for it. Two that read one key at a time keep it once.
         let key = Arc::new(read()?);
-        let bytes = bytes(&key);
-        if bytes > self.bytes_max || self.keys_max == 0 {
+        if bytes(&key) > self.bytes_max || self.keys_max == 0 {
             return Ok(key);
         }
         let mut held = self.held(moment);
-        if !held.slots.contains_key(&which) {
+        if !held.keys.has(&which) {
             // An earlier version is not asked for again.
             held.drop_of(which.domain, Some(which.id));
         }
-        let slot = held.slot(which, moment.0);
-        if half(slot).replace(Arc::clone(&key)).is_none() {
-            slot.bytes += bytes;
-            held.bytes += bytes;
-        }
-        while (held.slots.len() > self.keys_max || held.bytes > self.bytes_max)
-            && let Some((oldest, _)) = held.oldest()
-        {
-            held.drop_slot(oldest);
-        }
+        let halves = held.keys.used(&which, moment.0);
+        *half(halves) = Some(Arc::clone(&key));
+        let bytes = halves.bytes();
+        held.keys.weigh(&which, bytes);
+        held.keys.fit(self.keys_max, self.bytes_max);
         Ok(key)
     }
 }
@@ -251,9 +214,8 @@ mod tests {
             self.reads.get() > before
         }
 
-        fn count(&self) -> (usize, usize, usize) {
-            let held = self.keys.held(&self.moment);
-            (held.slots.len(), held.order.len(), held.bytes)
+        fn count(&self) -> (usize, usize) {
+            self.keys.held(&self.moment).keys.count()
         }
     }
 
@@ -297,16 +259,16 @@ mod tests {
         for id in 0..50 {
             world.ask(which(1, id, 1));
         }
-        assert_eq!(world.count(), (2, 2, 2 * each));
+        assert_eq!(world.count(), (2, 2 * each));
         let public =
             world.keys.public(&world.moment, which(1, 49, 1), || Ok::<_, Infallible>(world.key.public()));
         assert_eq!(public.expect("reads").shape(), world.key.shape());
-        assert!(world.count().2 <= 2 * each + 1, "both halves count");
+        assert!(world.count().1 <= 2 * each + 1, "both halves count");
         world.keys.forget(Uuid::from_u128(1));
-        assert_eq!(world.count(), (0, 0, 0));
+        assert_eq!(world.count(), (0, 0));
         let none = World::new(Limits { parsed_keys_max: 0, ..Limits::default() });
         assert!(none.read(which(1, 1, 1)) && none.read(which(1, 1, 1)));
-        assert_eq!(none.count(), (0, 0, 0));
+        assert_eq!(none.count(), (0, 0));
     }
 
     #[test]

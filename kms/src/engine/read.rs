@@ -154,7 +154,7 @@ impl HostService {
                     }
                 }
                 Err(ReadError::EpochChanged) => {
-                    self.keyring.clear();
+                    self.epoch_changed();
                     if epochs < EPOCH_RETRIES {
                         epochs += 1;
                         continue;

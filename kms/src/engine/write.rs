@@ -87,7 +87,7 @@ impl Batch<'_> {
             Ok(Ok(())) => Ok(Attempt::Done),
             Ok(Err(CommitError::Conflict)) => Ok(Attempt::Conflict),
             Ok(Err(CommitError::Refused(Refusal::EpochChanged))) => {
-                service.keyring.clear();
+                service.epoch_changed();
                 Ok(Attempt::EpochChanged)
             }
             Ok(Err(CommitError::Refused(Refusal::Terminated))) => Err(service.ended(domain)),

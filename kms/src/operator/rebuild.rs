@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::Zone,
     env::{Mono, Purpose},
-    limits::ms,
+    limits::{LEASES_OVER, ms},
     store::{
         epoch::{DbId, Epoch, EpochRecord, Registered, Statement},
         log::Position,
@@ -77,8 +77,10 @@ impl Operator {
         self.give(source, OrderKind::Adopt, &epoch.signed, person).await?;
         person.told(&Progress::Adopted);
         self.fence(plan.zone, &known, &epoch, person).await?;
+        let over = self.env.now() + LEASES_OVER;
         let end = self.fill(plan.zone, &epoch, person).await?;
         person.told(&Progress::Filled(end));
+        self.env.clock.sleep_until(over).await;
         let activation = self.sign(&Statement::Active(epoch.record.epoch, end));
         let known = self.tell_witness(Body::Activate(activation), person).await?;
         self.spread(plan.zone, &known, Some(self.env.now()), person).await

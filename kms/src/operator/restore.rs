@@ -16,7 +16,7 @@ use super::{
 use crate::{
     config::Zone,
     env::Purpose,
-    limits::ms,
+    limits::{LEASES_OVER, ms},
     replica::{ReplicaStatus, Tombstones},
     store::{
         epoch::{DbId, Epoch, EpochRecord, Registered, Statement},
@@ -163,8 +163,10 @@ impl Operator {
         };
         person.told(&Progress::ReplicaStands);
         let retired = self.fence_region(plan, &known, &epoch, person).await?;
+        let over = self.env.now() + LEASES_OVER;
         let end = self.fill_both(&epoch, person).await?;
         person.told(&Progress::Filled(end));
+        self.env.clock.sleep_until(over).await;
         let activation = self.sign(&Statement::Active(epoch.record.epoch, end));
         let known = self.tell_witness(Body::Activate(activation), person).await?;
         self.finish(&known, (retired, seen, tombstones), person).await

@@ -1,23 +1,35 @@
 //! The operating system's clocks. Corrects nothing: a wrong wall clock is passed on as it is.
+//!
+//! The monotonic clock goes on while the machine sleeps: what is good for a while (a lease, R21) is not good any more when it wakes.
 
 use crate::env::{BoxFuture, Clock, Mono};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use rustix::time::{ClockId, clock_gettime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Goes on while the machine sleeps; on Linux `CLOCK_MONOTONIC` does not.
+#[cfg(target_os = "linux")]
+const CLOCK: ClockId = ClockId::Boottime;
+#[cfg(not(target_os = "linux"))]
+const CLOCK: ClockId = ClockId::Monotonic;
 
 pub(super) struct OsClock {
-    origin: Instant,
+    origin: Duration,
+}
+
+fn read() -> Duration {
+    // The kernel gives no time before its start.
+    Duration::try_from(clock_gettime(CLOCK)).unwrap_or_default()
 }
 
 impl OsClock {
-    #[expect(clippy::disallowed_methods, reason = "the seam's production side")]
     pub(super) fn new() -> Self {
-        OsClock { origin: Instant::now() }
+        OsClock { origin: read() }
     }
 }
 
 impl Clock for OsClock {
-    #[expect(clippy::disallowed_methods, reason = "the seam's production side")]
     fn now(&self) -> Mono {
-        Mono(Instant::now().saturating_duration_since(self.origin))
+        Mono(read().saturating_sub(self.origin))
     }
 
     #[expect(clippy::disallowed_methods, reason = "the seam's production side")]
@@ -27,11 +39,11 @@ impl Clock for OsClock {
 
     #[expect(clippy::disallowed_methods, reason = "the seam's production side")]
     fn sleep_until(&self, at: Mono) -> BoxFuture<'static, ()> {
-        let at = self.origin.checked_add(at.0);
+        let at = self.origin.saturating_add(at.0);
         Box::pin(async move {
-            match at {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => std::future::pending().await,
+            // The timer's own clock may stand still while the machine sleeps: it is late then, and never early.
+            while let Some(left) = at.checked_sub(read()).filter(|left| !left.is_zero()) {
+                tokio::time::sleep(left).await;
             }
         })
     }

@@ -2,7 +2,7 @@
 //! Small on purpose, so that another database can stand behind it.
 
 use crate::{
-    env::BoxFuture,
+    env::{BoxFuture, Mono},
     record::{CommitId, RecordKey, SealedRecord, Transaction},
 };
 
@@ -124,6 +124,17 @@ pub struct StoreHealth {
     pub can_write: bool,
 }
 
+/// A record that does not change for a while (PROTOCOL R21).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leased {
+    /// The record.
+    pub record: SealedRecord,
+    /// By the monotonic clock of who asked.
+    pub until: Mono,
+    /// It holds in this epoch, see [`RecordStore::epoch`], and in no other.
+    pub epoch: (u64, Vec<u8>),
+}
+
 /// The store as a host sees it. An implementation sends each commit attempt at most once.
 pub trait RecordStore: Send + Sync {
     /// One record; `None` if there is none.
@@ -148,6 +159,10 @@ pub trait RecordStore: Send + Sync {
     fn report_damaged(&self, place: Place, key: RecordKey, record: &SealedRecord);
     /// What can be done now.
     fn health(&self) -> StoreHealth;
+    /// A record that may be used until its lease ends. None: there is no record, or no lease to be had now; nothing follows from that.
+    fn lease(&self, _key: RecordKey) -> BoxFuture<'_, Option<Leased>> {
+        Box::pin(std::future::ready(None))
+    }
     /// Number and id of the newest epoch that it knows of: what was kept of another one is void.
     fn epoch(&self) -> (u64, Vec<u8>) {
         (0, Vec::new())

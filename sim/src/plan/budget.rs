@@ -5,6 +5,7 @@
 
 use super::{Act, Fault, Plan, draw::only_database};
 use crate::scenario::{REPLICA, WITNESS};
+use kms::limits::DRIFT_PERCENT;
 use std::collections::BTreeSet;
 
 /// The plan does more than the promises are given for.
@@ -13,6 +14,10 @@ use std::collections::BTreeSet;
 pub struct OverBudget(pub(super) String);
 
 pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
+    let most = i64::try_from(DRIFT_PERCENT * 10_000).unwrap_or(i64::MAX);
+    if let Some((node, drift)) = plan.drifts_ppm.iter().find(|(_, drift)| drift.abs() > most) {
+        return Err(OverBudget(format!("the clocks of {node} drift by {drift} ppm, and may by {most}")));
+    }
     let mut hurt = BTreeSet::new();
     let (mut swapped, mut lost, mut replaced) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut region = false;

@@ -49,6 +49,7 @@ impl Plan {
             promises: scenario.promises.clone(),
             network: draw_network(scenario, seed),
             clocks: draw_clocks(scenario, seed, places),
+            drifts_ppm: draw_drifts(scenario, seed, places),
             load: draw_load(scenario, seed, topology.clients),
             topology,
             phases,
@@ -91,6 +92,20 @@ fn draw_clocks(scenario: &Scenario, seed: u64, places: Places) -> BTreeMap<Strin
     let Some(offset) = scenario.clocks.offset else { return BTreeMap::new() };
     let mut dice = Dice::named(seed, "clocks");
     places.all().into_iter().map(|node| (node, either_way(offset, &mut dice))).collect()
+}
+
+/// Half of the clocks are as wrong as they may be.
+fn draw_drifts(scenario: &Scenario, seed: u64, places: Places) -> BTreeMap<String, i64> {
+    let most = i64::from(scenario.clocks.drift_ppm);
+    if most == 0 {
+        return BTreeMap::new();
+    }
+    let mut dice = Dice::named(seed, "drift");
+    let mut drift = || {
+        let size = if dice.chance(1, 2) { most } else { dice.between(0, most as u64) as i64 };
+        if dice.chance(1, 2) { size } else { -size }
+    };
+    places.all().into_iter().map(|node| (node, drift())).collect()
 }
 
 fn either_way(offset: Spans, dice: &mut Dice) -> i64 {

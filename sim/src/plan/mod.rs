@@ -39,6 +39,9 @@ pub struct Plan {
     pub network: NetworkPlan,
     /// Wall clock error of each node at start, microseconds.
     pub clocks: BTreeMap<String, i64>,
+    /// How much faster than true time each node's clocks run, parts per million.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub drifts_ppm: BTreeMap<String, i64>,
     /// What clients do.
     pub load: LoadPlan,
     /// Phases.
@@ -459,7 +462,7 @@ impl Plan {
             .faults
             .iter()
             .flat_map(|fault| fault.act.nodes())
-            .chain(self.clocks.keys().map(String::as_str));
+            .chain(self.clocks.keys().chain(self.drifts_ppm.keys()).map(String::as_str));
         for name in named {
             if !nodes.contains(name) {
                 return Err(BadPlan::NoSuchNode(name.to_owned()));

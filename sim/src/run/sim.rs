@@ -239,7 +239,11 @@ fn add_nodes(plan: &Plan, world: &World) -> BTreeMap<String, String> {
             REPLICA => replica_region(&plan.topology.region),
             _ => plan.topology.region.clone(),
         };
-        world.add_node(NodeSpec { name, ip, zone, region, wall_offset_us });
+        let drift_ppm = plan.drifts_ppm.get(&name).copied();
+        world.add_node(NodeSpec { name: name.clone(), ip, zone, region, wall_offset_us });
+        if let Some(ppm) = drift_ppm {
+            world.set_drift(&name, ppm, ppm);
+        }
     }
     for (number, zone) in ['a', 'b'].into_iter().enumerate() {
         let node = format!("db-{zone}");

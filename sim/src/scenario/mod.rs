@@ -75,12 +75,14 @@ impl Default for Network {
     }
 }
 
-/// Wall clock errors at start.
+/// Clock errors.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Clocks {
     /// Each node's wall clock is off by up to this, either way.
     pub offset: Option<Spans>,
+    /// Each node's clocks, the monotonic one too, run too fast or too slow by up to so many parts per million of true time.
+    pub drift_ppm: u32,
 }
 
 /// Kinds of operations in a mix.

@@ -9,7 +9,7 @@ use crate::{
     store::backoff::Backoff,
     wire::{
         frame::{self, FrameReader},
-        message::{Body, ENVELOPE_VERSION, Envelope},
+        message::{Body, ENVELOPE_VERSION, Envelope, Pong},
         tls::{Expected, NodeTls, PeerRole},
     },
 };
@@ -36,6 +36,7 @@ pub(super) enum Lost {
 pub(super) struct DatabaseState {
     pub(super) serving: bool,
     pub(super) writable: bool,
+    pub(super) leases: bool,
 }
 
 struct Order {
@@ -269,7 +270,8 @@ impl Talk<'_> {
                         self.heard = self.heard.max(sent);
                         let mut line = lock(&self.keeper.line);
                         line.heard = line.heard.max(Some(sent));
-                        line.state = DatabaseState { serving: pong.serving, writable: pong.writable };
+                        let Pong { serving, writable, leases, .. } = pong;
+                        line.state = DatabaseState { serving, writable, leases };
                     }
                 }
                 Ok(())

@@ -10,7 +10,7 @@ use crate::{
     limits::{Limits, ms},
     record::{CommitId, RecordKey, SealedRecord, Transaction},
     store::{
-        api::{CommitError, Page, Place, ReadError, Reading, RecordStore, Refusal, StoreHealth},
+        api::{CommitError, Leased, Page, Place, ReadError, Reading, RecordStore, Refusal, StoreHealth},
         codec,
     },
     wire::{
@@ -236,6 +236,25 @@ impl RecordStore for StoreClient {
                 Body::NotRead(why) => Err(not_read(why)),
                 _ => Err(ReadError::Unreachable),
             }
+        })
+    }
+
+    fn lease(&self, key: RecordKey) -> BoxFuture<'_, Option<Leased>> {
+        Box::pin(async move {
+            let lease_ms = self.knowledge.limits.lease_ms;
+            if lease_ms == 0 || !self.head.state().leases {
+                return None;
+            }
+            // Counted from before it is asked: it was granted later than that.
+            let (epoch, asked) = (self.epoch(), self.env.now());
+            let until = asked + ms(lease_ms);
+            let Ok(Body::Read(read)) = self.head.request(Body::Lease(key.0), until).await else {
+                return None;
+            };
+            let until = until.min(asked + ms(read.lease_ms));
+            let Ok(Reading::Settled(page)) = reading(read) else { return None };
+            let holds = self.epoch() == epoch && self.env.now() < until;
+            one(page).filter(|_| holds).map(|record| Leased { record, until, epoch })
         })
     }
 

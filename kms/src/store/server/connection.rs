@@ -175,9 +175,11 @@ impl Behind {
         let pong = match &self.member {
             Some((shared, _)) => {
                 let view = shared.view();
-                Pong { number, last: view.last.seq, serving: view.serving(), writable: view.writable }
+                let leases = shared.head && view.accepting() && shared.config.limits.lease_ms > 0;
+                let (serving, writable) = (view.serving(), view.writable);
+                Pong { number, last: view.last.seq, serving, writable, leases }
             }
-            None => Pong { number, last: 0, serving: false, writable: false },
+            None => Pong { number, ..Pong::default() },
         };
         self.envelope(call, Body::Pong(pong))
     }
@@ -219,6 +221,9 @@ impl Behind {
         match body {
             Body::Get(key) => {
                 read::answer(shared, Query::Get(crate::record::RecordKey(key)), envelope.seen).await
+            }
+            Body::Lease(key) => {
+                read::answer_with_lease(shared, crate::record::RecordKey(key), envelope.seen).await
             }
             Body::Scan(scan) => read::answer(shared, Query::scan(scan), envelope.seen).await,
             Body::Commit(message) => commit_attempt(shared, events.as_ref(), &message, envelope.seen).await,

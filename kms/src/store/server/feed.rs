@@ -217,7 +217,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
             let said = match body {
                 Some(Body::Ping(number)) => {
                     let (serving, last) = (self.may_feed(), self.shared.view().confirmed.seq);
-                    self.say(Body::Pong(Pong { number, last, serving, writable: false })).await
+                    self.say(Body::Pong(Pong { number, last, serving, ..Pong::default() })).await
                 }
                 Some(Body::Took(position)) if position.seq <= at.seq => {
                     sent.retain(|(seq, _)| *seq > position.seq);

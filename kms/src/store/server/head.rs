@@ -112,6 +112,8 @@ pub(super) struct Head {
     replacing: VecDeque<Replacing>,
     in_flight: Option<InFlight>,
     link: Option<Link>,
+    /// When the first of what is held back for a lease may be appended.
+    held_until: Option<Mono>,
 }
 
 fn refuse(answer: oneshot::Sender<Body>, why: NotDone) {
@@ -124,7 +126,8 @@ impl Head {
         let pending = shared.view().pending.clone();
         let since = shared.env.now();
         let in_flight = pending.map(|pending| InFlight { pending, since, waiters: Vec::new() });
-        Head { shared, queue: VecDeque::new(), replacing: VecDeque::new(), in_flight, link: None }
+        let (queue, replacing) = (VecDeque::new(), VecDeque::new());
+        Head { shared, queue, replacing, in_flight, link: None, held_until: None }
     }
 
     fn env(&self) -> &Env {
@@ -212,7 +215,7 @@ impl Head {
             .as_ref()
             .filter(|_| !self.queue.is_empty() || !self.replacing.is_empty())
             .map(|flight| flight.since + ms(limits.stall_ms + 1));
-        [queued, stalled].into_iter().flatten().min()
+        [queued, stalled, self.held_until].into_iter().flatten().min()
     }
 
     fn publish(&self) {
@@ -429,10 +432,46 @@ impl Head {
         self.queue = kept;
         self.refuse_ended();
         self.replace(now).await?;
-        if self.in_flight.is_some() || self.queue.is_empty() || !self.shared.view().accepting() {
-            return Ok(());
+        self.held_until = None;
+        if self.in_flight.is_none() && !self.queue.is_empty() && self.shared.view().accepting() {
+            let free = self.unleased(now);
+            if !free.is_empty() {
+                self.append(free).await?;
+            }
         }
-        self.append().await
+        self.await_leases();
+        Ok(())
+    }
+
+    /// R21: takes out of the queue what no lease stands against. The rest stays, with what comes after it on the same records, and
+    /// none is granted on any of it.
+    fn unleased(&mut self, now: Mono) -> VecDeque<Waiting> {
+        let shared = self.shared.clone();
+        let mut view = shared.view();
+        view.leases.await_all(self.queue.iter().map(|waiting| &waiting.attempt.transaction));
+        let (mut free, mut held) = (VecDeque::new(), VecDeque::new());
+        for waiting in self.queue.drain(..) {
+            let at = view.leases.free_at(&waiting.attempt.transaction, now);
+            self.held_until = match (self.held_until, at) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+            if at.is_some() || overlaps(&held, &waiting) {
+                held.push_back(waiting);
+            } else {
+                free.push_back(waiting);
+            }
+        }
+        if !held.is_empty() {
+            tracing::debug!(target: "kms::probe", name = "held-for-lease", node = %self.shared.config.node_id);
+        }
+        self.queue = held;
+        free
+    }
+
+    /// No lease is granted on what waits here.
+    fn await_leases(&self) {
+        self.shared.view().leases.await_all(self.queue.iter().map(|waiting| &waiting.attempt.transaction));
     }
 
     /// What a host writes in a domain whose service has ended.
@@ -452,8 +491,7 @@ impl Head {
     }
 
     /// R1: evaluates, appends durably, marks pending, forwards.
-    async fn append(&mut self) -> Result<(), EngineError> {
-        let queue = std::mem::take(&mut self.queue);
+    async fn append(&mut self, queue: VecDeque<Waiting>) -> Result<(), EngineError> {
         let (last, epoch) = {
             let view = self.shared.view();
             (view.last, view.identity.epoch())
@@ -462,7 +500,9 @@ impl Head {
         // From here on a batch is unknown, never refused (F20): dropping its waiters says so.
         let form = move |engine: &Engine| form_and_append(engine, queue, last, (epoch, at_ms));
         let formed = self.shared.engine("commit", form).await?;
-        self.queue = formed.later;
+        // Nothing in `later` comes after something on the same record that is held back.
+        let held = std::mem::replace(&mut self.queue, formed.later);
+        self.queue.extend(held);
         for answer in formed.conflicts {
             let _ = answer.send(Body::Conflict(Empty {}));
         }

@@ -9,6 +9,7 @@ mod feed;
 mod fill;
 mod head;
 mod join;
+mod leases;
 mod link;
 mod orders;
 mod read;

@@ -100,14 +100,24 @@ impl Query {
     }
 }
 
+/// Answers a read of one record with a lease on it, if one can be granted (R21).
+pub(super) async fn answer_with_lease(shared: &Arc<Shared>, key: RecordKey, seen: u64) -> Body {
+    read(shared, Query::Get(key), seen, true).await
+}
+
 /// Answers a read. `seen` is the greatest committed sequence number the asker knows of (R9).
 pub(super) async fn answer(shared: &Arc<Shared>, query: Query, seen: u64) -> Body {
+    read(shared, query, seen, false).await
+}
+
+async fn read(shared: &Arc<Shared>, query: Query, seen: u64, lease: bool) -> Body {
     let deadline = shared.env.now() + ms(shared.config.limits.read_wait_ms);
     let mut confirmations = shared.confirmed.subscribe();
     let domain = query.domain();
+    let mut lease_ms = 0;
     let pending = loop {
         let (touching, ending) = {
-            let view = shared.view();
+            let mut view = shared.view();
             if let Some(why) = view.not_read() {
                 return Body::NotRead(why as i32);
             }
@@ -120,7 +130,15 @@ pub(super) async fn answer(shared: &Arc<Shared>, query: Query, seen: u64) -> Bod
                 return Body::NotRead(NotRead::Terminated as i32);
             }
             let ending = view.ending(domain);
-            (view.pending.clone().filter(|pending| ending || query.touched_by(pending)), ending)
+            let touching = view.pending.clone().filter(|pending| ending || query.touched_by(pending));
+            // Before it is read, and while the head is kept from taking up a write: from here on what is stored does not change.
+            if let (true, None, Query::Get(key)) = (lease && shared.head, &touching, &query) {
+                let now = shared.env.now();
+                if view.lease(key, now, now + shared.config.limits.lease_hold()) {
+                    lease_ms = shared.config.limits.lease_ms;
+                }
+            }
+            (touching, ending)
         };
         let Some(pending) = touching else { break None };
         // In doubt: wait for the confirmation, but not for ever.
@@ -145,6 +163,7 @@ pub(super) async fn answer(shared: &Arc<Shared>, query: Query, seen: u64) -> Bod
         Ok((confirmed, pending)) => Body::Read(Read {
             confirmed: Some(codec::page_out(&confirmed)),
             pending: pending.as_ref().map(codec::page_out),
+            lease_ms,
         }),
         Err(EngineError::Damaged) => {
             tracing::warn!(node = %shared.config.node_id, "a stored record does not match its checksum");

@@ -180,7 +180,8 @@ impl Tail {
         match envelope.body {
             Some(Body::Ping(number)) => {
                 let view = self.shared.view();
-                let pong = Pong { number, last: view.last.seq, serving: view.serving(), writable: false };
+                let (last, serving) = (view.last.seq, view.serving());
+                let pong = Pong { number, last, serving, ..Pong::default() };
                 Ok(Some(Body::Pong(pong)))
             }
             Some(Body::Start(start)) if start.nonce == self.nonce => {

@@ -1,11 +1,11 @@
 //! What the tasks of one database share: identity, engine, and the part of the state that readers need.
 //! The lock is held for moments, never across an await.
 
-use super::connection::Node;
+use super::{connection::Node, leases::Leases};
 use crate::{
     config::NodeConfig,
     crypto::OperatorVerifier,
-    env::Env,
+    env::{Env, Mono},
     limits::Limits,
     record::{RecordKey, SealedRecord},
     store::{
@@ -61,6 +61,8 @@ pub(super) struct View {
     pub(super) confirmed: Position,
     /// Head: the batch in doubt (R1: at most one).
     pub(super) pending: Option<Arc<Pending>>,
+    /// Head: what hosts may use without asking (R21).
+    pub(super) leases: Leases,
     /// Head: link up (R5). For pongs and refusals; no safety rests on it.
     pub(super) writable: bool,
     /// Tail: how far the head says it has confirmed. An attempt above it is not acknowledged (R3), whoever
@@ -141,6 +143,12 @@ impl View {
         domain.is_some_and(|domain| self.ended.has(domain))
     }
 
+    /// Grants a lease on a record that no write in the log is about to change. What waits to be appended is looked at by
+    /// [`Leases::grant`].
+    pub(super) fn lease(&mut self, key: &RecordKey, now: Mono, until: Mono) -> bool {
+        self.accepting() && self.leases.grant(key, now, until)
+    }
+
     /// Whether writes are taken (R12): not before the epoch is known active here.
     pub(super) fn accepting(&self) -> bool {
         self.serving() && self.identity.active()
@@ -196,6 +204,8 @@ impl Shared {
             last: loaded.last,
             confirmed: loaded.confirmed,
             pending,
+            // What was granted before this start, or by the head of another epoch, is over by then.
+            leases: Leases::new(node.env.now() + node.config.limits.lease_hold()),
             writable: false,
             head_confirmed: 0,
             catch_up_to: 0,
@@ -283,7 +293,12 @@ impl Shared {
         let done = self.engine("identity", move |engine| engine.set_identity(&stored)).await;
         done.map_err(|error| error.to_string())?;
         tracing::info!(epoch = %identity.epoch(), phase = identity.phase.word(), active = identity.active(), "identity changed");
-        self.view().identity = Arc::new(identity);
+        {
+            let mut view = self.view();
+            view.identity = Arc::new(identity);
+            // A head of the epoch before may have granted leases until now.
+            view.leases.wait_until(self.env.now() + self.config.limits.lease_hold());
+        }
         self.link.send_modify(|link| *link += 1);
         self.ask.notify_one();
         Ok(())
