@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The scenarios of an edition: all that lose or damage something and end within seconds, and the calm one.
-const SCENARIOS: [&str; 31] = [
+const SCENARIOS: [&str; 32] = [
     "calm",
     "host-loss",
     "zone-loss",
@@ -30,6 +30,7 @@ const SCENARIOS: [&str; 31] = [
     "secrets-under-faults",
     "retrying-clients",
     "audit-disk-full",
+    "stale-cache",
     "rebuild-zone",
     "taken-back",
     "zombie",
