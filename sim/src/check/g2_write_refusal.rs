@@ -41,6 +41,8 @@ struct Judge<'a> {
     timeline: &'a Timeline,
     /// Moments at which a refusal has a reason, recovery included.
     excused: Spans,
+    /// Moments at which a host that lives may turn clients away.
+    turned_away: Spans,
     /// Moments at which at least one host is lost.
     hosts_lost: Spans,
     /// Moments at which anything was wrong, recovery included.
@@ -66,6 +68,7 @@ impl<'a> Judge<'a> {
             input,
             timeline,
             excused: excused.extended(input.bounds.recovery_us),
+            turned_away: timeline.turned_away(input.bounds.redirect_us),
             hosts_lost: Spans::union(&lost),
             disturbed: timeline.disturbed().extended(input.bounds.recovery_us),
             already: Already::new(input.history, RegionLoss::of(input)),
@@ -80,6 +83,8 @@ impl<'a> Judge<'a> {
             && self.timeline.chain_broken().covers(op.invoked, end)
         {
             self.while_broken(verdict, op, broke, end);
+        } else if self.turned_away.touches(op.invoked, end) {
+            verdict.count("turned_away", 1);
         } else if !self.excused.touches(op.invoked, end) {
             self.while_whole(verdict, op, end);
         }
@@ -262,7 +267,10 @@ fn calm(input: &CheckInput<'_>, verdict: &mut Verdict) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::testing::{Build, MS, S, assert_held, create, get, kinds, ok_key, rejected, rename};
+    use crate::{
+        check::testing::{Build, MS, S, assert_held, create, get, kinds, ok_key, rejected, rename},
+        history::What,
+    };
 
     fn judged(build: &Build) -> Verdict {
         let input = build.input();
@@ -410,5 +418,21 @@ mod tests {
             build.read("k", 5 * S, outcome);
         }
         assert_eq!(kinds(&judged(&build)), ["not-calm", "not-calm", "not-calm"]);
+    }
+
+    #[test]
+    fn a_host_that_cannot_serve_turns_clients_away_for_the_redirect_window_alone() {
+        let refused_at = |at: Micros| {
+            let mut build = Build::new();
+            let node = "host-a1".to_owned();
+            build
+                .event(20 * S, What::DiskFull { node: node.clone() })
+                .event(60 * S, What::DiskFreed { node });
+            build.op(create("k", "n"), at, at + 5 * MS, Outcome::Refused);
+            judged(&build)
+        };
+        assert_eq!(kinds(&refused_at(21 * S)), Vec::<&str>::new());
+        assert_eq!(refused_at(21 * S).measures["turned_away_count"], 1.0);
+        assert_eq!(kinds(&refused_at(30 * S)), ["refused-without-loss"]);
     }
 }

@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Name of the probe that says a node was asked to stop. From then on it is *leaving*: it may turn work away.
 pub const SHUTDOWN_ASKED: &str = "shutdown-asked";
+/// A host whose disk is no longer full notices within this.
+const NOTICES_US: Micros = 1_100_000;
 /// Without that probe, how long before it stopped a node may have been leaving.
 const LEAVING_US: Micros = 1_000_000;
 
@@ -182,7 +184,9 @@ impl Timeline {
         }
         let (down, paused, cuts, leaving) = (down.spans(), paused.spans(), cuts.spans(), leaving.spans());
         let out = union_by_node(&down, &paused);
-        let (rebuilt, unable) = (rebuilt.spans(), unable.spans());
+        let rebuilt = rebuilt.spans();
+        let unable: BTreeMap<String, Spans> =
+            unable.spans().into_iter().map(|(host, spans)| (host, spans.extended(NOTICES_US))).collect();
         Timeline {
             unavailable: union_by_node(
                 &union_by_node(&union_by_node(&out, &leaving), &rebuilt),
@@ -297,6 +301,15 @@ impl Timeline {
             })
             .collect();
         Spans::union(&living)
+    }
+
+    /// When a host that lives and cannot serve may turn clients away: until the entry sends them elsewhere, or as long as there
+    /// is no elsewhere.
+    pub fn turned_away(&self, redirect: Micros) -> Spans {
+        let unable = Spans::union(self.unable.values());
+        let starts = self.unable.values().flat_map(Spans::starts);
+        let first = Spans::of(starts.map(|at| (at, at.saturating_add(redirect))));
+        Spans::union([&first, &unable.intersect(&self.living_host.complement())])
     }
 
     fn cut_between(&self, one: &str, other: &str) -> Vec<&Spans> {

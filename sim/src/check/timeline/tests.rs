@@ -122,6 +122,22 @@ fn hosts_live_while_the_entry_reaches_one() {
 }
 
 #[test]
+fn a_host_with_a_full_disk_turns_clients_away_until_they_are_sent_elsewhere() {
+    let full = |node: &str| What::DiskFull { node: node.into() };
+    let freed = |node: &str| What::DiskFreed { node: node.into() };
+    let mut build = Build::new();
+    build.event(10 * S, full("host-a1")).event(20 * S, freed("host-a1"));
+    let one = timeline(&build);
+    assert_eq!(one.worst_loss(15 * S, 15 * S), Loss::Host);
+    assert_eq!(one.turned_away(3 * S), Spans::of([(10 * S, 13 * S)]));
+    for host in ["host-a1", "host-a2", "host-b1", "host-b2"] {
+        build.event(40 * S, full(host)).event(45 * S, freed(host));
+    }
+    let all = timeline(&build).turned_away(3 * S);
+    assert!(all.covers(40 * S, 46 * S) && !all.contains(48 * S), "{all:?}");
+}
+
+#[test]
 fn other_faults_disturb() {
     let mut build = Build::new();
     build.other_faults.push(crate::check::OtherFault {
