@@ -6,6 +6,7 @@ pub mod carried;
 pub mod jwe;
 mod operator;
 mod secret;
+pub mod shares;
 
 use ring::{aead, digest, hkdf, hmac};
 

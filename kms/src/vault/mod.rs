@@ -7,6 +7,7 @@ pub(crate) mod key_file;
 mod keyring;
 mod record;
 mod root;
+pub mod unseal;
 
 use crate::{crypto::SecretBytes, record::RecordKey};
 use uuid::Uuid;
