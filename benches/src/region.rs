@@ -88,6 +88,7 @@ impl Installed {
         let spec = RegionSpec {
             audit: false,
             witness_with_replica: false,
+            shares: None,
             replica,
             backups,
             region: "eu-west-rbx".to_owned(),

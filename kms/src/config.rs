@@ -188,6 +188,9 @@ pub struct NodeConfig {
     /// Root key file (hosts only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_key: Option<PathBuf>,
+    /// File with the root key sealed, for hosts that are unsealed by shares. Either this or `root_key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_root: Option<PathBuf>,
     /// Key file that the keys of backups are sealed under (replicas that make backups).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_key: Option<PathBuf>,
@@ -254,6 +257,11 @@ pub enum ConfigError {
         /// The role that may have it.
         only: Role,
     },
+    /// Two places of the root key.
+    #[error(
+        "{0}: `root_key` and `sealed_root`: a host has its root key from one place; remove the other line"
+    )]
+    TwoRoots(PathBuf),
     /// A bound that makes no sense beside another.
     #[error("{0}: {1}")]
     Limits(PathBuf, BadLimits),
@@ -285,8 +293,11 @@ impl NodeConfig {
         for field in [&mut config.data_dir, &mut config.cert, &mut config.key, &mut config.node_ca] {
             *field = dir.join(&*field);
         }
-        let NodeConfig { access_ca, root_key, operator_cert, backup_key, witness, .. } = &mut config;
-        for field in [access_ca, root_key, operator_cert, backup_key, witness].into_iter().flatten() {
+        let NodeConfig { access_ca, root_key, sealed_root, operator_cert, backup_key, witness, .. } =
+            &mut config;
+        for field in
+            [access_ca, root_key, sealed_root, operator_cert, backup_key, witness].into_iter().flatten()
+        {
             *field = dir.join(&*field);
         }
         if let Some(Forward::File(file)) = config.audit.as_mut().and_then(|audit| audit.forward.as_mut()) {
@@ -347,7 +358,10 @@ impl NodeConfig {
                 needs(self.zone.is_some(), "zone")?;
                 needs(self.rest_listen.is_some(), "rest_listen")?;
                 needs(self.access_ca.is_some(), "access_ca")?;
-                needs(self.root_key.is_some(), "root_key")?;
+                needs(self.root_key.is_some() || self.sealed_root.is_some(), "root_key")?;
+                if self.root_key.is_some() && self.sealed_root.is_some() {
+                    return Err(ConfigError::TwoRoots(path.into()));
+                }
                 needs(self.peers.head.is_some(), "peers.head")?;
                 needs(self.peers.tail.is_some(), "peers.tail")
             }

@@ -18,7 +18,7 @@ use crate::{
         server::{self, DatabaseNode},
         witness::{self, WitnessNode},
     },
-    vault::{RootKey, RootKeyError},
+    vault::{RootKeyError, RootSource},
     wire::tls::{NodeTls, TlsError, load_operator},
 };
 use std::{io, path::Path, sync::Arc};
@@ -187,8 +187,10 @@ async fn host(
     config: &NodeConfig,
     tls: Arc<NodeTls>,
 ) -> Result<(RestServer, Option<AdminServer>), NodeError> {
-    let missing = || ConfigError::Needs { path: "node.toml".into(), role: config.role, field: "root_key" };
-    let root = RootKey::load(&*env.disk, config.root_key.as_deref().ok_or_else(missing)?)?;
+    let root = RootSource::open(Arc::clone(&env.disk), config)?;
+    if root.0.is_none() {
+        tracing::warn!("sealed: nothing is served until operators unseal this host (`kms unseal`)");
+    }
     let store = StoreClient::start(env.clone(), config, Arc::clone(&tls))?;
     let rest = rest::serve(env, config, store, root).await?;
     let admin = match &config.admin_listen {

@@ -6,11 +6,13 @@
 mod event;
 mod forward;
 mod read;
+mod recorder;
 mod segment;
 mod spool;
 
 pub use event::{Entry, Event, Kind, Level};
 pub use read::{Finding, Read, Verified, read};
+pub use recorder::Recorder;
 pub use segment::{AuditKey, Link};
 pub use spool::AUDIT_DIR;
 
@@ -30,7 +32,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 
 /// Most entries in one write. Far below what a frame holds: an entry has about half a KiB, at most a few.
 const BATCH_MAX: usize = 128;
@@ -107,8 +109,14 @@ pub struct Audit {
 
 impl Audit {
     /// Opens the spool below `data_dir`, or makes it. If that fails the host starts all the same, unable to serve, and it is
-    /// tried again.
-    pub async fn start(env: &Env, data_dir: &Path, key: AuditKey, config: AuditConfig) -> Audit {
+    /// tried again. Whoever writes has the pen, of which a host has one.
+    pub async fn start(
+        env: &Env,
+        data_dir: &Path,
+        key: AuditKey,
+        config: AuditConfig,
+        pen: OwnedMutexGuard<()>,
+    ) -> Audit {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let known = Known { state: State::Failed, bytes: 0, head: Link::default(), writing: None };
         let known = Arc::new(Mutex::new(known));
@@ -124,6 +132,7 @@ impl Audit {
             known: Arc::clone(&known),
             looked: env.now(),
             tidied: None,
+            _pen: pen,
         };
         writer.open().await;
         let forwarded = forwarding.map(|to| {
@@ -190,6 +199,7 @@ struct Writer {
     looked: Mono,
     /// When old segments were last looked for.
     tidied: Option<Mono>,
+    _pen: OwnedMutexGuard<()>,
 }
 
 impl Writer {

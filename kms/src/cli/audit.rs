@@ -1,8 +1,10 @@
-//! `kms audit export`, `verify` and `prune`: what an auditor does with the spool of one host, running or not. Needs the host's root key.
+//! `kms audit export`, `verify` and `prune`: what an auditor does with the spool of one host, running or not. Needs the host's root key,
+//! or the shares that it is unsealed by.
 
 use super::{
     Failure,
     output::{complain, say},
+    root::WhichRoot,
 };
 use clap::{Args, Subcommand, ValueEnum};
 use kms::{
@@ -10,7 +12,6 @@ use kms::{
     config::{NodeConfig, Role},
     dates::{moment_ms, rfc3339_ms},
     env::Env,
-    vault::RootKey,
 };
 use std::{
     io::{self, BufWriter, Write},
@@ -37,15 +38,14 @@ enum What {
 
 #[derive(Debug, Args)]
 struct Spool {
-    /// The host's node.toml: it names the root key and the data directory
+    /// The host's node.toml: it names the root key, or the sealed one, and the data directory
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Another data directory than that of node.toml, such as a copy
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Another root key file than that of node.toml
-    #[arg(long, value_name = "FILE")]
-    root_key: Option<PathBuf>,
+    #[command(flatten)]
+    root: WhichRoot,
 }
 
 #[derive(Debug, Args)]
@@ -117,8 +117,8 @@ impl Spool {
                 config.role.word()
             )));
         }
-        let root = self.root_key.clone().or(config.root_key).unwrap_or_default();
-        let root = RootKey::load(&*env.disk, &root).map_err(Failure::usage)?;
+        let missing = || Failure::usage("no root key is named: give --root-key");
+        let root = self.root.load(env, Some(&config))?.ok_or_else(missing)?;
         let data_dir = self.data_dir.clone().unwrap_or(config.data_dir);
         Ok((data_dir, AuditKey::new(&root, &config.node_id)))
     }

@@ -113,6 +113,7 @@ fn make(env: &Env, dir: &Path, region_dir: &Path, options: &Options) -> Result<(
         audit: true,
         region: REGION.to_owned(),
         witness_with_replica: true,
+        shares: None,
         replica: backup_regions(REGION).map(|regions| regions[0].to_owned()),
         backups: backup_regions(REGION).map(|regions| {
             regions.map(|place| StoreConfig {

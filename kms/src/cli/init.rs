@@ -57,6 +57,13 @@ pub(super) struct Options {
     /// on their own addresses. Port 8445; only the operator's certificate is let in
     #[arg(long, value_name = "WHERE", default_value = "loopback")]
     admin_on: AdminOn,
+    /// Give no host the root key: it is sealed, and split into so many shares for as many people. A host that starts serves nothing
+    /// before enough of them have run `kms unseal`
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "5")]
+    shares: Option<u8>,
+    /// Shares that unseal a host
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "shares")]
+    threshold: u8,
     /// IP address of a node (db-a, db-b, host-a1, ..., replica, entry, and the witness if that is a process of its own); either all
     /// nodes or none
     #[arg(long, value_name = "NODE=IP", value_delimiter = ',')]
@@ -98,6 +105,7 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
         witness_with_replica: replica.is_some() && !options.witness_apart,
         replica,
         backups,
+        shares: options.shares.map(|count| (options.threshold, count)),
         region: options.region,
         hosts_per_zone: options.hosts_per_zone,
         domains: options.domains,
@@ -123,11 +131,10 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     }
     text += &format!(
         "\n  operator/  operator's certificate, and the CAs with their private keys: keep it off the nodes\n  \
-           clients/   client certificates; they verify https://{} with ca.pem\n  \
-           root.key   in each host's directory: without it no key of the region can ever be read again.\n             \
-                      Keep a copy in a safe place.\n\n",
+           clients/   client certificates; they verify https://{} with ca.pem\n",
         bundle.endpoint
     );
+    text += &rooted(&spec);
     text += &kept(&spec);
     for domain in &bundle.domains {
         text += &format!("Domain {domain}: https://{}/api/{domain}\n", bundle.endpoint);
@@ -166,6 +173,20 @@ fn backups(options: &Options) -> Result<Option<[StoreConfig; 2]>, Failure> {
     stores
         .map(Some)
         .map_err(|_| Failure::usage("give --backup-store twice, for two regions other than the main one"))
+}
+
+/// What is said of the root key.
+fn rooted(spec: &RegionSpec) -> String {
+    match spec.shares {
+        None => "  root.key   in each host's directory: without it no key of the region can ever be read again.\n             \
+                 Keep a copy in a safe place.\n\n"
+            .to_owned(),
+        Some((threshold, count)) => format!(
+            "  operator/shares/  {count} shares, {threshold} of which unseal a host: give each to another person, and delete the files.\n                    \
+               With fewer than {threshold} left no key of the region can ever be read again.\n                    \
+               Hosts serve nothing before {threshold} people have run `kms unseal`: see docs/sealing.md.\n\n"
+        ),
+    }
 }
 
 /// What is said of backups.

@@ -17,6 +17,8 @@ mod region;
 mod rehearse;
 mod replica;
 mod restore;
+mod root;
+mod seal;
 mod serve;
 mod status;
 mod witness;
@@ -60,6 +62,12 @@ enum Command {
     Restore(restore::Options),
     /// Look at the backups.
     Backup(backup::Options),
+    /// Give a host a share of the root key: it serves once it has enough
+    Unseal(seal::UnsealOptions),
+    /// Take the root key from hosts: they serve nothing until they are unsealed
+    Seal(seal::SealOptions),
+    /// Look at the shares that unseal hosts, or replace them
+    Shares(seal::SharesOptions),
     /// End the service of a domain, or see which there are.
     Domain(domain::Options),
     /// Access certificates: make, list and revoke them.
@@ -129,6 +137,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Witness(options) => in_runtime(|env| witness::run(env, options)),
         Command::Replica(options) => in_runtime(|env| replica::run(env, options)),
         Command::Restore(options) => in_runtime(|env| restore::run(env, options)),
+        Command::Unseal(options) => in_runtime(|env| seal::unseal(env, options)),
+        Command::Seal(options) => in_runtime(|env| seal::seal(env, options)),
+        Command::Shares(options) => in_runtime(|env| seal::shares(env, options)),
         Command::Domain(options) => in_runtime(|env| domain::run(env, options)),
         Command::Credential(options) => in_runtime(|env| credential::run(env, options)),
         Command::Policy(options) => in_runtime(|env| access::policy(env, options)),

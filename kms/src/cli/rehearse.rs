@@ -7,6 +7,7 @@ use super::{
     output::{complain, say},
     region::below,
     restore::{troubles, unix_ms},
+    root::WhichRoot,
 };
 use clap::{ArgGroup, Args};
 use kms::{
@@ -35,8 +36,8 @@ const TELL: Duration = Duration::from_secs(5);
 #[command(
     group(ArgGroup::new("which replica").required(true).args(["config", "dir"])),
     after_help = "Takes the newest backup that can be read, of either store, and checks what a restore checks: hashes, seals of the backup,\n\
-    rows and their digest, the log's hash chain and positions, the operator's signature of the epoch, tombstones. With --root-key also\n\
-    whether every record opens. Asks no node anything and changes no store. Needs room for the region's records, the replica's\n\
+    rows and their digest, the log's hash chain and positions, the operator's signature of the epoch, tombstones. With --root-key, or --sealed-root\n\
+    and shares, also whether every record opens; nothing of it is shown. Asks no node anything and changes no store. Needs room for the region's records, the replica's\n\
     node.toml with the backup key and the credentials that it names, and reaches the stores. Exit code 2 if a restore would fail, or a\n\
     record does not open."
 )]
@@ -47,9 +48,8 @@ pub(super) struct Options {
     /// Directory of `kms init --out` or `kms dev --dir`, instead of --config
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// The root key of the region's hosts: every record is opened, and nothing of it shown
-    #[arg(long, value_name = "FILE")]
-    root_key: Option<PathBuf>,
+    #[command(flatten)]
+    root: WhichRoot,
     /// The region of the store to take it from; without it, the one with the newest that can be read
     #[arg(long, value_name = "REGION")]
     store: Option<String>,
@@ -104,8 +104,7 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     if config.backups.is_empty() {
         return Err(Failure::Usage(format!("{} names no backup stores", path.display())));
     }
-    let root = options.root_key.as_deref().map(|path| RootKey::load(&*env.disk, path)).transpose();
-    let root = root.map_err(Failure::usage)?;
+    let root = options.root.load(&env, None)?;
     let wanted = BackupWanted {
         store: options.store.unwrap_or_default(),
         at_ms: options.at.as_deref().map(unix_ms).transpose()?,

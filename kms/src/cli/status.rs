@@ -82,6 +82,7 @@ struct Host {
     address: String,
     can_serve: bool,
     can_write: bool,
+    sealed: bool,
     error: Option<String>,
 }
 
@@ -335,7 +336,8 @@ async fn host(env: &Env, tls: &Arc<NodeTls>, address: &str) -> Host {
         Ok(Err(error)) => (Health::default(), Some(error.to_string())),
         Err(_) => (Health::default(), Some("no answer in time".to_owned())),
     };
-    Host { address: address.to_owned(), can_serve: health.can_serve, can_write: health.can_write, error }
+    let Health { can_serve, can_write, sealed, .. } = health;
+    Host { address: address.to_owned(), can_serve, can_write, sealed, error }
 }
 
 fn text(report: &Report) -> String {
@@ -389,7 +391,10 @@ fn text(report: &Report) -> String {
             host.address.clone(),
             yes(host.can_serve),
             yes(host.can_write),
-            host.error.clone().unwrap_or_default(),
+            match &host.error {
+                None if host.sealed => "SEALED: run `kms unseal`".to_owned(),
+                error => error.clone().unwrap_or_default(),
+            },
         ]);
     }
     let members = report.witness.members.as_ref();

@@ -21,6 +21,7 @@ mod payload;
 mod random;
 mod read;
 mod rename;
+mod seal;
 pub mod secrets;
 mod shape;
 mod sign;
@@ -38,7 +39,7 @@ use crate::{
     error::{Code, Error},
     limits::Limits,
     store::api::{RecordStore, StoreHealth},
-    vault::{DomainError, DomainKey, Keyring, RootKey},
+    vault::{DomainError, DomainKey, Keyring, RootKey, RootSource},
 };
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
@@ -49,6 +50,7 @@ pub use deactivate::Reason;
 pub use export::Way;
 pub use list::{KeyPage, ListQuery, StateFilter};
 pub use payload::{Class, KeyRecord, KeyType, KeyView, Operations};
+pub use seal::SealState;
 pub use shape::{Context, KeyName};
 pub use sign::{MESSAGE_MAX_BYTES, Message, Signature, SignatureFormat, ToVerify};
 
@@ -59,24 +61,33 @@ pub struct HostService {
     keyring: Keyring,
     leased: Arc<LeasedKeys>,
     parsed: ParsedKeys,
+    source: Arc<RootSource>,
     limits: Limits,
     access: access::Kept,
 }
 
 impl HostService {
-    /// The service over a store, under a root key.
-    pub fn new(env: Env, store: Arc<dyn RecordStore>, root: RootKey, limits: Limits) -> HostService {
+    /// The service over a store: under a root key, or sealed.
+    pub fn new(
+        env: Env,
+        store: Arc<dyn RecordStore>,
+        (root, source): (Option<RootKey>, RootSource),
+        limits: Limits,
+    ) -> HostService {
         let keyring = Keyring::new(root, Arc::clone(&store));
         let (leased, parsed) = (Arc::new(LeasedKeys::new(&limits)), ParsedKeys::new(&limits));
-        HostService { env, store, keyring, leased, parsed, limits, access: access::Kept::default() }
+        let (source, access) = (Arc::new(source), access::Kept::default());
+        HostService { env, store, keyring, leased, parsed, source, limits, access }
     }
 
-    /// What can be done at the moment, as far as this host knows.
+    /// What can be done at the moment, as far as this host knows: nothing while it is sealed.
     pub fn health(&self) -> StoreHealth {
         let moment = self.moment();
         self.leased.sweep(moment.0);
         self.parsed.sweep(&moment);
-        self.store.health()
+        let health = self.store.health();
+        let open = !self.keyring.is_sealed();
+        StoreHealth { can_read: health.can_read && open, can_write: health.can_write && open, ..health }
     }
 
     /// Wall time, microseconds since the Unix epoch.
@@ -137,6 +148,7 @@ impl HostService {
                 Ok(key) => Ok(key),
                 Err(DomainError::Unreachable(why)) if why.passes() && patience.pause().await => continue,
                 Err(DomainError::Unreachable(why)) => Err(Error::refused(format!("keyring: {why}"))),
+                Err(DomainError::Sealed) => Err(HostService::sealed_error()),
                 Err(DomainError::Ended) => Err(self.ended(domain)),
                 Err(DomainError::NotFound) => Err(Error::new(Code::DomainNotFound, "OKMS domain not found")),
                 Err(DomainError::Damaged) => Err(Error::integrity("keyring object")),

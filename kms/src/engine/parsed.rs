@@ -55,6 +55,8 @@ struct Held {
     /// What is kept is of this epoch, by number and id.
     epoch: (u64, Vec<u8>),
     keys: Lru<Which, Halves>,
+    /// The host is sealed: whoever is still at work keeps nothing.
+    closed: bool,
 }
 
 impl Held {
@@ -86,11 +88,15 @@ impl ParsedKeys {
         }
     }
 
+    fn all(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What is held, without what is of another epoch or has lain idle.
     fn held(&self, (now, epoch): &Moment) -> MutexGuard<'_, Held> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.all();
         if held.epoch != *epoch {
-            *held = Held { epoch: epoch.clone(), ..Held::default() };
+            *held = Held { epoch: epoch.clone(), closed: held.closed, ..Held::default() };
         }
         held.keys.expire(*now, self.idle);
         held
@@ -101,14 +107,24 @@ impl ParsedKeys {
         drop(self.held(moment));
     }
 
+    /// Drops all keys, and takes no more: the host is sealed.
+    pub(super) fn close(&self) {
+        *self.all() = Held { closed: true, ..Held::default() };
+    }
+
+    /// Takes keys again.
+    pub(super) fn open(&self) {
+        self.all().closed = false;
+    }
+
     /// Drops all keys of a domain: its service has ended.
     pub(super) fn forget(&self, domain: Uuid) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).drop_of(domain, None);
+        self.all().drop_of(domain, None);
     }
 
     /// Drops every version of a key: it is destroyed.
     pub(super) fn forget_key(&self, domain: Uuid, id: Uuid) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).drop_of(domain, Some(id));
+        self.all().drop_of(domain, Some(id));
     }
 
     /// The private half of a version: kept, or read now.
@@ -159,6 +175,9 @@ impl ParsedKeys {
             return Ok(key);
         }
         let mut held = self.held(moment);
+        if held.closed {
+            return Ok(key);
+        }
         if !held.keys.has(&which) {
             // An earlier version is not asked for again.
             held.drop_of(which.domain, Some(which.id));
@@ -294,6 +313,21 @@ mod tests {
         world.moment.1 = (2, vec![2]);
         assert!(world.read(which(1, 1, 1)));
         assert_eq!(world.count().0, 1);
+    }
+
+    #[test]
+    fn of_a_sealed_host_nothing_is_kept() {
+        let mut world = World::new(Limits::default());
+        let last = world.ask(which(1, 1, 1));
+        world.keys.close();
+        assert_eq!(Arc::strong_count(&last), 1, "only who uses it still has it");
+        for epoch in [1, 2] {
+            world.moment.1 = (epoch, vec![1]);
+            assert!(world.read(which(1, 1, 1)) && world.read(which(1, 1, 1)));
+            assert_eq!(world.count(), (0, 0, 0));
+        }
+        world.keys.open();
+        assert!(world.read(which(1, 1, 1)) && !world.read(which(1, 1, 1)));
     }
 
     #[test]

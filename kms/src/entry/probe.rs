@@ -25,6 +25,9 @@ pub struct Health {
     /// Whether key writes would be accepted.
     #[serde(default)]
     pub can_write: bool,
+    /// Whether it waits for operators to unseal it.
+    #[serde(default)]
+    pub sealed: bool,
     /// Names this start of the host's process; 0 if it does not say.
     #[serde(default)]
     pub start: u32,

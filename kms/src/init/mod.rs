@@ -35,6 +35,12 @@ use uuid::Uuid;
 pub const NODE_FILE: &str = "node.toml";
 /// Name of the backup key's file in the replica's directory and the operator's.
 pub const BACKUP_KEY_FILE: &str = "backup.key";
+/// Name of the root key's file in the directory of a host.
+pub const ROOT_KEY_FILE: &str = "root.key";
+/// Name of the file with the root key sealed, in the directory of a host that is unsealed by shares.
+pub const SEALED_ROOT_FILE: &str = "root.sealed";
+/// Name of the directory with the shares, in the operator's.
+pub const SHARES_DIR: &str = "shares";
 /// Name of a database's store directory.
 pub const DATA_DIR: &str = "data";
 /// Default port of the REST endpoint.
@@ -71,6 +77,8 @@ pub struct RegionSpec {
     /// Where the replica puts its backups, two other regions; relative directories are relative to the replica's. None: it
     /// makes no backups until its `node.toml` names stores.
     pub backups: Option<[StoreConfig; 2]>,
+    /// Hosts are unsealed by shares: how many are needed, of how many. None: each has the root key in a file.
+    pub shares: Option<(u8, u8)>,
     /// Where the nodes are.
     pub addresses: Addresses,
     /// Where hosts take the operator's requests about access.

@@ -3,7 +3,7 @@
 
 use super::{
     BACKUP_KEY_FILE, Bundle, ClientIdentity, DATA_DIR, FileSpec, InitError, NODE_FILE, NodeBundle,
-    REPLICA_ID, RegionSpec, WITNESS_ID,
+    REPLICA_ID, ROOT_KEY_FILE, RegionSpec, SEALED_ROOT_FILE, SHARES_DIR, WITNESS_ID,
     certificates::{Authority, Issued},
     layout::{self, Place},
 };
@@ -18,7 +18,10 @@ use crate::{
         log::Position,
         witness::Known,
     },
-    vault::{RootKey, new_domain_key},
+    vault::{
+        RootKey, new_domain_key,
+        unseal::{UnsealError, UnsealKey, UnsealShare},
+    },
     wire::identity::{Peer, PeerRole},
 };
 use uuid::Uuid;
@@ -34,6 +37,8 @@ pub fn plan_region(env: &Env, spec: &RegionSpec) -> Result<Bundle, InitError> {
     let access_ca = Authority::new(env, &format!("{} access CA", spec.region))?;
     let node_ca = Authority::new(env, &format!("{} node CA", spec.region))?;
     let root = RootKey::generate(env).map_err(InitError::Entropy)?;
+    let shared_root = spec.shares.map(|split| shared_root(env, &root, split)).transpose()?;
+    let (sealed_root, shares) = shared_root.unzip();
     let domains = (0..spec.domains).map(|_| random_uuid(env)).collect::<Result<Vec<_>, _>>()?;
     let keyring = domains
         .iter()
@@ -48,6 +53,8 @@ pub fn plan_region(env: &Env, spec: &RegionSpec) -> Result<Bundle, InitError> {
         access_ca_pem: &access_ca.own.cert_pem,
         operator_pem: &operator.cert_pem,
         root_file: root.file(),
+        sealed_root,
+        shares: shares.unwrap_or_default(),
         keyring: &keyring,
         backup_file: backup_key,
         epoch: first_epoch(env, &spec.region, &operator.key_pem)?,
@@ -73,6 +80,22 @@ pub fn plan_region(env: &Env, spec: &RegionSpec) -> Result<Bundle, InitError> {
         domains,
         endpoint: region.address(Role::Entry, None),
     })
+}
+
+/// The root key sealed, and the shares that unseal it.
+fn shared_root(
+    env: &Env,
+    root: &RootKey,
+    (threshold, count): (u8, u8),
+) -> Result<(String, Vec<Zeroizing<String>>), InitError> {
+    let wrong = |error: UnsealError| match error {
+        UnsealError::Entropy(error) => InitError::Entropy(error),
+        error => InitError::Spec(error.to_string()),
+    };
+    let key = UnsealKey::generate(env, threshold, count).map_err(wrong)?;
+    let sealed = key.seal(env, root).map_err(InitError::Entropy)?;
+    let shares = key.split(env).map_err(wrong)?;
+    Ok((sealed.file(), shares.iter().map(UnsealShare::line).collect()))
 }
 
 fn random_id(env: &Env) -> Result<[u8; 16], InitError> {
@@ -108,6 +131,9 @@ fn first_epoch(env: &Env, region: &str, operator_key_pem: &str) -> Result<Known,
 struct Shared<'a> {
     access_ca_pem: &'a str,
     root_file: Zeroizing<Vec<u8>>,
+    /// Instead of the root key, of a region that is unsealed by shares.
+    sealed_root: Option<String>,
+    shares: Vec<Zeroizing<String>>,
     keyring: &'a [(Uuid, Vec<u8>)],
     /// Of a region with a replica.
     backup_file: Option<Zeroizing<Vec<u8>>>,
@@ -166,7 +192,10 @@ impl Region<'_> {
         ];
         if place.role == Role::Host {
             files.push(FileSpec::public("access-ca.crt", shared.access_ca_pem));
-            files.push(FileSpec::private("root.key", shared.root_file.as_slice()));
+            files.push(match &shared.sealed_root {
+                Some(sealed) => FileSpec::private(SEALED_ROOT_FILE, sealed.as_bytes()),
+                None => FileSpec::private(ROOT_KEY_FILE, shared.root_file.as_slice()),
+            });
         }
         if matches!(place.role, Role::Database | Role::Witness | Role::Replica) {
             files.push(FileSpec::public("operator.crt", shared.operator_pem));
@@ -254,7 +283,8 @@ impl Region<'_> {
             node_ca: "node-ca.crt".into(),
             access_ca: host.then(|| "access-ca.crt".into()),
             operator_cert: with_operator.then(|| "operator.crt".into()),
-            root_key: host.then(|| "root.key".into()),
+            root_key: (host && self.spec.shares.is_none()).then(|| ROOT_KEY_FILE.into()),
+            sealed_root: (host && self.spec.shares.is_some()).then(|| SEALED_ROOT_FILE.into()),
             backup_key: replica.then(|| BACKUP_KEY_FILE.into()),
             witness: (self.spec.witness_with_replica && replica)
                 .then(|| [WITNESS_ID, NODE_FILE].iter().collect()),
@@ -306,6 +336,9 @@ impl Region<'_> {
             FileSpec::private("access-ca.key", access_ca.own.key_pem.as_bytes()),
             FileSpec::public("operator.toml", config),
         ];
+        for (at, share) in shared.shares.iter().enumerate() {
+            files.push(FileSpec::private(format!("{SHARES_DIR}/share-{}.txt", at + 1), share.as_bytes()));
+        }
         // What opens the backups must survive the replica.
         files.extend(
             shared.backup_file.as_ref().map(|key| FileSpec::private(BACKUP_KEY_FILE, key.as_slice())),

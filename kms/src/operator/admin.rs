@@ -247,6 +247,14 @@ impl Admin {
         self.call(method, path, serde_json::to_vec(body).map_err(strange)?.into()).await
     }
 
+    /// Sends no body, and is told how things are then.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn order<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, AdminError> {
+        self.call(method, path, Bytes::new()).await
+    }
+
     /// Deletes.
     ///
     /// # Errors

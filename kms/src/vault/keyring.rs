@@ -1,5 +1,5 @@
-//! Opened domain keys, fetched from the databases when first asked for. Trusts no database: an object that
-//! does not open is asked for in the other zone.
+//! The root key of a host, while it is unsealed, and the domain keys opened with it, fetched from the databases when first asked for.
+//! Trusts no database: an object that does not open is asked for in the other zone.
 
 use super::{DomainKey, RootKey, open_domain_key};
 use crate::store::api::{Place, ReadError, RecordStore};
@@ -24,11 +24,13 @@ pub enum DomainError {
     /// What was served does not open, and no database had a good copy.
     #[error("keyring object damaged")]
     Damaged,
+    /// The host has no root key at the moment.
+    #[error("sealed")]
+    Sealed,
 }
 
-/// The domain keys that this host has opened.
+/// The root key, and the domain keys that this host has opened with it.
 pub struct Keyring {
-    root: RootKey,
     store: Arc<dyn RecordStore>,
     opened: RwLock<Opened>,
 }
@@ -36,14 +38,33 @@ pub struct Keyring {
 /// Keys, and the epoch that they were asked for in: a region that was restored may not have all of them any more.
 #[derive(Default)]
 struct Opened {
+    /// None: the host is sealed, and there are no keys either.
+    root: Option<Arc<RootKey>>,
     epoch: (u64, Vec<u8>),
     keys: BTreeMap<Uuid, Arc<DomainKey>>,
 }
 
 impl Keyring {
-    /// An empty keyring under a root key.
-    pub fn new(root: RootKey, store: Arc<dyn RecordStore>) -> Keyring {
-        Keyring { root, store, opened: RwLock::default() }
+    /// An empty keyring, under a root key or sealed.
+    pub fn new(root: Option<RootKey>, store: Arc<dyn RecordStore>) -> Keyring {
+        let opened = Opened { root: root.map(Arc::new), ..Opened::default() };
+        Keyring { store, opened: RwLock::new(opened) }
+    }
+
+    /// Whether there is no root key.
+    pub fn is_sealed(&self) -> bool {
+        self.opened.read().unwrap_or_else(PoisonError::into_inner).root.is_none()
+    }
+
+    /// Begins to serve under a root key. No effect on one that is unsealed: it has that key.
+    pub fn unseal(&self, root: RootKey) {
+        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        opened.root.get_or_insert_with(|| Arc::new(root));
+    }
+
+    /// Forgets the root key and every opened key. They are wiped from memory as soon as the requests that use them have ended.
+    pub fn seal(&self) {
+        *self.opened.write().unwrap_or_else(PoisonError::into_inner) = Opened::default();
     }
 
     /// Forgets every opened key (a newer epoch is active).
@@ -56,21 +77,31 @@ impl Keyring {
         self.opened.write().unwrap_or_else(PoisonError::into_inner).keys.remove(&domain);
     }
 
-    /// A key that was opened in the epoch that is current, as far as the store knows.
-    pub fn opened(&self, domain: Uuid) -> Option<Arc<DomainKey>> {
+    /// The root key, and the key of the domain if it was opened in the epoch that is current, as far as the store knows.
+    fn opened(&self, domain: Uuid) -> Result<(Arc<RootKey>, Option<Arc<DomainKey>>), DomainError> {
         let epoch = self.store.epoch();
         let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
-        (opened.epoch == epoch).then(|| opened.keys.get(&domain).cloned()).flatten()
+        let root = opened.root.clone().ok_or(DomainError::Sealed)?;
+        Ok((root, (opened.epoch == epoch).then(|| opened.keys.get(&domain).cloned()).flatten()))
     }
 
-    /// Keeps a key that was asked for in `epoch`, and none of another one.
-    fn keep(&self, epoch: (u64, Vec<u8>), key: DomainKey) -> Arc<DomainKey> {
+    /// The key of the domain, if it is at hand. Asks nobody.
+    pub fn kept(&self, domain: Uuid) -> Option<Arc<DomainKey>> {
+        self.opened(domain).ok()?.1
+    }
+
+    /// Keeps a key that was asked for in `epoch`, and none of another one; nor one of a host that was sealed meanwhile.
+    fn keep(&self, epoch: (u64, Vec<u8>), key: DomainKey) -> Result<Arc<DomainKey>, DomainError> {
         let key = Arc::new(key);
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
-        if opened.epoch != epoch {
-            *opened = Opened { epoch, keys: BTreeMap::new() };
+        if opened.root.is_none() {
+            return Err(DomainError::Sealed);
         }
-        Arc::clone(opened.keys.entry(key.domain()).or_insert(key))
+        if opened.epoch != epoch {
+            opened.keys.clear();
+            opened.epoch = epoch;
+        }
+        Ok(Arc::clone(opened.keys.entry(key.domain()).or_insert(key)))
     }
 
     /// The key of a domain.
@@ -78,23 +109,22 @@ impl Keyring {
     /// # Errors
     /// [`DomainError`] when neither zone has one that opens.
     pub async fn domain(&self, domain: Uuid) -> Result<Arc<DomainKey>, DomainError> {
-        if let Some(key) = self.opened(domain) {
+        let (root, key) = self.opened(domain)?;
+        if let Some(key) = key {
             return Ok(key);
         }
         let epoch = self.store.epoch();
         let mut worst = None;
         for place in [Place::Near, Place::Far] {
             let found = match self.store.keyring(place, domain.into_bytes()).await {
-                Ok(Some(object)) => {
-                    open_domain_key(&self.root, domain, &object).map_err(|_| DomainError::Damaged)
-                }
+                Ok(Some(object)) => open_domain_key(&root, domain, &object).map_err(|_| DomainError::Damaged),
                 Ok(None) => Err(DomainError::NotFound),
                 Err(ReadError::Terminated) => return Err(DomainError::Ended),
                 Err(ReadError::Damaged) => Err(DomainError::Damaged),
                 Err(error) => Err(DomainError::Unreachable(error)),
             };
             match found {
-                Ok(key) => return Ok(self.keep(epoch, key)),
+                Ok(key) => return self.keep(epoch, key),
                 Err(error) => worst = Some(graver(worst, error)),
             }
         }

@@ -7,6 +7,7 @@ pub(crate) mod key_file;
 mod keyring;
 mod record;
 mod root;
+mod source;
 pub mod unseal;
 
 use crate::{crypto::SecretBytes, record::RecordKey};
@@ -16,6 +17,7 @@ pub use domain::{DomainKey, new_domain_key, open_domain_key};
 pub use keyring::{DomainError, Keyring};
 pub use record::{Header, Opened, Payload, open, seal};
 pub use root::{RootKey, RootKeyError};
+pub use source::{RootSource, RotateError, SharesGiven, read_sealed_root};
 
 /// Stored data did not open: altered, swapped, of another version, or under another key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! The root key: 32 random bytes that seal domain keys. Comes from a file for now; never printed, never sent.
+//! The root key: 32 random bytes that seal domain keys. Comes from a file, or is unsealed by shares; never printed, never sent.
 
 use super::key_file;
 use crate::{
@@ -32,6 +32,16 @@ pub enum RootKeyError {
         "{0} is not a root key: expected one line `{FORMAT} <base64 of 32 bytes>`; restore it from its safe copy"
     )]
     Format(PathBuf),
+    /// No file with the sealed root key.
+    #[error(
+        "no sealed root key at {0}: copy it from another host of the region; it opens nothing without the shares"
+    )]
+    SealedMissing(PathBuf),
+    /// Not a file with a sealed root key.
+    #[error(
+        "{0} is not a sealed root key: copy it from another host of the region; it opens nothing without the shares"
+    )]
+    SealedFormat(PathBuf),
 }
 
 impl RootKey {

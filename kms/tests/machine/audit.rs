@@ -2,7 +2,7 @@
 
 use crate::common::{Scratch, bundle, spec};
 use kms::{
-    audit::{Audit, AuditKey, Event, Kind, Level},
+    audit::{Audit, Event, Kind, Level, Recorder},
     config::{AuditConfig, NodeConfig},
     init::install,
     os,
@@ -11,6 +11,7 @@ use kms::{
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::Arc,
     time::Duration,
 };
 
@@ -44,7 +45,7 @@ fn event(domain: &str, id: u64) -> Event {
 const DOMAIN: &str = "01234567-89ab-4def-8123-456789abcdef";
 
 /// A host's directory with twenty entries in its spool; its writer still runs.
-async fn spool(scratch: &Scratch) -> (PathBuf, Audit) {
+async fn spool(scratch: &Scratch) -> (PathBuf, Arc<Audit>) {
     let env = os::env();
     let bundle = bundle(&env, &spec());
     let dir = scratch.path("host-a1");
@@ -54,8 +55,9 @@ async fn spool(scratch: &Scratch) -> (PathBuf, Audit) {
     assert_eq!(config.audit, Some(AuditConfig::default()), "on unless somebody says otherwise");
     let root = RootKey::load(&*env.disk, config.root_key.as_deref().expect("a path")).expect("a root key");
     let small = AuditConfig { segment_bytes: 4_096, ..AuditConfig::default() };
-    let key = AuditKey::new(&root, &config.node_id);
-    let audit = Audit::start(&env, &config.data_dir, key, small).await;
+    let recorder = Recorder::new(&env, config.data_dir, config.node_id, small);
+    recorder.begin(&root).await;
+    let audit = recorder.audit().expect("it records");
     for id in 0..20 {
         let domain = if id % 2 == 0 { DOMAIN } else { "" };
         audit.record(event(domain, id)).await.expect("recorded");

@@ -59,6 +59,7 @@ pub fn spec() -> RegionSpec {
     RegionSpec {
         audit: true,
         witness_with_replica: false,
+        shares: None,
         replica: None,
         backups: None,
         region: "eu-west-rbx".to_owned(),

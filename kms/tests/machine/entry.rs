@@ -116,6 +116,7 @@ async fn start(env: &Env, bundle: &Bundle, hosts: Vec<String>, limits: Limits) -
         access_ca: None,
         operator_cert: None,
         root_key: None,
+        sealed_root: None,
         backup_key: None,
         witness: None,
         peers: Peers { hosts, ..Peers::default() },

@@ -10,7 +10,7 @@ use kms::{
     env::Env,
     init::{ClientIdentity, NODE_FILE},
     store::{api::RecordStore, server::DatabaseNode, witness::WitnessNode},
-    vault::RootKey,
+    vault::RootSource,
     wire::hyper_io::HyperIo,
 };
 use rustls::{ClientConfig, RootCertStore};
@@ -63,7 +63,7 @@ impl Service {
         let dir = region.scratch.path("host-a1");
         let mut config = NodeConfig::load(disk, &dir.join(NODE_FILE)).expect("config");
         config.rest_listen = Some("127.0.0.1:0".to_owned());
-        let root = RootKey::load(disk, config.root_key.as_deref().expect("a path")).expect("a root key");
+        let root = RootSource::open(Arc::clone(&region.env.disk), &config).expect("a root key");
         let store = region.client("host-a1");
         region.until_writable(&store).await;
         let store: Arc<dyn RecordStore> = store;

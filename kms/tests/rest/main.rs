@@ -18,6 +18,7 @@ mod pages;
 mod patience;
 mod rates;
 mod region;
+mod sealing;
 mod secret_bodies;
 mod secrets;
 mod semantics;

@@ -11,7 +11,7 @@ use kms::{
     init::{Addresses, AdminAt, Bundle, NODE_FILE, NodeBundle, RegionSpec, plan_region},
     limits::Limits,
     operator::admin::Admin,
-    vault::RootKey,
+    vault::RootSource,
     wire::tls::{NodePem, NodeTls},
 };
 use std::{path::Path, sync::Arc, time::Duration};
@@ -39,10 +39,19 @@ pub struct Region {
     pub server: RestServer,
     pub admin: AdminServer,
     pub disk: Arc<MemoryDisk>,
+    config: NodeConfig,
 }
 
 fn host(bundle: &Bundle) -> &NodeBundle {
     bundle.nodes.iter().find(|node| node.role == Role::Host).expect("a host")
+}
+
+async fn start(env: &Env, config: &NodeConfig, store: &Arc<MemoryStore>) -> (RestServer, AdminServer) {
+    let root = RootSource::open(Arc::clone(&env.disk), config).expect("a root key");
+    let server = serve(env.clone(), config, Arc::clone(store) as _, root).await.expect("serves");
+    let tls = NodeTls::load(env, config).expect("the host's certificate");
+    let admin = admin::serve("127.0.0.1:0", tls, &server).await.expect("serves");
+    (server, admin)
 }
 
 impl Region {
@@ -61,19 +70,26 @@ impl Region {
 
     /// A host whose wall clock is ahead of the one its certificates were made by.
     pub async fn at(limits: Limits, ahead: Duration) -> Region {
-        Region::of(limits, ahead, AuditConfig { enabled: false, ..AuditConfig::default() }).await
+        Region::of(limits, ahead, AuditConfig { enabled: false, ..AuditConfig::default() }, None).await
     }
 
     /// A host that records what is done.
     pub async fn audited(audit: AuditConfig) -> Region {
-        Region::of(Limits::default(), Duration::ZERO, audit).await
+        Region::of(Limits::default(), Duration::ZERO, audit, None).await
     }
 
-    async fn of(limits: Limits, ahead: Duration, audit: AuditConfig) -> Region {
+    /// A host that waits for 3 of 5 shares, and perhaps records what is done.
+    pub async fn sealed(enabled: bool) -> Region {
+        let audit = AuditConfig { enabled, ..AuditConfig::default() };
+        Region::of(Limits::default(), Duration::ZERO, audit, Some((3, 5))).await
+    }
+
+    async fn of(limits: Limits, ahead: Duration, audit: AuditConfig, shares: Option<(u8, u8)>) -> Region {
         crate::logs::catch();
         let spec = RegionSpec {
             audit: false,
             witness_with_replica: false,
+            shares,
             replica: None,
             backups: None,
             region: "eu-west-rbx".to_owned(),
@@ -96,15 +112,18 @@ impl Region {
         config.limits = limits;
         config.audit = Some(audit);
         config.metrics_listen = Some("127.0.0.1:0".to_owned());
-        let root = RootKey::load(&*env.disk, Path::new("root.key")).expect("a root key");
         let databases = bundle.nodes.iter().filter(|node| node.role == Role::Database);
         let keyring = databases.flat_map(|node| &node.keyring);
         let store =
             MemoryStore::new(keyring.map(|(domain, object)| (domain.into_bytes(), object.clone())).collect());
-        let server = serve(env.clone(), &config, Arc::clone(&store) as _, root).await.expect("serves");
-        let tls = NodeTls::load(&env, &config).expect("the host's certificate");
-        let admin = admin::serve("127.0.0.1:0", tls, &server).await.expect("serves");
-        Region { env, bundle, store, server, admin, disk }
+        let (server, admin) = start(&env, &config, &store).await;
+        Region { env, bundle, store, server, admin, disk, config }
+    }
+
+    /// The host's machine loses its power, and it starts again.
+    pub async fn restart(&mut self) {
+        self.disk.cut_power();
+        (self.server, self.admin) = start(&self.env, &self.config, &self.store).await;
     }
 
     /// The operator, as the host's administration knows one.

@@ -78,7 +78,8 @@ impl World {
     }
 
     async fn start(&self, config: AuditConfig) -> Audit {
-        Audit::start(&self.env, Path::new(DATA), self.key(), config).await
+        let pen = std::sync::Arc::<tokio::sync::Mutex<()>>::default().lock_owned().await;
+        Audit::start(&self.env, Path::new(DATA), self.key(), config, pen).await
     }
 
     async fn fill(&self, entries: u64) {

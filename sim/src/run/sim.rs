@@ -129,6 +129,7 @@ async fn simulate(
         &RegionSpec {
             audit: plan.topology.audit,
             witness_with_replica: plan.topology.witness_with_replica,
+            shares: None,
             region: plan.topology.region.clone(),
             replica: plan.topology.replica.then(|| replica_region(&plan.topology.region)),
             backups: backup_stores(plan),

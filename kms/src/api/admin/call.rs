@@ -1,10 +1,12 @@
 //! One request of the operator's as the handlers see it.
 
+use super::seal;
 use crate::{
     api::rest::{
-        call::{App, Caller, note_of, uuid},
+        call::{App, Caller, Note, note_of, uuid},
         reply::Failure,
     },
+    engine::HostService,
     error::{Code, Error},
     iam::Administrator,
     wire::identity::Peer,
@@ -30,6 +32,7 @@ impl Admin {
 /// A request that the operator has sent. There is no other way to get one.
 pub(super) struct Call {
     pub(super) admin: Arc<Admin>,
+    pub(super) note: Arc<Note>,
     /// Opens what administers access.
     pub(super) may: Administrator,
     domain: Option<Uuid>,
@@ -73,8 +76,16 @@ impl FromRequestParts<Arc<Admin>> for Call {
                 return Err(Error::new(Code::Unauthorised, "the operator's certificate is required").into());
             }
         };
-        admin.app.recordable()?;
-        note.begin();
+        let of_sealed = note.path.get().is_some_and(|path| seal::of_sealed(path.as_str()));
+        let ready = match admin.app.service.is_sealed() {
+            false => admin.app.recordable(),
+            true => Err(HostService::sealed_error()),
+        };
+        match ready {
+            Ok(()) => note.begin(),
+            Err(error) if !of_sealed => return Err(error.into()),
+            Err(_) => {}
+        }
         let params = RawPathParams::from_request_parts(parts, admin)
             .await
             .map_err(|_| Error::bad("the path is not UTF-8"))?;
@@ -89,6 +100,6 @@ impl FromRequestParts<Arc<Admin>> for Call {
                 _ => name = Some(value.to_owned()),
             }
         }
-        Ok(Call { admin: Arc::clone(admin), may, domain, name })
+        Ok(Call { admin: Arc::clone(admin), note, may, domain, name })
     }
 }

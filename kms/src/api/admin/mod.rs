@@ -1,8 +1,9 @@
 //! Administration of a host: JSON over HTTP, with mutual TLS under the node CA, for the region's operator alone. A router of its own:
-//! none of these paths uses a key, or shows one, or a secret. Whatever a client may do is done elsewhere, with a client's certificate.
+//! none of these paths uses a key, or shows one, or a secret; shares of the root key go in, and never come out. Whatever a client may do is done elsewhere, with a client's certificate.
 
 mod call;
 mod routes;
+mod seal;
 pub mod types;
 
 use super::rest::{

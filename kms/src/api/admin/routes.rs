@@ -2,6 +2,7 @@
 
 use super::{
     call::{Admin, Call},
+    seal::{self, SEAL, SHARES, UNSEAL},
     types::{CredentialList, HostStatus, Tried},
 };
 use crate::{
@@ -14,7 +15,11 @@ use crate::{
     error::{Code, Error},
     iam::{Credential, Group, Issuer, Policy},
 };
-use axum::{Router, body::Body, routing::get};
+use axum::{
+    Router,
+    body::Body,
+    routing::{self, get, post},
+};
 use http::{Request, StatusCode};
 use std::sync::Arc;
 
@@ -23,16 +28,19 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
     let of = |rest: &str| format!("/admin/v1/domain/{{domain}}/{rest}");
     Router::new()
         .route("/admin/v1/status", get(status))
+        .route(SEAL, get(seal::state).post(seal::seal))
+        .route(UNSEAL, post(seal::unseal).delete(seal::forget))
+        .route(SHARES, routing::put(seal::rotate))
         .route(&of("inventory"), get(inventory))
         .route(&of("policies"), get(list::<Policy>))
-        .route(&of("policies/{name}"), axum::routing::put(put::<Policy>).delete(delete::<Policy>))
+        .route(&of("policies/{name}"), routing::put(put::<Policy>).delete(delete::<Policy>))
         .route(&of("groups"), get(list::<Group>))
-        .route(&of("groups/{name}"), axum::routing::put(put::<Group>).delete(delete::<Group>))
+        .route(&of("groups/{name}"), routing::put(put::<Group>).delete(delete::<Group>))
         .route(&of("issuers"), get(list::<Issuer>))
-        .route(&of("issuers/{name}"), axum::routing::put(put::<Issuer>).delete(delete::<Issuer>))
+        .route(&of("issuers/{name}"), routing::put(put::<Issuer>).delete(delete::<Issuer>))
         .route(&of("credentials"), get(credentials).post(register))
         .route(&of("credentials/{name}"), get(credential).delete(revoke))
-        .route(&of("test"), axum::routing::post(test))
+        .route(&of("test"), post(test))
         .fallback(no_path)
         .with_state(admin)
 }

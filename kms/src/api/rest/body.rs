@@ -31,7 +31,7 @@ pub(in crate::api) async fn json<T: DeserializeOwned>(app: &App, request: Reques
 ///
 /// # Errors
 /// As of [`json`].
-pub(super) async fn secret<T: DeserializeOwned>(
+pub(in crate::api) async fn secret<T: DeserializeOwned>(
     app: &App,
     request: Request<Body>,
     untyped: bool,

@@ -5,10 +5,11 @@ use super::{
     io::Activity,
     leftover::Leftover,
     reply::{Failure, complete},
+    routes::HEALTH_PATH,
     trail::Trail,
 };
 use crate::{
-    engine::random_id,
+    engine::{HostService, random_id},
     env::Purpose,
     error::{Blame, Code, Error},
 };
@@ -71,9 +72,14 @@ impl Border {
         let http2 = request.version() == Version::HTTP_2;
         let leftover = Leftover::default();
         let span = tracing::info_span!("request", id = %id);
-        let mut response = match self.router.call(leftover.lend(request)).instrument(span).await {
-            Ok(response) => response,
-            Err(never) => match never {},
+        let request = leftover.lend(request);
+        let mut response = if self.is_closed(&request, &trail) {
+            Failure(HostService::sealed_error()).into_response()
+        } else {
+            match self.router.call(request).instrument(span).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
         };
         if http2 {
             // Whatever has not come by then is not waited for.
@@ -105,6 +111,14 @@ impl Border {
         }
         log(&note, &method, response.status(), error.as_ref(), ms);
         response
+    }
+
+    /// A host that is sealed tells clients how it is, and nothing else. The operator unseals it.
+    fn is_closed<B>(&self, request: &Request<B>, trail: &Trail) -> bool {
+        let of_client = matches!(self.caller, Caller::Client(_));
+        of_client
+            && request.uri().path() != HEALTH_PATH
+            && (self.app.service.is_sealed() || trail.is_sealed())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{border::Dates, meter::Meter, rate::Rates, reply::Failure};
 use crate::{
-    audit::{Audit, State},
+    audit::{Recorder, State},
     engine::{HostService, access::Who},
     error::{Code, Error},
     iam::{Action, Authorized, Bearer, Identity, Rights, SecretPath, Selection, TheDomain},
@@ -27,7 +27,9 @@ pub(in crate::api) struct App {
     pub(super) dates: Dates,
     pub(super) region: String,
     /// None where nothing is recorded.
-    pub(super) audit: Option<Audit>,
+    pub(in crate::api) audit: Option<Recorder>,
+    /// Whoever seals or unseals.
+    pub(super) turning: Arc<tokio::sync::Mutex<()>>,
     pub(super) rates: Rates,
     /// None where metrics are told nowhere.
     pub(super) meter: Option<Meter>,
@@ -70,9 +72,11 @@ impl App {
     /// # Errors
     /// `Refused` if it cannot be.
     pub(in crate::api) fn recordable(&self) -> Result<(), Error> {
-        match self.audit.as_ref().map(Audit::state) {
-            None | Some(State::Recording) => Ok(()),
+        let Some(recorder) = &self.audit else { return Ok(()) };
+        match recorder.audit().map(|audit| audit.state()) {
+            Some(State::Recording) => Ok(()),
             Some(state) => Err(Error::refused(format!("audit: {}", state.word()))),
+            None => Err(HostService::sealed_error()),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{
     reply::error_id,
 };
 use crate::{
-    audit::Audit,
+    audit::{Recorder, State},
     error::{Code, Error},
     metrics::text,
 };
@@ -47,6 +47,7 @@ pub(super) struct Meter {
     refused: Counter,
     can_read: Gauge,
     can_write: Gauge,
+    sealed: Gauge,
     connections: Gauge,
     audit: AuditGauges,
 }
@@ -71,6 +72,7 @@ impl Meter {
             refused: Counter::default(),
             can_read: Gauge::default(),
             can_write: Gauge::default(),
+            sealed: Gauge::default(),
             connections: Gauge::default(),
             audit: AuditGauges::default(),
         };
@@ -86,6 +88,7 @@ impl Meter {
         );
         registry.register("can_serve", "Whether a database answers reads", meter.can_read.clone());
         registry.register("can_write", "Whether writes would be accepted", meter.can_write.clone());
+        registry.register("sealed", "Whether it waits to be unsealed", meter.sealed.clone());
         registry.register("connections", "Connections of clients", meter.connections.clone());
         if audited {
             let AuditGauges { recording, bytes, head, forwarded } = &meter.audit;
@@ -127,10 +130,13 @@ impl Meter {
         let health = app.service.health();
         self.can_read.set(i64::from(health.can_read));
         self.can_write.set(i64::from(health.can_write));
+        self.sealed.set(i64::from(app.service.is_sealed()));
         self.connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
-        if let Some(standing) = app.audit.as_ref().map(Audit::standing) {
+        let standing = app.audit.as_ref().and_then(Recorder::audit).map(|audit| audit.standing());
+        let recording = standing.as_ref().is_some_and(|standing| standing.state == State::Recording);
+        self.audit.recording.set(i64::from(recording));
+        if let Some(standing) = standing {
             let told = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-            self.audit.recording.set(i64::from(standing.state == crate::audit::State::Recording));
             self.audit.bytes.set(told(standing.bytes));
             self.audit.head.set(told(standing.head.sequence));
             self.audit.forwarded.set(told(standing.forwarded.unwrap_or_default()));

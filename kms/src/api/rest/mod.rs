@@ -11,6 +11,7 @@ mod paths;
 mod rate;
 pub(super) mod reply;
 mod routes;
+mod sealing;
 mod secrets;
 mod secrets_v1;
 mod secrets_v2;

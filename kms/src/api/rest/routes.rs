@@ -10,7 +10,7 @@ use super::{
     types::*,
 };
 use crate::{
-    audit::{self, Audit},
+    audit::{self, Recorder},
     crypto::asymmetric::OaepHash,
     engine::{CarriedFormat, KeyView, ListQuery, SignatureFormat, StateFilter, Way},
     error::{Code, Error},
@@ -20,6 +20,9 @@ use axum::{Router, body::Body, extract::State};
 use http::{Request, StatusCode};
 use std::sync::Arc;
 use uuid::Uuid;
+
+/// Where a host says how it is: what a sealed one answers too.
+pub(super) const HEALTH_PATH: &str = "/healthz";
 
 /// All paths, for one application.
 pub(super) fn router(app: Arc<App>) -> Router {
@@ -31,7 +34,7 @@ pub(super) fn paths() -> Paths {
     let keys = "/api/{okmsId}/v1/servicekey";
     let key = |rest: &str| format!("{keys}/{{keyId}}{rest}");
     Paths::new()
-        .route("/healthz", get(health))
+        .route(HEALTH_PATH, get(health))
         .route("/openapi.yaml", get(openapi::yaml))
         .route("/openapi.json", get(openapi::json))
         .route(keys, post(create).get(list))
@@ -55,12 +58,12 @@ async fn no_path() -> Failure {
 
 async fn health(State(app): State<Arc<App>>) -> Reply {
     let health = app.service.health();
-    let recording = app.audit.as_ref().map(Audit::state);
+    let recording = app.audit.as_ref().and_then(Recorder::audit).map(|audit| audit.state());
     let recorded = recording.is_none_or(|state| state == audit::State::Recording);
     let (can_serve, can_write) = (health.can_read && recorded, health.can_write && recorded);
     let status = if can_serve { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body =
-        HealthBody { can_serve, can_write, start: app.start, audit: recording.map(audit::State::word) };
+    let (sealed, audit) = (app.service.is_sealed(), recording.map(audit::State::word));
+    let body = HealthBody { can_serve, can_write, sealed, start: app.start, audit };
     json(status, &body)
 }
 

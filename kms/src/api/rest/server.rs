@@ -11,7 +11,7 @@ use super::{
     tls::{TlsError, server_config},
 };
 use crate::{
-    audit::{Audit, AuditKey},
+    audit::Recorder,
     config::NodeConfig,
     engine::HostService,
     env::{Env, Listener, Purpose, Stream, Task},
@@ -19,7 +19,7 @@ use crate::{
     limits::{DRAIN_MS, HEAD_MAX_BYTES, ms},
     metrics::Gather,
     store::api::RecordStore,
-    vault::RootKey,
+    vault::{RootKey, RootSource},
     wire::tls::{NodeTls, PeerRole},
 };
 use axum::Router;
@@ -91,12 +91,15 @@ pub async fn serve(
     env: Env,
     config: &NodeConfig,
     store: Arc<dyn RecordStore>,
-    root: RootKey,
+    root: (Option<RootKey>, RootSource),
 ) -> Result<RestServer, ServeError> {
     let address = config.rest_listen.as_deref().ok_or(ServeError::NoAddress("rest_listen"))?;
     let tls = server_config(&env, config)?;
     let limits = config.limits.clone();
-    let audit = audit(&env, config, &root).await;
+    let audit = recorder(&env, config);
+    if let (Some(recorder), Some(root)) = (&audit, &root.0) {
+        recorder.begin(root).await;
+    }
     let service = HostService::new(env.clone(), store, root, limits.clone());
     // Never 0, which says nothing.
     let start = u32::from_be_bytes(env.random(Purpose::Public).map_err(ServeError::Random)?) | 1;
@@ -108,6 +111,7 @@ pub async fn serve(
         dates: Dates::default(),
         region: config.region.clone(),
         audit,
+        turning: Arc::default(),
         rates: Rates::new(&limits),
         meter,
         limits,
@@ -118,14 +122,13 @@ pub async fn serve(
 }
 
 /// What requests are recorded in; none if the configuration says so.
-async fn audit(env: &Env, config: &NodeConfig, root: &RootKey) -> Option<Audit> {
+fn recorder(env: &Env, config: &NodeConfig) -> Option<Recorder> {
     let spool = config.audit.clone().unwrap_or_default();
     if !spool.enabled {
         tracing::warn!("audit is off: nothing is recorded of what is done");
         return None;
     }
-    let key = AuditKey::new(root, &config.node_id);
-    Some(Audit::start(env, &config.data_dir, key, spool).await)
+    Some(Recorder::new(env, config.data_dir.clone(), config.node_id.clone(), spool))
 }
 
 impl RestServer {

@@ -3,7 +3,7 @@
 
 use super::call::{App, Caller, Note};
 use crate::{
-    audit::{Event, Kind, Level},
+    audit::{Audit, Event, Kind, Level, Recorder},
     error::{Blame, Code, Error},
     iam::{Action, Identity, Resource, action, domain_urn},
 };
@@ -37,6 +37,8 @@ const HARMLESS: [&str; 14] = [
 /// A request whose entry is still to be made. Dropped before its end, it makes one that says so.
 pub(super) struct Trail {
     app: Arc<App>,
+    /// There is none while the host is sealed; the request that unseals it finds one at its end.
+    audit: Option<Arc<Audit>>,
     note: Arc<Note>,
     method: Method,
     open: bool,
@@ -44,8 +46,19 @@ pub(super) struct Trail {
 
 impl Trail {
     pub(super) fn begin(app: &Arc<App>, note: &Arc<Note>, method: &Method) -> Trail {
-        let open = app.audit.is_some();
-        Trail { app: Arc::clone(app), note: Arc::clone(note), method: method.clone(), open }
+        let (open, audit) = (app.audit.is_some(), app.audit.as_ref().and_then(Recorder::audit));
+        Trail { app: Arc::clone(app), audit, note: Arc::clone(note), method: method.clone(), open }
+    }
+
+    /// Whether the host was sealed when the request came, as far as its entry is concerned.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.open && self.audit.is_none()
+    }
+
+    /// Where the entry belongs, if there is to be one.
+    fn audit(&mut self) -> Option<Option<Arc<Audit>>> {
+        let (recorder, ()) = self.app.audit.as_ref().zip(self.note.begun.get().copied())?;
+        Some(self.audit.take().or_else(|| recorder.audit()))
     }
 
     /// Makes the entry durable.
@@ -54,9 +67,12 @@ impl Trail {
     /// What the client must be told instead of the answer that there was.
     pub(super) async fn end(mut self, status: StatusCode, error: Option<&Error>) -> Result<(), Error> {
         self.open = false;
-        let (Some(audit), Some(())) = (&self.app.audit, self.note.begun.get()) else { return Ok(()) };
-        let recorded = audit.record(self.event(status.as_u16(), error)).await;
-        recorded.map_err(|_| unrecorded(self.changes(), error))
+        let Some(audit) = self.audit() else { return Ok(()) };
+        let recorded = match audit {
+            Some(audit) => audit.record(self.event(status.as_u16(), error)).await.is_ok(),
+            None => false,
+        };
+        if recorded { Ok(()) } else { Err(unrecorded(self.changes(), error)) }
     }
 
     fn event(&self, status: u16, error: Option<&Error>) -> Event {
@@ -117,7 +133,9 @@ impl Trail {
 
 impl Drop for Trail {
     fn drop(&mut self) {
-        if let (true, Some(audit), Some(())) = (self.open, &self.app.audit, self.note.begun.get()) {
+        if self.open
+            && let Some(Some(audit)) = self.audit()
+        {
             audit.leave(self.event(CLIENT_LEFT, None));
         }
     }

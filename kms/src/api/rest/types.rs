@@ -525,6 +525,8 @@ pub(super) struct RandomBody {
 pub(super) struct HealthBody {
     pub(super) can_serve: bool,
     pub(super) can_write: bool,
+    /// It has no root key until operators unseal it.
+    pub(super) sealed: bool,
     pub(super) start: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) audit: Option<&'static str>,

@@ -130,6 +130,11 @@ impl Kept {
         }
     }
 
+    /// Forgets everything: the host is sealed.
+    pub(super) fn forget(&self) {
+        lock(&self.domains).slots.clear();
+    }
+
     /// Has the stamp asked for before anything else is decided in the domain.
     fn doubt(&self, domain: Uuid) {
         *lock(&self.slot(domain).known) = None;

@@ -27,7 +27,7 @@ impl HostService {
     /// The id of a path in its domain, which tells nobody without the domain's key what the path is; none as long as that key is not
     /// at hand. Asks nobody.
     pub fn secret_id(&self, domain: Uuid, path: &SecretPath) -> Option<Uuid> {
-        self.keyring.opened(domain).map(|key| Uuid::from_bytes(path_hash(path, &key)))
+        self.keyring.kept(domain).map(|key| Uuid::from_bytes(path_hash(path, &key)))
     }
 }
 

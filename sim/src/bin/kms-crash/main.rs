@@ -225,6 +225,7 @@ async fn play(job: &Job, plan: &Plan) -> Result<(RunReport, History, Left), Stri
         &RegionSpec {
             audit: false,
             witness_with_replica: false,
+            shares: None,
             replica: None,
             backups: None,
             region: plan.topology.region.clone(),
