@@ -3,6 +3,7 @@
 //! Times are microseconds of true simulated time (no node's clock) since the start of the run. For runs
 //! against real processes they are microseconds of the harness's monotonic clock.
 
+use crate::access::{Attempt, Change, Said};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,9 +38,15 @@ pub struct History {
     /// What was in the hosts' spools at the end.
     #[serde(default)]
     pub audits: Vec<AuditRead>,
+    /// Denials, as they were said.
+    #[serde(default)]
+    pub denials: Vec<Said>,
     /// True wall time at the start of the run, Unix milliseconds.
     #[serde(default)]
     pub wall_from_ms: u64,
+    /// When the load began: before, everybody asked in turn.
+    #[serde(default)]
+    pub load_from: Micros,
     /// When the faults phase began.
     pub faults_from: Micros,
     /// When everything was healed (end of the faults phase).
@@ -212,6 +219,8 @@ pub enum Call {
     Secret { path: String, dialect: Dialect, ask: Ask },
     /// The first page of secrets.
     Secrets,
+    /// The same, asked for in another domain than one's own.
+    Abroad { domain: String, call: Box<Call> },
 }
 
 /// An interface to secrets.
@@ -276,7 +285,11 @@ impl Call {
             | Call::Sign { key, .. }
             | Call::Verify { key, .. } => Some(key),
             Call::Secret { path, .. } => Some(path),
-            Call::CreateUnnamed { .. } | Call::List { .. } | Call::Random { .. } | Call::Secrets => None,
+            Call::CreateUnnamed { .. }
+            | Call::List { .. }
+            | Call::Random { .. }
+            | Call::Secrets
+            | Call::Abroad { .. } => None,
         }
     }
 
@@ -434,6 +447,8 @@ pub enum What {
     Restored { backup: bool },
     /// An operator ends the service of a domain: how far that is.
     Termination { domain: String, step: Termination },
+    /// An operator changes who may do what in a domain: what came of an attempt.
+    Access { domain: String, change: Change, step: Attempt },
     /// The witness in place is the one that both databases listen to, as an operator has seen to.
     WitnessHeard,
     /// Stored blobs of a database were put in each other's place.

@@ -1,6 +1,7 @@
 //! The simulator: the production service in a world of simulated network, disks and clocks, with faults
 //! drawn from a seed, and checkers that judge the history its clients saw.
 
+pub mod access;
 pub mod actions;
 pub mod check;
 pub mod conformance;

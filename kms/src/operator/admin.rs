@@ -6,7 +6,7 @@ use crate::{
     api::admin::types::{CredentialList, HostStatus, Tried},
     engine::access::Inventory,
     env::Env,
-    iam::{Credential, Explanation, Group, Issuer, Policy},
+    iam::Explanation,
     limits::ms,
     wire::{
         hyper_io::HyperIo,
@@ -19,6 +19,8 @@ use hyper::{Method, Request, StatusCode, client::conn::http1};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
+
+pub use crate::iam::{Credential, Group, Issuer, Policy};
 
 /// Longest wait for a connection to a host.
 const CONNECT_WITHIN: Duration = ms(1_500);

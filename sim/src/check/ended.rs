@@ -46,11 +46,15 @@ fn forget(op: &mut Op) {
         }
         (op.outcome, op.done) = (Outcome::Unknown, None);
     } else {
-        // Whatever it was, it is an answer about nothing.
-        op.call = Call::Random { length: 0 };
-        op.done = Some(op.done.unwrap_or(op.invoked).max(op.invoked));
-        op.outcome = Outcome::Rejected { status: 404, code: 0 };
+        never_asked(op);
     }
+}
+
+/// Whatever it was, it is an answer about nothing.
+pub(super) fn never_asked(op: &mut Op) {
+    op.call = Call::Random { length: 0 };
+    op.done = Some(op.done.unwrap_or(op.invoked).max(op.invoked));
+    op.outcome = Outcome::Rejected { status: 404, code: 0 };
 }
 
 #[cfg(test)]

@@ -21,10 +21,12 @@ pub mod g4_third_copy;
 pub mod g5_region_loss;
 pub mod g7_backups;
 pub mod g8_sealed_at_rest;
+pub mod g9_access;
 pub mod linear;
 pub mod process_health;
 pub mod region_loss;
 pub mod spans;
+mod strangers;
 pub mod swapped;
 #[cfg(test)]
 mod testing;
@@ -35,6 +37,7 @@ mod toggles;
 mod tries;
 
 use crate::{
+    access::Bearer,
     history::{Call, History, Micros, Op, Outcome, What},
     report::Verdict,
     scenario::{REPLICA, witness_of},
@@ -57,6 +60,10 @@ pub struct CheckInput<'a> {
     pub topology: &'a Topology,
     /// The domain of each client; clients without an entry share one.
     pub domains: &'a BTreeMap<u32, String>,
+    /// Who each client is; empty: everybody may do everything.
+    pub bearers: &'a BTreeMap<u32, Bearer>,
+    /// Clients from this number on are visitors, who may do some of what they ask for.
+    pub visitors_from: u32,
     /// The scenario has no fault but such as are done to the third copy: nothing may be refused, and nothing may stay without an
     /// answer.
     pub calm: bool,
@@ -70,6 +77,13 @@ pub struct CheckInput<'a> {
     pub searched: &'a Searched,
     /// How often each probe was hit; names starting with `loud:` are what the protocol calls loud.
     pub probes: &'a BTreeMap<String, u64>,
+}
+
+impl CheckInput<'_> {
+    /// Whether the client is one that may do everything in its domain, as long as the run lasts.
+    pub fn is_of_load(&self, client: u32) -> bool {
+        client < self.visitors_from
+    }
 }
 
 /// Bounds of the verdicts, microseconds.
@@ -290,6 +304,9 @@ pub struct Searched {
 /// Runs every checker.
 pub fn check_all(input: &CheckInput<'_>) -> Vec<Verdict> {
     let timeline = Timeline::new(input);
+    let g9 = g9_access::check(input);
+    let asked = strangers::forgiven(input);
+    let input = &CheckInput { history: asked.as_ref().unwrap_or(input.history), ..*input };
     let g14 = g14_end_of_service::check(input, &timeline);
     // Of a domain whose service has ended nobody else asks anything.
     let served = ended::forgiven(input);
@@ -309,6 +326,7 @@ pub fn check_all(input: &CheckInput<'_>) -> Vec<Verdict> {
         g6,
         g7_backups::check(&kept, &timeline),
         g8_sealed_at_rest::check(input),
+        g9,
         g10_integrity::check(input),
         g11_one_history::check(kept.history, &analysis),
         g12_no_resurrection::check(input, &kept),

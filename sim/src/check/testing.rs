@@ -2,6 +2,7 @@
 
 use super::{Bounds, CheckInput, Leak, OtherFault, Searched, Topology};
 use crate::{
+    access::Bearer,
     history::{Answer, Call, History, KeyView, Micros, Op, Outcome, Phase, Stop, What, WorldEvent},
     report::Verdict,
 };
@@ -19,6 +20,8 @@ pub(super) struct Build {
     limits: Limits,
     topology: Topology,
     pub(super) domains: BTreeMap<u32, String>,
+    pub(super) bearers: BTreeMap<u32, Bearer>,
+    pub(super) visitors_from: u32,
     pub(super) calm: bool,
     pub(super) honest_disks: bool,
     pub(super) other_faults: Vec<OtherFault>,
@@ -34,6 +37,8 @@ impl Build {
             limits: Limits::default(),
             topology: Topology::standard(2, false),
             domains: BTreeMap::new(),
+            bearers: BTreeMap::new(),
+            visitors_from: u32::MAX,
             calm: false,
             honest_disks: true,
             other_faults: Vec::new(),
@@ -58,6 +63,8 @@ impl Build {
             bounds: Bounds::default(),
             topology: &self.topology,
             domains: &self.domains,
+            bearers: &self.bearers,
+            visitors_from: self.visitors_from,
             calm: self.calm,
             honest_disks: self.honest_disks,
             other_faults: &self.other_faults,

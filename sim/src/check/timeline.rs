@@ -177,6 +177,7 @@ impl Timeline {
                 What::DiskRolledBack { .. }
                 | What::Restored { .. }
                 | What::Termination { .. }
+                | What::Access { .. }
                 | What::Swapped { .. }
                 | What::Panicked { .. }
                 | What::Probe { .. } => {}

@@ -1,7 +1,9 @@
 //! Scenario + seed -> plan: throws every die, from streams named by what they are for. Refuses nothing of its
 //! own: [`Plan::check`] judges what was drawn.
 
-use super::{Act, BadPlan, ClientPlan, Fault, Heal, LoadPlan, NetworkPlan, PhasesPlan, Plan, TopologyPlan};
+use super::{
+    Act, BadPlan, ClientPlan, Fault, Heal, LoadPlan, NetworkPlan, PhasesPlan, Plan, TopologyPlan, draw_access,
+};
 use crate::{
     actions::CutMode,
     dice::{Dice, stream_seed},
@@ -51,6 +53,10 @@ impl Plan {
             clocks: draw_clocks(scenario, seed, places),
             drifts_ppm: draw_drifts(scenario, seed, places),
             load: draw_load(scenario, seed, topology.clients),
+            access: scenario
+                .access
+                .as_ref()
+                .map(|access| draw_access::draw(access, seed, &topology, phases.faults_us)),
             topology,
             phases,
             limits: scenario.limits.clone(),
@@ -61,7 +67,7 @@ impl Plan {
     }
 }
 
-fn small(value: u64) -> u32 {
+pub(super) fn small(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 

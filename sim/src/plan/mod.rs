@@ -1,9 +1,12 @@
 //! A plan: one run with all dice thrown. It prints as text, parses back equal, and can be written or changed
 //! by hand (`scenarios/regressions/*.plan`). Refuses what is beyond the fault budget.
 
+mod access;
 mod budget;
 mod draw;
+mod draw_access;
 
+pub use access::{AccessPlan, Bears, ChangePlan, ExhibitPlan, ISSUER, VisitorPlan};
 pub use budget::OverBudget;
 
 use crate::{
@@ -48,6 +51,9 @@ pub struct Plan {
     pub phases: PhasesPlan,
     /// Bounds of the service.
     pub limits: Limits,
+    /// Who may do some of what they ask for, and what becomes of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<AccessPlan>,
     /// Faults, by time of their start.
     #[serde(default, rename = "fault")]
     pub faults: Vec<Fault>,
@@ -490,6 +496,7 @@ impl Plan {
         if !self.faults.is_sorted_by_key(|fault| fault.at_us) {
             return senseless("faults are not in order of their start");
         }
+        self.check_access()?;
         budget::check(self)?;
         Ok(())
     }

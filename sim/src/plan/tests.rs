@@ -69,6 +69,42 @@ proptest! {
     }
 }
 
+fn with_visitors(seed: u64) -> Plan {
+    let visitors = "[access]\nvisitors = \"2..5\"\nchanges = \"0..20\"\nmix = { policy = 2, group = 1, credential = 2, issuer = 1 }\n";
+    // Swapped records take access with them.
+    let text = STORM.replace("swap-records", "pause").replacen("[storm]", &format!("{visitors}[storm]"), 1);
+    Plan::draw(&Scenario::parse(&text).expect("scenario"), seed).expect("plan")
+}
+
+#[test]
+fn visitors_and_changes_of_access_are_drawn_print_and_parse_back() {
+    let mut kinds = BTreeSet::new();
+    for seed in 0..40 {
+        let plan = with_visitors(seed);
+        assert_eq!(Plan::parse(&plan.to_string()).expect("parses"), plan);
+        let access = plan.access.expect("access");
+        assert_eq!(access.exhibits.len(), plan.topology.domains as usize);
+        assert!((2 * plan.topology.domains as usize..).contains(&access.visitor.len()));
+        kinds.extend(access.change.iter().map(|planned| {
+            let change = format!("{:?}", planned.change);
+            change.split([' ', '(']).next().unwrap_or_default().to_owned()
+        }));
+        let first = access.change.iter().filter(|planned| planned.at_us.is_none());
+        assert!(first.count() >= 10);
+    }
+    assert_eq!(kinds.len(), 8, "{kinds:?}");
+}
+
+#[test]
+fn a_change_of_access_names_what_is_there() {
+    let mut plan = with_visitors(3);
+    let stranger = plan.visitor(99);
+    let access = plan.access.as_mut().expect("access");
+    let id = format!("{{client-{stranger}}}");
+    access.change[0].change = crate::access::Change::Revoked { id };
+    assert!(plan.check().is_err());
+}
+
 #[test]
 fn a_seed_repeats_and_seeds_differ() {
     assert_eq!(drawn(7), drawn(7));

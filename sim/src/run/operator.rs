@@ -26,7 +26,7 @@ use kms::{
 };
 use std::{
     collections::BTreeSet,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -56,11 +56,8 @@ const REFUSED: Duration = Duration::from_secs(40);
 /// A harness error.
 pub(super) fn hire(world: &World, bundle: &Bundle, witness: &'static str) -> Result<(), String> {
     let env = world.env(OPERATOR);
-    let dir = Path::new(NODE_DIR).join("operator");
-    init::write_files(&*env.disk, &dir, &bundle.operator).map_err(|error| error.to_string())?;
-    let config =
-        OperatorConfig::load(&*env.disk, &dir.join("operator.toml")).map_err(|error| error.to_string())?;
-    let tls = config.tls(&env, ANSWER_WITHIN).map_err(|error| error.to_string())?;
+    init::write_files(&*env.disk, &operator_dir(), &bundle.operator).map_err(|error| error.to_string())?;
+    let (config, tls) = operator_config(&env)?;
     let domains = bundle.domains.clone();
     let (place, numbers, heard) = (world.clone(), AtomicU64::new(0), Arc::default());
     world.hire(Box::new(move |order| {
@@ -79,6 +76,21 @@ pub(super) fn hire(world: &World, bundle: &Bundle, witness: &'static str) -> Res
         drop(env.spawn("operator", desk.see_to(order)));
     }));
     Ok(())
+}
+
+fn operator_dir() -> PathBuf {
+    Path::new(NODE_DIR).join("operator")
+}
+
+/// What an operator knows of the region, and shows its nodes.
+///
+/// # Errors
+/// A harness error.
+pub(super) fn operator_config(env: &Env) -> Result<(OperatorConfig, Arc<NodeTls>), String> {
+    let config = OperatorConfig::load(&*env.disk, &operator_dir().join("operator.toml"))
+        .map_err(|error| error.to_string())?;
+    let tls = config.tls(env, ANSWER_WITHIN).map_err(|error| error.to_string())?;
+    Ok((config, tls))
 }
 
 /// What operators were told, all of them together.

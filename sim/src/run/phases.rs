@@ -2,19 +2,21 @@
 //! and the end checks that read everything from each database alone. The same against simulated and real
 //! processes. Judges nothing but whether the region came back at all.
 
+use super::access::Access;
 use crate::{
+    access::Bearer,
     actions::{Actions, StoreTrouble},
     dice::Dice,
     history::{Call, Micros, Op, Outcome, Phase},
     nemesis::{self, Done},
     plan::{Act, Heal, Plan},
-    workload::{Board, Client, Recorder, Stop, read, run_client},
+    workload::{Board, Client, Recorder, Stop, read, run_client, run_source},
 };
 use kms::{
     env::{Env, Task},
     limits::ms,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Longest wait for a fresh region to accept writes.
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -41,11 +43,25 @@ pub struct Cast<'a> {
     pub clients: Vec<Client>,
     /// A further client, for health and for the key writes that measure recovery.
     pub prober: Client,
+    /// Who may do some of what they ask for, and who changes that.
+    pub guests: Option<Guests>,
+}
+
+/// Who comes beside the load's clients.
+pub struct Guests {
+    /// Who changes what they may.
+    pub access: Arc<Access>,
+    /// Who they are; nobody among them.
+    pub clients: Vec<(Client, Bearer)>,
+    /// Who everybody is, the load's clients too.
+    pub bearers: BTreeMap<u32, Bearer>,
 }
 
 /// What became of it.
 #[derive(Debug, Clone)]
 pub struct Played {
+    /// Start of the load.
+    pub load_from: Micros,
     /// Start of the faults phase.
     pub faults_from: Micros,
     /// Its end, when everything was healed.
@@ -60,9 +76,11 @@ pub struct Played {
     pub keys_read: u64,
     /// The domain of each client.
     pub domains: BTreeMap<u32, String>,
+    /// Who each client is, if that was said.
+    pub bearers: BTreeMap<u32, Bearer>,
 }
 
-fn us(span: Micros) -> Duration {
+pub(super) fn us(span: Micros) -> Duration {
     Duration::from_micros(span)
 }
 
@@ -71,7 +89,7 @@ fn us(span: Micros) -> Duration {
 /// # Errors
 /// The region was never ready, or a client's task died: a harness error.
 pub async fn play(cast: Cast<'_>) -> Result<Played, String> {
-    let Cast { plan, world, env, recorder, clients, mut prober } = cast;
+    let Cast { plan, world, env, recorder, mut clients, mut prober, guests } = cast;
     let links = ms(plan.limits.detection_ms * 4);
     if !writable(&mut prober, READY_LIMIT + links).await {
         return Err(format!(
@@ -79,12 +97,28 @@ pub async fn play(cast: Cast<'_>) -> Result<Played, String> {
             (READY_LIMIT + links).as_secs()
         ));
     }
-    let domains =
-        clients.iter().chain([&prober]).map(|client| (client.number, client.domain.clone())).collect();
+    let of = |client: &Client| (client.number, client.domain.clone());
+    let mut domains: BTreeMap<u32, String> = clients.iter().chain([&prober]).map(of).collect();
+    let (mut access, mut visitors, mut bearers) = (None, Vec::new(), BTreeMap::new());
+    if let Some(guests) = guests {
+        domains.extend(guests.clients.iter().map(|(client, _)| of(client)));
+        guests.access.prepare().await?;
+        let stewards = &mut clients[..plan.topology.domains as usize];
+        visitors = guests.access.open(plan.seed, stewards, guests.clients).await?;
+        (access, bearers) = (Some(guests.access), guests.bearers);
+    }
+    let load_from = world.now();
     let stop = Stop::default();
     let tasks = start_load(plan, clients, &stop);
+    let visiting: Vec<Task<Client>> = visitors
+        .into_iter()
+        .map(|(client, pace, visitor)| {
+            client.env.clone().spawn("visitor", run_source(client, pace, visitor, stop.clone()))
+        })
+        .collect();
     env.sleep(us(plan.phases.warm_us)).await;
     let faults_from = world.now();
+    let changing = access.map(|access| access.begin(faults_from));
     let done = nemesis::carry_out(plan, world, faults_from, |span| env.sleep(us(span))).await;
     let healed_at = world.now();
     recorder.set_phase(Phase::Settle);
@@ -94,8 +128,21 @@ pub async fn play(cast: Cast<'_>) -> Result<Played, String> {
     for task in tasks {
         clients.push(task.await.map_err(|_| "a client's task panicked".to_owned())?);
     }
-    let mut played =
-        Played { faults_from, healed_at, done, recovered_at, stuck: None, keys_read: 0, domains };
+    for task in visiting {
+        task.await.map_err(|_| "a visitor's task panicked".to_owned())?;
+    }
+    drop(changing);
+    let mut played = Played {
+        load_from,
+        faults_from,
+        healed_at,
+        done,
+        recovered_at,
+        stuck: None,
+        keys_read: 0,
+        domains,
+        bearers,
+    };
     if plan.phases.heal == Heal::All && recovered_at.is_none() {
         played.stuck = Some("no key write was accepted after everything was healed".to_owned());
         return Ok(played);
@@ -107,7 +154,8 @@ pub async fn play(cast: Cast<'_>) -> Result<Played, String> {
         played.stuck = Some("the region accepts no writes before the end checks".to_owned());
         return Ok(played);
     }
-    let mut checks = EndChecks { plan, world, env, recorder, clients, prober };
+    let domains = played.domains.clone();
+    let mut checks = EndChecks { plan, world, env, recorder, clients, prober, domains };
     match checks.run().await {
         Ok(keys) => played.keys_read = keys,
         Err(EndError::Stuck(why)) => played.stuck = Some(why),
@@ -208,6 +256,7 @@ struct EndChecks<'a> {
     recorder: Recorder,
     clients: Vec<Client>,
     prober: Client,
+    domains: BTreeMap<u32, String>,
 }
 
 impl EndChecks<'_> {
@@ -231,9 +280,8 @@ impl EndChecks<'_> {
 
     /// Each client's part of its domain's keys and secrets.
     fn shares(&self) -> Vec<read::Share> {
-        let mut domain_of: BTreeMap<u32, &str> =
-            self.clients.iter().map(|client| (client.number, client.domain.as_str())).collect();
-        domain_of.insert(self.prober.number, self.prober.domain.as_str());
+        let domain_of: BTreeMap<u32, &str> =
+            self.domains.iter().map(|(client, domain)| (*client, domain.as_str())).collect();
         let mut shares = vec![read::Share::default(); self.clients.len()];
         let domains: std::collections::BTreeSet<&str> = domain_of.values().copied().collect();
         for domain in domains {

@@ -191,6 +191,8 @@ pub fn judge(plan: &Plan, played: &Result<Played, String>, history: &History, le
                 bounds: Bounds::default(),
                 topology: &topology(plan),
                 domains: &played.domains,
+                bearers: &played.bearers,
+                visitors_from: plan.visitor(0),
                 calm: plan.faults.iter().all(|fault| fault.act.of().of_the_third_copy()),
                 honest_disks: honest_disks(plan),
                 other_faults: &other_faults(plan, played),

@@ -2,16 +2,18 @@
 //! plays the plan. Wires no service of its own.
 
 use super::{
+    access::{Access, Badge},
     audits::Auditor,
     backups::Reader,
     images::{self, Images},
     keys::{self, Looks},
     operator,
-    phases::{self, Cast, Played},
+    phases::{self, Cast, Guests, Played},
     report::{self, Left, RunReport},
     rows::StoredRows,
 };
 use crate::{
+    access::Bearer,
     actions::Actions,
     check::{Leak, Searched},
     history::{History, Micros, StoreEvent, StoreWhat},
@@ -23,7 +25,7 @@ use crate::{
 use kms::{
     config::Role,
     env::{BoxFuture, Env, StoreAt, StoreConfig},
-    init::{self, Addresses, AdminAt, Bundle, ClientIdentity, InitError, NodeBundle, RegionSpec},
+    init::{self, Addresses, AdminAt, Bundle, InitError, NodeBundle, RegionSpec},
 };
 use std::{
     collections::BTreeMap,
@@ -154,11 +156,16 @@ async fn simulate(
     for node in plan.nodes() {
         world.boot(&node);
     }
-    let (clients, prober) = clients(plan, world, &bundle, per_domain, &recorder)?;
+    let access = Access::new(plan, world, &bundle)?;
+    let people = People { plan, world, bundle: &bundle, recorder: &recorder };
+    let (clients, prober) = people.clients(per_domain, access.as_ref())?;
+    let guests = access.map(|access| people.guests(access)).transpose()?;
     *reader = Reader::new(plan, world, &bundle)?;
     *auditor = Auditor::new(plan, world, &bundle)?;
     let reading = reader.clone().map(|reader| harness.spawn("backups", reader.sample()).abort_on_drop());
-    let played = phases::play(Cast { plan, world, env: harness, recorder, clients, prober }).await;
+    let played =
+        phases::play(Cast { plan, world, env: harness, recorder: recorder.clone(), clients, prober, guests })
+            .await;
     drop(reading);
     if let Some(reader) = reader {
         reader.read_all().await;
@@ -266,18 +273,22 @@ fn add_nodes(plan: &Plan, world: &World) -> BTreeMap<String, String> {
         wall_offset_us: 0,
     });
     for number in 0..=plan.topology.clients {
-        let name = client_name(number);
-        world.add_node(NodeSpec {
-            name: name.clone(),
-            ip: format!("10.0.1.{}", number + 1),
-            zone: None,
-            region: plan.topology.region.clone(),
-            wall_offset_us: 0,
-        });
-        world.slow(&name, "entry", plan.network.clients_us);
-        world.slow("entry", &name, plan.network.clients_us);
+        add_client(plan, world, number);
     }
     addresses
+}
+
+fn add_client(plan: &Plan, world: &World, number: u32) {
+    let name = client_name(number);
+    world.add_node(NodeSpec {
+        name: name.clone(),
+        ip: format!("10.0.1.{}", number + 1),
+        zone: None,
+        region: plan.topology.region.clone(),
+        wall_offset_us: 0,
+    });
+    world.slow(&name, "entry", plan.network.clients_us);
+    world.slow("entry", &name, plan.network.clients_us);
 }
 
 fn client_name(number: u32) -> String {
@@ -305,42 +316,71 @@ fn main(world: &World, node: &str) -> world::Main {
     })
 }
 
-/// The load's clients, dealt to the domains in turn, and the prober, of the first domain.
-fn clients(
-    plan: &Plan,
-    world: &World,
-    bundle: &Bundle,
-    per_domain: u32,
-    recorder: &Recorder,
-) -> Result<(Vec<Client>, Client), String> {
-    let client = |number: u32, identity: &ClientIdentity| {
+/// Who is given a connection to the entry.
+struct People<'a> {
+    plan: &'a Plan,
+    world: &'a World,
+    bundle: &'a Bundle,
+    recorder: &'a Recorder,
+}
+
+impl People<'_> {
+    fn client(&self, number: u32, domain: &str, badge: Badge) -> Result<Client, String> {
+        let (cert_pem, key_pem) = badge.certificate.unwrap_or_default();
         let endpoint = Endpoint {
-            address: bundle.endpoint.clone(),
-            server_name: server_name(plan),
-            ca_pem: bundle.ca_pem.clone(),
-            cert_pem: identity.cert_pem.clone(),
-            key_pem: identity.key_pem.clone(),
+            address: self.bundle.endpoint.clone(),
+            server_name: server_name(self.plan),
+            ca_pem: self.bundle.ca_pem.clone(),
+            cert_pem,
+            key_pem,
+            token: badge.token,
         };
-        let env = world.env(&client_name(number));
-        Client::new(number, env, identity.domain.to_string(), endpoint, recorder.clone())
-    };
-    let identity = |domain: u32, index: u32| {
-        let position = (domain * per_domain + index) as usize;
-        bundle.clients.get(position).ok_or_else(|| "too few client certificates".to_owned())
-    };
-    let domains = plan.topology.domains;
-    let all = (0..plan.topology.clients)
-        .map(|number| client(number, identity(number % domains, number / domains)?))
-        .collect::<Result<Vec<_>, String>>()?;
-    let prober = client(plan.topology.clients, identity(0, per_domain - 1)?)?;
-    Ok((all, prober))
+        let env = self.world.env(&client_name(number));
+        Client::new(number, env, domain.to_owned(), endpoint, self.recorder.clone())
+    }
+
+    /// The load's clients, dealt to the domains in turn, and the prober, of the first domain.
+    fn clients(&self, per_domain: u32, access: Option<&Access>) -> Result<(Vec<Client>, Client), String> {
+        let client = |number: u32, domain: u32, index: u32| {
+            let position = (domain * per_domain + index) as usize;
+            let identity =
+                self.bundle.clients.get(position).ok_or_else(|| "too few client certificates".to_owned())?;
+            let own = (identity.cert_pem.clone(), identity.key_pem.clone());
+            let badge = access.and_then(|access| access.badge(number)).map(|(badge, _)| badge);
+            let badge = badge.unwrap_or(Badge { certificate: Some(own), token: None });
+            self.client(number, &identity.domain.to_string(), badge)
+        };
+        let domains = self.plan.topology.domains;
+        let all = (0..self.plan.topology.clients)
+            .map(|number| client(number, number % domains, number / domains))
+            .collect::<Result<Vec<_>, String>>()?;
+        let prober = client(self.plan.topology.clients, 0, per_domain - 1)?;
+        Ok((all, prober))
+    }
+
+    /// Whoever else asks, each from a machine of its own.
+    fn guests(&self, access: Access) -> Result<Guests, String> {
+        let load = (0..=self.plan.topology.clients)
+            .filter_map(|number| access.badge(number).map(|(_, bearer)| (number, bearer)));
+        let mut bearers: BTreeMap<u32, Bearer> = load.collect();
+        let mut clients = Vec::new();
+        for (number, domain, badge, bearer) in access.guests()? {
+            add_client(self.plan, self.world, number);
+            bearers.insert(number, bearer.clone());
+            clients.push((self.client(number, &domain.to_string(), badge)?, bearer));
+        }
+        Ok(Guests { access: Arc::new(access), clients, bearers })
+    }
 }
 
 fn history(world: &World, recorder: &Recorder, played: &Result<Played, String>) -> History {
     let mut history = recorder.take_history();
     history.events = world.events();
     match played {
-        Ok(played) => (history.faults_from, history.healed_at) = (played.faults_from, played.healed_at),
+        Ok(played) => {
+            (history.faults_from, history.healed_at) = (played.faults_from, played.healed_at);
+            history.load_from = played.load_from;
+        }
         Err(_) => (history.faults_from, history.healed_at) = (history.end, history.end),
     }
     history

@@ -2,11 +2,13 @@
 //! weights; a seed makes a [`crate::plan::Plan`] of it. `docs/scenario.md` is the vocabulary in full.
 //! Refuses every key, word and combination that is not in it.
 
+mod access;
 mod store;
 mod target;
 mod topology;
 mod value;
 
+pub use access::{Access, ChangeKind};
 pub use store::StoreTarget;
 pub use target::{LinkTarget, NodeTarget, Places, REPLICA, Target, WITNESS, witness_of};
 pub use topology::Topology;
@@ -41,6 +43,8 @@ pub struct Scenario {
     /// What clients do.
     #[serde(default)]
     pub load: Load,
+    /// Who may do some of what they ask for, and what becomes of that.
+    pub access: Option<Access>,
     /// Faults, each drawn once.
     #[serde(default)]
     pub fault: Vec<FaultSpec>,
@@ -440,6 +444,9 @@ impl Scenario {
                 return Err("hosts have nothing on their disks: say `audit = true` in [topology]".to_owned());
             }
         }
+        if let Some(access) = &self.access {
+            access.check(self)?;
+        }
         self.storm.as_ref().map_or(Ok(()), Storm::check)
     }
 }
@@ -472,6 +479,11 @@ impl FaultKind {
     /// Whether the region is made anew by it.
     pub fn restores(self) -> bool {
         matches!(self, FaultKind::RestoreFromReplica | FaultKind::RestoreFromBackup)
+    }
+
+    /// Whether what is known of who may do what may be lost with it, or damaged.
+    pub fn loses_access(self) -> bool {
+        self.restores() || matches!(self, FaultKind::TerminateDomain | FaultKind::SwapRecords)
     }
 
     /// Whether it is done to backup stores.

@@ -51,6 +51,8 @@ pub enum LinkTarget {
     HostFar,
     /// `link:host-near`: one drawn host with its own zone's database.
     HostNear,
+    /// `link:host-databases`: one drawn host with both databases, which stand in for zone b's side.
+    HostDatabases,
     /// `link:witness`: both databases with the witness, which stands in for zone b's side.
     Witness,
     /// `link:replica`: both databases with the replica, which stands in for zone b's side.
@@ -154,6 +156,10 @@ impl LinkTarget {
                 let third = if self == LinkTarget::Witness { places.witness } else { REPLICA };
                 ZONES.iter().map(|zone| (Places::database(*zone), third.to_owned())).collect()
             }
+            LinkTarget::HostDatabases => {
+                let Some(host) = dice.pick(&places.all_hosts()).cloned() else { return Vec::new() };
+                ZONES.iter().map(|zone| (host.clone(), Places::database(*zone))).collect()
+            }
             LinkTarget::HostFar | LinkTarget::HostNear => {
                 let zone = if dice.chance(1, 2) { a } else { b };
                 let Some(host) = dice.pick(&places.hosts(zone)).cloned() else { return Vec::new() };
@@ -236,6 +242,7 @@ impl Target {
             ("link", "databases") => Target::Links(LinkTarget::Databases),
             ("link", "host-far") => Target::Links(LinkTarget::HostFar),
             ("link", "host-near") => Target::Links(LinkTarget::HostNear),
+            ("link", "host-databases") => Target::Links(LinkTarget::HostDatabases),
             ("link", "witness") => Target::Links(LinkTarget::Witness),
             ("store", which) => Target::Stores(StoreTarget::parse(which)?),
             ("link", "replica") => Target::Links(LinkTarget::Replica),

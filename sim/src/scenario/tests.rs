@@ -125,3 +125,24 @@ fn secrets_do_not_go_with_what_their_model_does_not_know() {
     }
     assert!(Scenario::parse(&load.replace("= 30", "= 101")).is_err());
 }
+
+#[test]
+fn who_may_do_what_reads_and_is_bounded() {
+    let with = |access: &str| Scenario::parse(&format!("{SMALL}[access]\n{access}"));
+    let access =
+        with("visitors = \"2..3\"\nmix = { credential = 1 }").expect("reads").access.expect("access");
+    assert_eq!((access.visitors.low, access.rate_per_s, access.mix.len()), (2, 30, 1));
+    for bad in [
+        "visitors = 1",
+        "visitors = 9",
+        "rate_per_s = 0",
+        "changes = 101",
+        "mix = { policy = 0 }",
+        "guests = 3",
+    ] {
+        assert!(with(bad).is_err(), "{bad}");
+    }
+    let restored =
+        "visitors = 2\n[[fault]]\ndo = \"swap-records\"\ntarget = \"database:a\"\nat = \"1s\"\nfor = \"1s\"";
+    assert!(with(restored).is_err());
+}

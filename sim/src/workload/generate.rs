@@ -2,6 +2,7 @@
 //! the domain write. Every name, context and plaintext is unique, random, at least 16 characters, and a needle.
 
 use super::{
+    Source,
     kind::{Kind, of_pool},
     secrets::{Secrets, Shelf},
 };
@@ -122,34 +123,6 @@ impl Generator {
         }
     }
 
-    /// The next operation; `secret` is told of each new name, context and plaintext in it.
-    pub fn next(&mut self, secret: &mut dyn FnMut(&str, &str)) -> Call {
-        if let Some(call) = self.again.take() {
-            return call;
-        }
-        if self.secrets_percent > 0 && self.dice.chance(self.secrets_percent.into(), 100) {
-            return self.secrets.next(&mut self.dice, secret);
-        }
-        let kind = self
-            .dice
-            .weighted(self.mix.iter().map(|(kind, weight)| (kind, *weight)))
-            .copied()
-            .unwrap_or(OpKind::Random);
-        if kind == OpKind::Random {
-            return Call::Random { length: 16 + self.dice.below(240) as u32 };
-        }
-        if kind == OpKind::List {
-            return self.list();
-        }
-        // A create without an id cannot be hot; lists and random bytes have no record. The share of the hot
-        // ones is drawn among the rest, so it is raised by as much.
-        let hot = self.dice.chance(self.hot_percent * 11, 1000);
-        if hot && let Some(known) = self.hot_record() {
-            return self.hot_call(kind, &known, secret);
-        }
-        self.own_call(kind, secret)
-    }
-
     fn hot_record(&mut self) -> Option<Known> {
         let shared = self.board.lock();
         if !shared.retired.is_empty() && self.dice.chance(1, 20) {
@@ -266,9 +239,37 @@ impl Generator {
         secret(label, &text);
         text
     }
+}
 
-    /// Learns from how an operation ended.
-    pub fn learn(&mut self, op: &Op) {
+impl Source for Generator {
+    fn next(&mut self, secret: &mut dyn FnMut(&str, &str)) -> Call {
+        if let Some(call) = self.again.take() {
+            return call;
+        }
+        if self.secrets_percent > 0 && self.dice.chance(self.secrets_percent.into(), 100) {
+            return self.secrets.next(&mut self.dice, secret);
+        }
+        let kind = self
+            .dice
+            .weighted(self.mix.iter().map(|(kind, weight)| (kind, *weight)))
+            .copied()
+            .unwrap_or(OpKind::Random);
+        if kind == OpKind::Random {
+            return Call::Random { length: 16 + self.dice.below(240) as u32 };
+        }
+        if kind == OpKind::List {
+            return self.list();
+        }
+        // A create without an id cannot be hot; lists and random bytes have no record. The share of the hot
+        // ones is drawn among the rest, so it is raised by as much.
+        let hot = self.dice.chance(self.hot_percent * 11, 1000);
+        if hot && let Some(known) = self.hot_record() {
+            return self.hot_call(kind, &known, secret);
+        }
+        self.own_call(kind, secret)
+    }
+
+    fn learn(&mut self, op: &Op) {
         if matches!(op.call, Call::Secret { .. } | Call::Secrets) {
             return self.secrets.learn(op);
         }

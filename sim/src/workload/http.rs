@@ -27,6 +27,8 @@ pub struct Endpoint {
     pub cert_pem: String,
     /// Its private key, PEM.
     pub key_pem: String,
+    /// A bearer token.
+    pub token: Option<String>,
 }
 
 /// An HTTP answer.
@@ -153,6 +155,9 @@ impl Http {
             .method(method)
             .uri(path)
             .header(http::header::HOST, self.endpoint.server_name.as_str());
+        if let Some(token) = &self.endpoint.token {
+            request = request.header(http::header::AUTHORIZATION, format!("Bearer {token}"));
+        }
         if body.is_some() {
             request = request.header(http::header::CONTENT_TYPE, "application/json");
         }

@@ -36,9 +36,20 @@ impl Kind {
     pub fn mint(dice: &mut Dice, signers_percent: u32) -> String {
         let mut id = dice.uuid().to_string();
         if signers_percent > 0 && dice.chance(signers_percent.into(), 100) {
-            let version = if dice.chance(1, 3) { "6" } else { "8" };
-            id.replace_range(VERSION_AT, version);
+            let kind = if dice.chance(1, 3) { Kind::Rsa } else { Kind::Ec };
+            id = kind.marked(id);
         }
+        id
+    }
+
+    /// An id that says that its key is of this kind.
+    pub fn marked(self, mut id: String) -> String {
+        let version = match self {
+            Kind::Oct => "4",
+            Kind::Ec => "8",
+            Kind::Rsa => "6",
+        };
+        id.replace_range(VERSION_AT, version);
         id
     }
 

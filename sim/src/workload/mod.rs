@@ -8,11 +8,14 @@ mod kind;
 pub mod read;
 mod record;
 mod secrets;
+pub mod token;
+pub mod visitors;
 pub mod wire;
 pub(crate) mod wire_secrets;
 
 pub use generate::{Board, Generator};
 pub use http::{Endpoint, Http, NoReply, Reply};
+pub use kind::Kind;
 pub use record::{OnNeedle, Recorder, TrueTime};
 
 use crate::{
@@ -73,6 +76,9 @@ impl Client {
         let outcome = match reply {
             Err(_) => Outcome::Unknown,
             Ok(reply) => {
+                if let Some(text) = wire::denial(&reply) {
+                    self.recorder.denied(id, reply.status, text);
+                }
                 let outcome = wire::outcome(&call, &reply).unwrap_or_else(|malformed| {
                     self.recorder.probe(&format!("malformed-answer-{}", malformed.status));
                     Outcome::Rejected { status: malformed.status, code: 0 }
@@ -128,25 +134,49 @@ impl Stop {
     }
 }
 
+/// Where a client's operations come from.
+pub trait Source: Send {
+    /// The next operation; `secret` is told of each new name, context and plaintext in it.
+    fn next(&mut self, secret: &mut dyn FnMut(&str, &str)) -> Call;
+    /// Learns from how an operation ended.
+    fn learn(&mut self, op: &Op);
+}
+
 /// Runs one client's load until told to stop; returns the client for the end checks.
 pub async fn run_client(
-    mut client: Client,
+    client: Client,
     load: LoadPlan,
     plan: ClientPlan,
     board: Board,
     stop: Stop,
 ) -> Client {
-    let Some(interval) = load.interval_us().map(Duration::from_micros) else { return client };
-    let mut generator = Generator::new(client.number, &load, plan.stream, board);
-    let mut due = client.env.now() + Duration::from_micros(plan.first_us);
+    let Some(interval_us) = load.interval_us() else { return client };
+    let generator = Generator::new(client.number, &load, plan.stream, board);
+    let pace = Pace { first_us: plan.first_us, interval_us, retries: load.retries };
+    run_source(client, pace, generator, stop).await
+}
+
+/// How often a client asks for something.
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "as in the plan")]
+pub struct Pace {
+    pub first_us: Micros,
+    pub interval_us: Micros,
+    pub retries: u32,
+}
+
+/// The same with operations from anywhere.
+pub async fn run_source(mut client: Client, pace: Pace, mut source: impl Source, stop: Stop) -> Client {
+    let interval = Duration::from_micros(pace.interval_us);
+    let mut due = client.env.now() + Duration::from_micros(pace.first_us);
     loop {
         client.env.clock.sleep_until(due).await;
         if stop.stopped() {
             return client;
         }
         let recorder = client.recorder.clone();
-        let call = generator.next(&mut |label, text| recorder.needle(label, text.as_bytes()));
-        attempt(&mut client, &mut generator, call, load.retries, &stop).await;
+        let call = source.next(&mut |label, text| recorder.needle(label, text.as_bytes()));
+        attempt(&mut client, &mut source, call, pace.retries, &stop).await;
         due = due + interval;
         let now = client.env.now();
         if now > due {
@@ -157,11 +187,11 @@ pub async fn run_client(
     }
 }
 
-async fn attempt(client: &mut Client, generator: &mut Generator, call: Call, retries: u32, stop: &Stop) {
+async fn attempt(client: &mut Client, source: &mut impl Source, call: Call, retries: u32, stop: &Stop) {
     let mut pause = RETRY_PAUSE;
     for left in (0..=retries).rev() {
         let Some(op) = client.send(call.clone()).await else { return };
-        generator.learn(&op);
+        source.learn(&op);
         if left == 0 || !is_tried_again(&op.outcome) {
             return;
         }

@@ -1,7 +1,10 @@
 //! The recorder: gives each operation its number and its times, and keeps the history the checkers judge.
 //! Knows nothing of HTTP; refuses to let an outcome be set twice.
 
-use crate::history::{Call, History, Micros, Op, Outcome, Phase};
+use crate::{
+    access::Said,
+    history::{Call, History, Micros, Op, Outcome, Phase},
+};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -22,6 +25,7 @@ pub struct Recorder {
 
 struct Inner {
     ops: Vec<Op>,
+    denials: Vec<Said>,
     phase: Phase,
     probes: BTreeMap<String, u64>,
     /// What the service calls requests; `None`: nobody asks.
@@ -31,7 +35,8 @@ struct Inner {
 impl Recorder {
     /// An empty history.
     pub fn new(time: TrueTime, needle: OnNeedle) -> Recorder {
-        let inner = Inner { ops: Vec::new(), phase: Phase::Load, probes: BTreeMap::new(), requests: None };
+        let (ops, denials, probes) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let inner = Inner { ops, denials, phase: Phase::Load, probes, requests: None };
         Recorder { inner: Arc::new(Mutex::new(inner)), time, needle }
     }
 
@@ -89,6 +94,11 @@ impl Recorder {
         }
     }
 
+    /// It was denied in these words.
+    pub fn denied(&self, op: u64, status: u16, text: String) {
+        self.lock().denials.push(Said { op, status, text });
+    }
+
     /// Counts something worth knowing.
     pub fn probe(&self, name: &str) {
         *self.lock().probes.entry(name.to_owned()).or_insert(0) += 1;
@@ -121,10 +131,10 @@ impl Recorder {
 
     /// Takes the history, at the end; events and phases are the caller's to add.
     pub fn take_history(&self) -> History {
-        let (ops, requests) = {
-            let mut inner = self.lock();
-            (std::mem::take(&mut inner.ops), inner.requests.take().unwrap_or_default())
-        };
-        History { ops, requests, end: self.now(), ..History::default() }
+        let mut inner = self.lock();
+        let (ops, denials) = (std::mem::take(&mut inner.ops), std::mem::take(&mut inner.denials));
+        let requests = inner.requests.take().unwrap_or_default();
+        drop(inner);
+        History { ops, denials, requests, end: self.now(), ..History::default() }
     }
 }

@@ -84,6 +84,7 @@ pub fn request(domain: &str, call: &Call, earlier: Earlier<'_>) -> Option<Reques
         Call::Random { length } => get(format!("/api/{domain}/v1/random?length={length}")),
         Call::Secret { path, dialect, ask } => wire_secrets::request(domain, path, *dialect, ask),
         Call::Secrets => Some(wire_secrets::list(domain)),
+        Call::Abroad { domain, call } => request(domain, call, earlier),
     }
 }
 
@@ -132,6 +133,9 @@ pub struct Malformed {
 /// # Errors
 /// [`Malformed`].
 pub fn outcome(call: &Call, reply: &Reply) -> Result<Outcome, Malformed> {
+    if let Call::Abroad { call, .. } = call {
+        return outcome(call, reply);
+    }
     let malformed = Malformed { status: reply.status };
     if (200..300).contains(&reply.status) {
         return answer(call, reply).map(Outcome::Ok).ok_or(malformed);
@@ -142,6 +146,18 @@ pub fn outcome(call: &Call, reply: &Reply) -> Result<Outcome, Malformed> {
         (504, UNKNOWN) => Outcome::SaidUnknown,
         (status, code) => Outcome::Rejected { status, code },
     })
+}
+
+/// A denial as it was said, without what is of each request alone; `None` for any other answer.
+pub fn denial(reply: &Reply) -> Option<String> {
+    if !matches!(reply.status, 401 | 403) {
+        return None;
+    }
+    let Ok(Value::Object(mut body)) = serde_json::from_slice(&reply.body) else {
+        return Some("no JSON".to_owned());
+    };
+    body.remove("request_id");
+    Some(Value::Object(body).to_string())
 }
 
 /// The code of a documented error body, all of whose fields are there.
@@ -203,7 +219,9 @@ fn answer(call: &Call, reply: &Reply) -> Option<Answer> {
         Call::Random { .. } => Answer::Bytes(hex::encode(bytes("bytes")?)),
         Call::Secret { path, dialect, ask } => wire_secrets::answer(path, *dialect, ask, &body)?,
         Call::Secrets => wire_secrets::page(&body)?,
-        Call::Activate { .. } | Call::Deactivate { .. } | Call::Delete { .. } => return None,
+        Call::Activate { .. } | Call::Deactivate { .. } | Call::Delete { .. } | Call::Abroad { .. } => {
+            return None;
+        }
     })
 }
 

@@ -258,8 +258,15 @@ async fn play(job: &Job, plan: &Plan) -> Result<(RunReport, History, Left), Stri
     let time = Arc::new(move || micros(&clock, start));
     let recorder = Recorder::new(time, Arc::new(move |label, bytes| told.add(label, bytes)));
     let (clients, prober) = clients(plan, env, &bundle, &recorder)?;
-    let cast =
-        Cast { plan, world: &processes, env: env.clone(), recorder: recorder.clone(), clients, prober };
+    let cast = Cast {
+        plan,
+        world: &processes,
+        env: env.clone(),
+        recorder: recorder.clone(),
+        clients,
+        prober,
+        guests: None,
+    };
     let played: Result<Played, String> = tokio::select! {
         biased;
         played = phases::play(cast) => played,
@@ -369,6 +376,7 @@ fn clients(
             ca_pem: bundle.ca_pem.clone(),
             cert_pem: identity.cert_pem.clone(),
             key_pem: identity.key_pem.clone(),
+            token: None,
         };
         let domain = identity.domain.to_string();
         all.push(Client::new(number, env.clone(), domain, endpoint, recorder.clone())?);
