@@ -28,6 +28,8 @@ const SCENARIOS: [&str; 32] = [
     "crash-storm",
     "every-type",
     "secrets-under-faults",
+    "policy-change-under-partition",
+    "credential-revoked",
     "retrying-clients",
     "audit-disk-full",
     "stale-cache",
