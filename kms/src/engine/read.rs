@@ -11,7 +11,7 @@ use crate::{
     env::BoxFuture,
     error::Error,
     record::{RecordKey, SealedRecord, Version},
-    store::api::{Place, ReadError, Reading},
+    store::api::{Page, Place, ReadError, Reading},
     vault::{BadSeal, DomainKey, Opened, Payload, open},
 };
 use uuid::Uuid;
@@ -225,6 +225,24 @@ impl HostService {
             domain,
             |place| self.store.get(place, key.clone()),
             |domain_key, place, found| take(domain_key, place, found).map(Sole),
+        )
+        .await
+        .map(|Sole(taken)| taken)
+    }
+
+    /// One page of records that no write in doubt can change.
+    pub(super) async fn settled_scan<T>(
+        &self,
+        domain: Uuid,
+        prefix: Vec<u8>,
+        after: Option<RecordKey>,
+        limit: usize,
+        take: impl Fn(&DomainKey, Place, Page) -> Result<T, BadSeal>,
+    ) -> Result<T, Error> {
+        self.decide(
+            domain,
+            |place| self.store.scan(place, prefix.clone(), after.clone(), limit),
+            |domain_key, place, page| take(domain_key, place, page).map(Sole),
         )
         .await
         .map(|Sole(taken)| taken)

@@ -1,14 +1,30 @@
 //! What a domain owns, in numbers: never names, and no more than an operator sees in the databases' own records.
 
 use crate::{
-    engine::{HostService, read::Sole},
+    engine::HostService,
     error::Error,
     iam::Administrator,
     limits::SCAN_MAX_RECORDS,
-    vault::{KIND_CREDENTIAL, KIND_SECRET, KIND_SECRET_VERSION, KIND_SERVICE_KEY, record_prefix},
+    vault::{
+        KIND_ACCESS_STAMP, KIND_CREDENTIAL, KIND_GROUP, KIND_ISSUER, KIND_POLICY, KIND_SECRET,
+        KIND_SECRET_CONFIG, KIND_SECRET_VERSION, KIND_SERVICE_KEY, record_prefix,
+    },
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+/// All kinds of records that a domain has; the first ones are told apart.
+const KINDS: [u8; 9] = [
+    KIND_SERVICE_KEY,
+    KIND_SECRET,
+    KIND_SECRET_VERSION,
+    KIND_CREDENTIAL,
+    KIND_SECRET_CONFIG,
+    KIND_ACCESS_STAMP,
+    KIND_POLICY,
+    KIND_GROUP,
+    KIND_ISSUER,
+];
 
 /// Records of a domain. What was deleted counts as long as something of it is kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +37,7 @@ pub struct Inventory {
     pub secret_versions: u64,
     /// Access certificates that were registered.
     pub credentials: u64,
-    /// Sealed bytes of all of them.
+    /// Sealed bytes of all that the domain has: of these, its policies, groups and issuers, and its configuration.
     pub bytes: u64,
 }
 
@@ -32,23 +48,17 @@ impl HostService {
     /// `DomainNotFound`, `Refused`.
     pub async fn inventory(&self, _: &Administrator, domain: Uuid) -> Result<Inventory, Error> {
         let mut bytes = 0;
-        let mut count = [0_u64; 4];
-        let kinds = [KIND_SERVICE_KEY, KIND_SECRET, KIND_SECRET_VERSION, KIND_CREDENTIAL];
-        for (kind, count) in kinds.into_iter().zip(&mut count) {
+        let mut count = [0_u64; KINDS.len()];
+        for (kind, count) in KINDS.into_iter().zip(&mut count) {
             let prefix = record_prefix(kind, domain);
             let mut after = None;
             loop {
-                let Sole((many, sum, last)) = self
-                    .decide(
-                        domain,
-                        |place| self.store.scan(place, prefix.clone(), after.clone(), SCAN_MAX_RECORDS),
-                        |_, _, page| {
-                            let sum: u64 =
-                                page.records.iter().map(|(_, record)| record.blob.len() as u64).sum();
-                            let last = page.records.last().map(|(key, _)| key.clone()).filter(|_| page.more);
-                            Ok(Sole((page.records.len() as u64, sum, last)))
-                        },
-                    )
+                let (many, sum, last) = self
+                    .settled_scan(domain, prefix.clone(), after, SCAN_MAX_RECORDS, |_, _, page| {
+                        let sum: u64 = page.records.iter().map(|(_, record)| record.blob.len() as u64).sum();
+                        let last = page.records.last().map(|(key, _)| key.clone()).filter(|_| page.more);
+                        Ok((page.records.len() as u64, sum, last))
+                    })
                     .await?;
                 *count += many;
                 bytes += sum;
@@ -58,7 +68,7 @@ impl HostService {
                 }
             }
         }
-        let [keys, secrets, secret_versions, credentials] = count;
+        let [keys, secrets, secret_versions, credentials, ..] = count;
         Ok(Inventory { keys, secrets, secret_versions, credentials, bytes })
     }
 }

@@ -17,14 +17,13 @@ use crate::{
     crypto::SecretBytes,
     engine::{
         HostService,
-        read::{Held, Sole},
+        read::Held,
         write::{ATTEMPTS, Attempt, Batch},
     },
     env::{Mono, Purpose},
     error::{Code, Error},
     record::{RecordKey, Version},
-    store::api::{Page, Place},
-    vault::{BadSeal, DomainKey},
+    vault::BadSeal,
 };
 use uuid::Uuid;
 
@@ -303,7 +302,7 @@ impl HostService {
     }
 
     /// The stored versions of a secret after one.
-    async fn stored_versions(
+    pub(super) async fn stored_versions(
         &self,
         domain: Uuid,
         id: [u8; ID_BYTES],
@@ -311,7 +310,7 @@ impl HostService {
         limit: usize,
     ) -> Result<Stored, Error> {
         let prefix = version_prefix(domain, &id);
-        self.settled_scan(domain, prefix, after, limit, |domain_key, place, page| {
+        self.settled_scan(domain, prefix, Some(after), limit, |domain_key, place, page| {
             let mut records = Vec::with_capacity(page.records.len());
             for (key, record) in page.records {
                 let opened = self.open_record::<VersionRecord>(domain_key, place, &key, &record)?;
@@ -323,29 +322,12 @@ impl HostService {
         })
         .await
     }
-
-    async fn settled_scan<T>(
-        &self,
-        domain: Uuid,
-        prefix: Vec<u8>,
-        after: RecordKey,
-        limit: usize,
-        take: impl Fn(&DomainKey, Place, Page) -> Result<T, BadSeal>,
-    ) -> Result<T, Error> {
-        self.decide(
-            domain,
-            |place| self.store.scan(place, prefix.clone(), Some(after.clone()), limit),
-            |domain_key, place, page| take(domain_key, place, page).map(Sole),
-        )
-        .await
-        .map(|Sole(taken)| taken)
-    }
 }
 
 /// Versions found in the store: key, number, version, whether it is a tombstone.
-struct Stored {
-    records: Vec<(RecordKey, u32, Version, bool)>,
-    more: bool,
+pub(super) struct Stored {
+    pub(super) records: Vec<(RecordKey, u32, Version, bool)>,
+    pub(super) more: bool,
 }
 
 /// The change itself is done; what it destroys is not wholly gone from the stores yet.
