@@ -95,6 +95,18 @@ pub const BACKUP_RUN_MAX: u64 = 4_096;
 pub const BACKUP_TRIES: u32 = 3;
 /// See [`BACKUP_TRIES`]; twice as long after the second time.
 pub const BACKUP_PAUSE_MS: u64 = 500;
+/// Text of a frame of an export after which it is closed, bytes.
+pub const EXPORT_PAGE_BYTES: usize = 512 << 10;
+/// Largest text of a frame of an export, bytes: what one more scan brings, as base64, fits behind a full page.
+pub const EXPORT_TEXT_MAX_BYTES: usize = 4 << 20;
+/// Scans for one page of an export, at most.
+pub const EXPORT_SCANS_MAX: u32 = 64;
+/// Most records in one request of an import.
+pub const IMPORT_RECORDS_MAX: usize = 256;
+/// Largest body of a request of an import, bytes: the largest record fits, a secret with 24,000 versions.
+pub const IMPORT_BODY_MAX_BYTES: usize = 2 << 20;
+/// Records of one import request that are written at the same time.
+pub const IMPORT_AT_ONCE: usize = 32;
 /// How long a backup is kept.
 pub const BACKUP_KEEP_MS: u64 = 30 * 86_400_000;
 
@@ -102,6 +114,7 @@ const _: () = assert!(BATCH_MAX_BYTES * 2 <= FRAME_MAX_BYTES);
 const _: () = assert!((FILL_PART_BYTES + RECORD_MAX_BYTES) * 2 <= FRAME_MAX_BYTES);
 const _: () = assert!(FEED_PART_BYTES + BATCH_MAX_BYTES * 2 <= FRAME_MAX_BYTES);
 const _: () = assert!(RECORD_MAX_BYTES <= TRANSACTION_MAX_BYTES);
+const _: () = assert!(EXPORT_PAGE_BYTES + (SCAN_MAX_BYTES + RECORD_MAX_BYTES) * 2 <= EXPORT_TEXT_MAX_BYTES);
 const _: () = assert!(RECORD_KEY_MAX_BYTES + RECORD_MAX_BYTES + 1_024 <= BACKUP_ITEM_MAX_BYTES);
 // A part, the item that went over its end, and the tags of all chunks.
 const _: () = assert!(BACKUP_PART_BYTES + BACKUP_ITEM_MAX_BYTES + (64 << 10) <= OBJECT_MAX_BYTES);

@@ -21,6 +21,7 @@ mod root;
 mod seal;
 mod serve;
 mod status;
+mod transfer;
 mod witness;
 
 use clap::{Parser, Subcommand};
@@ -70,6 +71,10 @@ enum Command {
     Shares(seal::SharesOptions),
     /// End the service of a domain, or see which there are.
     Domain(domain::Options),
+    /// For customers: take all that a domain has out into a sealed file.
+    Export(transfer::ExportOptions),
+    /// For customers: bring such a file into a domain.
+    Import(transfer::ImportOptions),
     /// Access certificates: make, list and revoke them.
     Credential(credential::Options),
     /// Who may do what in a domain.
@@ -141,6 +146,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Seal(options) => in_runtime(|env| seal::seal(env, options)),
         Command::Shares(options) => in_runtime(|env| seal::shares(env, options)),
         Command::Domain(options) => in_runtime(|env| domain::run(env, options)),
+        Command::Export(options) => in_runtime(|env| transfer::export(env, options)),
+        Command::Import(options) => in_runtime(|env| transfer::import(env, options)),
         Command::Credential(options) => in_runtime(|env| credential::run(env, options)),
         Command::Policy(options) => in_runtime(|env| access::policy(env, options)),
         Command::Group(options) => in_runtime(|env| access::group(env, options)),

@@ -142,7 +142,7 @@ fn bad_key(error: BadKey) -> Error {
 }
 
 /// What a key of a type and class may do, if nothing is said; an error if more is asked for.
-fn operations(kind: KeyType, class: Class, asked: Operations) -> Result<Operations, Error> {
+pub(super) fn operations(kind: KeyType, class: Class, asked: Operations) -> Result<Operations, Error> {
     use Operations as O;
     let signs = O::SIGN.with(O::VERIFY);
     let carries = O::WRAP.with(O::UNWRAP);

@@ -25,6 +25,7 @@ mod seal;
 pub mod secrets;
 mod shape;
 mod sign;
+pub mod transfer;
 mod write;
 
 use self::{

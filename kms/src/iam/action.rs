@@ -14,6 +14,9 @@ pub trait Action {
     const PLACE: usize;
 }
 
+/// Actions on all that a domain has at once: `*` in a policy does not allow them, only their full names do. It does deny them.
+pub const BY_NAME_ONLY: [&str; 2] = [DomainExport::NAME, DomainImport::NAME];
+
 macro_rules! actions {
     ($($(#[$doc:meta])* $name:ident($of:ty) = $text:literal;)*) => {
         /// The places of actions in [`NAMES`].
@@ -33,6 +36,10 @@ macro_rules! actions {
 }
 
 actions! {
+    /// Take out all that the domain has, keys that are not extractable among it. The documents do not name this action.
+    DomainExport(TheDomain) = "domain/export";
+    /// Bring in what was taken out of a domain. The documents do not name this action.
+    DomainImport(TheDomain) = "domain/import";
     /// Make a key.
     Create(TheDomain) = "serviceKey/create";
     /// Take a key that was made elsewhere.

@@ -56,6 +56,11 @@ pub struct Explanation {
     pub identities: Vec<String>,
 }
 
+/// Whether an entry of `allow` allows an action. Those on a whole domain are named in full, or not meant.
+fn allows_action(pattern: &str, name: &str) -> bool {
+    pattern == name || !action::BY_NAME_ONLY.contains(&name) && matches(pattern, name)
+}
+
 impl Document {
     /// The policies, groups and issuers of a domain. An issuer whose key does not read has no tokens that are believed.
     pub fn new(domain: Uuid, policies: Vec<Policy>, groups: Vec<Group>, issuers: Vec<Issuer>) -> Document {
@@ -116,22 +121,22 @@ impl Document {
     /// The decision with its reason: rule by rule, as a person would read the policies.
     pub fn explain(&self, identities: &BTreeSet<String>, action: &str, urn: &str) -> Explanation {
         let all = self.with_groups(identities);
-        let decides = |actions: fn(&Policy) -> &[String]| {
+        let decides = |actions: fn(&Policy) -> &[String], means: fn(&str, &str) -> bool| {
             self.policies.iter().find_map(|policy| {
                 let concerns = policy
                     .identities
                     .iter()
                     .any(|pattern| all.iter().any(|identity| matches(pattern, identity)));
-                let found = actions(policy).iter().find(|pattern| concerns && matches(pattern, action))?;
+                let found = actions(policy).iter().find(|pattern| concerns && means(pattern, action))?;
                 let resource = policy.resources.iter().find(|pattern| matches(pattern, urn))?;
                 Some((policy.name.clone(), found.clone(), resource.clone()))
             })
         };
-        let denied = decides(|policy| &policy.deny);
+        let denied = decides(|policy| &policy.deny, matches);
         let (allowed, by) = match denied {
             Some(by) => (false, Some(by)),
             None => {
-                let by = decides(|policy| &policy.allow);
+                let by = decides(|policy| &policy.allow, allows_action);
                 (by.is_some(), by)
             }
         };
@@ -146,15 +151,17 @@ impl Document {
 impl Compiled {
     fn rules(&self, place: usize) -> Option<&Rules> {
         let name = action::NAMES.get(place)?;
-        let resources = |actions: fn(&Policy) -> &[String]| {
+        let resources = |actions: fn(&Policy) -> &[String], means: fn(&str, &str) -> bool| {
             let with = self
                 .policies
                 .iter()
-                .filter(move |policy| actions(policy).iter().any(|pattern| matches(pattern, name)));
+                .filter(move |policy| actions(policy).iter().any(|pattern| means(pattern, name)));
             Endings::new(with.flat_map(|policy| policy.resources.iter().map(String::as_str)))
         };
-        let make =
-            || Rules { allow: resources(|policy| &policy.allow), deny: resources(|policy| &policy.deny) };
+        let make = || Rules {
+            allow: resources(|policy| &policy.allow, allows_action),
+            deny: resources(|policy| &policy.deny, matches),
+        };
         Some(self.rules.get(place)?.get_or_init(make))
     }
 
@@ -227,6 +234,22 @@ mod tests {
         assert_eq!((why.policy.as_deref(), why.action.as_deref()), (Some("b"), Some(sign)));
     }
 
+    #[test]
+    fn a_whole_domain_is_given_by_name_alone_and_denied_by_any_star() {
+        let (who, domain) = ("urn:v1:eu:identity:user:x/bob", "urn:v1:eu:resource:okms:d");
+        let document = |policies| Document::new(DOMAIN, policies, Vec::new(), Vec::new());
+        for name in action::BY_NAME_ONLY {
+            for stars in ["*", "okms:*", "okms:apikms:domain/*", "okms:apikms:domain/*port"] {
+                let open = policy("p", &["*"], &[stars], &[], &["*"]);
+                assert!(!both(&document(vec![open.clone()]), who, name, domain), "{stars}");
+                let named = policy("q", &[who], &[name], &[], &[domain]);
+                assert!(both(&document(vec![open, named.clone()]), who, name, domain));
+                let denied = policy("r", &["*"], &[], &[stars], &["*"]);
+                assert!(!both(&document(vec![named, denied]), who, name, domain), "{stars}");
+            }
+        }
+    }
+
     fn some_policy() -> impl Strategy<Value = Policy> {
         let list = |of: &'static [&'static str], from| {
             proptest::collection::vec(proptest::sample::select(of), from..3)
@@ -242,6 +265,7 @@ mod tests {
             "okms:apikms:serviceKey/get",
             "okms:*/get",
             "okms:apikms:random/get",
+            "okms:apikms:domain/export",
         ];
         let on = list(&["*", "r", "r/*", "r/1", "r/1*", "r/12"], 0);
         (who, list(what, 0), list(what, 0), on).prop_map(|(identities, allow, deny, resources)| Policy {

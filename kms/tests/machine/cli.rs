@@ -1,6 +1,7 @@
 //! The program as a person meets it: help, errors that say what to do, exit codes, a region that survives.
 
 use crate::common::Scratch;
+use kms::crypto::asymmetric::{PrivateKey, Shape};
 use std::{
     io::{BufRead, BufReader, Read},
     net::TcpListener,
@@ -35,7 +36,7 @@ fn utf8(path: &Path) -> &str {
 fn help_shows_every_command() {
     let help = kms(&["--help"]);
     assert!(help.status.success());
-    for word in ["init", "serve", "dev", "status", "kms dev", "policy", "credential"] {
+    for word in ["init", "serve", "dev", "status", "kms dev", "policy", "credential", "export", "import"] {
         assert!(text(&help.stdout).contains(word), "no {word}");
     }
     let help = kms(&["init", "--help"]);
@@ -154,6 +155,7 @@ fn a_region_in_one_process_survives_kill() {
     fails(&["dev", "--dir", utf8(&dir), "--hosts-per-zone", "3"], 1, &["--hosts-per-zone 2"]);
 
     access_is_administered(&dir, &scratch.path("certificates"));
+    a_domain_is_taken_out_and_brought_in(&dir, dev.port, &scratch);
 
     assert_eq!(dev.signal("KILL"), None);
     let certificate = text_of(&dir.join("region/clients/client-1.crt"));
@@ -164,6 +166,62 @@ fn a_region_in_one_process_survives_kill() {
     assert_eq!(text_of(&dir.join("region/clients/client-1.crt")), certificate);
     assert!(kms(&["status", "--dir", utf8(&dir)]).status.success());
     assert_eq!(dev.signal("TERM"), Some(0));
+}
+
+/// What a customer types, in a region that runs.
+fn a_domain_is_taken_out_and_brought_in(dir: &Path, port: u16, scratch: &Scratch) {
+    let domain = text_of(&dir.join("region/domains.txt")).trim().to_owned();
+    let (key, public) = (scratch.path("mine.pem"), scratch.path("mine.pub.pem"));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let made = runtime.block_on(async { PrivateKey::generate(&kms::os::env(), Shape::Rsa(3072)) });
+    let made = made.expect("a key");
+    write(&key, &pem("PRIVATE KEY", made.to_pkcs8().expose()));
+    write(&public, &pem("PUBLIC KEY", &made.public().to_spki()));
+    let region = dir.join("region");
+    let endpoint = format!("127.0.0.1:{port}");
+    let (ca, cert) = (region.join("ca.pem"), region.join("clients/client-1.crt"));
+    let own = region.join("clients/client-1.key");
+    let service = [
+        ["--endpoint", endpoint.as_str()],
+        ["--ca", utf8(&ca)],
+        ["--cert", utf8(&cert)],
+        ["--key", utf8(&own)],
+        ["--patience", "20"],
+    ]
+    .concat();
+    let out = scratch.path("domain.okms");
+    let export = ["export", "domain", &domain, "--to", utf8(&public), "--out", utf8(&out)];
+    let export: Vec<&str> = export.iter().chain(&service).copied().collect();
+    fails(&export, 1, &["operation is not authorized", "status 403"]);
+    assert!(!out.exists());
+    let urn = format!("urn:v1:eu:resource:okms:{domain}");
+    let mut allow = vec!["policy", "put", "reversible", "--domain", &domain, "--dir", utf8(dir)];
+    allow.extend(["--identity", "*", "--resource", &urn]);
+    allow.extend(["--allow", "okms:apikms:domain/export", "--allow", "okms:apikms:domain/import"]);
+    assert!(kms(&allow).status.success());
+    // The other hosts go by it within a second.
+    std::iter::repeat_with(|| kms(&export))
+        .take(20)
+        .find(|output| output.status.success())
+        .expect("exported");
+    let short = ["export", "domain", &domain, "--to", utf8(&cert), "--out", utf8(&out)];
+    fails(&short.iter().chain(&service).copied().collect::<Vec<_>>(), 1, &["BEGIN PUBLIC KEY"]);
+    let verified = kms(&["export", "verify", utf8(&out), "--with", utf8(&key), "--list"]);
+    assert!(verified.status.success(), "{}", text(&verified.stderr));
+    assert!(text(&verified.stdout).contains(r#""name":"reversible""#), "{}", text(&verified.stdout));
+    assert!(text(&verified.stderr).contains("is whole: domain"), "{}", text(&verified.stderr));
+    fails(&["export", "verify", utf8(&cert), "--with", utf8(&key)], 2, &["no export of a domain"]);
+    for more in [&["--dry-run"][..], &[]] {
+        let import = ["import", "domain", &domain, utf8(&out), "--with", utf8(&key)];
+        let done = kms(&import.iter().chain(&service).chain(more).copied().collect::<Vec<_>>());
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        assert!(text(&done.stdout).contains("0 have something else"), "{}", text(&done.stdout));
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
 }
 
 /// What an operator types, in a region that runs.

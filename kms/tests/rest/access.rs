@@ -172,6 +172,8 @@ fn requests(
         Some(wrapped),
         &format!("{this}/serviceKey/{transport}"),
     );
+    add("domain/export", "POST", "/export".to_owned(), Some(json!({"cursor": "none"})), &this);
+    add("domain/import", "POST", "/import".to_owned(), Some(json!({"records": []})), &this);
     add("random/get", "GET", "/random".to_owned(), None, &this);
     add(
         "secret/create",

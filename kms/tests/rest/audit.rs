@@ -9,7 +9,7 @@ use kms::{
 use serde_json::json;
 use std::{path::Path, time::Duration};
 
-fn entries(region: &Region) -> Vec<Entry> {
+pub(crate) fn entries(region: &Region) -> Vec<Entry> {
     let root = RootKey::load(&*region.env.disk, Path::new("root.key")).expect("a root key");
     let mut entries = Vec::new();
     let done = audit::read(&region.env, Path::new("data"), &AuditKey::new(&root, "host-a1"), None, |read| {

@@ -25,6 +25,7 @@ mod semantics;
 mod spool;
 mod store;
 mod tokens;
+mod transfer;
 #[path = "../vectors/reader.rs"]
 #[expect(dead_code, reason = "the other test takes all of it")]
 mod vectors;

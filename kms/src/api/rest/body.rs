@@ -4,7 +4,7 @@
 use super::call::App;
 use crate::{
     error::{Code, Error},
-    limits::{BODY_MAX_BYTES, SECRET_BODY_MAX_BYTES, ms},
+    limits::{BODY_MAX_BYTES, IMPORT_BODY_MAX_BYTES, SECRET_BODY_MAX_BYTES, ms},
 };
 use axum::body::{Body, Bytes};
 use http::{HeaderMap, HeaderValue, Method, Request, header};
@@ -26,6 +26,15 @@ pub(in crate::api) async fn json<T: DeserializeOwned>(app: &App, request: Reques
     serde_json::from_slice(&bytes).map_err(|error| Error::bad(format!("body: {error}")))
 }
 
+/// Reads the JSON body of an import, as [`secret`] reads one. It may be as large as [`IMPORT_BODY_MAX_BYTES`].
+///
+/// # Errors
+/// As of [`json`].
+pub(super) async fn import<T: DeserializeOwned>(app: &App, request: Request<Body>) -> Result<T, Error> {
+    check_type(request.method(), request.headers())?;
+    discreet(&collected(app, request, IMPORT_BODY_MAX_BYTES).await?)
+}
+
 /// Reads a JSON body about secrets. It may be larger, and errors tell where it is wrong, but nothing of what stands there. Vault's own
 /// clients send no content type: `untyped` takes that.
 ///
@@ -39,9 +48,13 @@ pub(in crate::api) async fn secret<T: DeserializeOwned>(
     if !untyped || request.headers().contains_key(header::CONTENT_TYPE) {
         check_type(request.method(), request.headers())?;
     }
-    let bytes = collected(app, request, SECRET_BODY_MAX_BYTES).await?;
-    check_object(&bytes)?;
-    serde_json::from_slice(&bytes).map_err(|error| {
+    discreet(&collected(app, request, SECRET_BODY_MAX_BYTES).await?)
+}
+
+/// Reads JSON; an error repeats nothing of what stands there.
+fn discreet<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    check_object(bytes)?;
+    serde_json::from_slice(bytes).map_err(|error| {
         let what = if error.is_data() { "is not as documented" } else { "is not JSON" };
         Error::bad(format!("body: what ends at line {} column {} {what}", error.line(), error.column()))
     })

@@ -18,6 +18,7 @@ mod secrets_v2;
 pub(super) mod server;
 mod tls;
 mod trail;
+pub mod transfer;
 mod types;
 
 pub use server::{RestServer, ServeError, serve};

@@ -6,7 +6,7 @@ use super::{
     openapi,
     paths::{Paths, get, post},
     reply::{Failure, Reply, json, no_content},
-    secrets_v1, secrets_v2,
+    secrets_v1, secrets_v2, transfer,
     types::*,
 };
 use crate::{
@@ -48,6 +48,7 @@ pub(super) fn paths() -> Paths {
         .route(&key("/sign"), post(sign))
         .route(&key("/verify"), post(verify))
         .route("/api/{okmsId}/v1/random", get(random))
+        .merge(transfer::routes())
         .merge(secrets_v2::routes())
         .merge(secrets_v1::routes())
 }

@@ -58,10 +58,10 @@ parts! {
 }
 
 /// What a record of a part holds; `None`: it was deleted.
-pub struct PartRecord<T>(pub(super) Option<T>);
+pub struct PartRecord<T>(pub(in crate::engine) Option<T>);
 
 /// What a record of a credential holds.
-pub struct CredentialRecord(pub(super) Credential);
+pub struct CredentialRecord(pub(in crate::engine) Credential);
 
 /// What all changes of a domain's access write: its version is theirs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

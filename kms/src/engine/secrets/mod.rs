@@ -11,6 +11,7 @@ mod read;
 mod record;
 mod settings;
 mod states;
+mod transfer;
 mod versions;
 mod view;
 mod write;
@@ -19,12 +20,14 @@ pub use document::Document;
 pub use list::{PageQuery, SecretPage};
 pub use path::{Folder, PATH_MAX_CHARS, SecretPath};
 pub use read::{VersionOf, WithData};
+pub(in crate::engine) use record::Secret;
 pub use record::{ConfigRecord, SecretRecord, VersionRecord};
 pub use settings::{
     CustomMetadata, DEFAULT_VERSIONS, Effective, METADATA_MAX_ENTRIES, METADATA_NAME_MAX_CHARS,
     METADATA_VALUE_MAX_CHARS, Settings, Span, VERSIONS_MAX,
 };
 pub use states::{MaySet, NAMED_MAX};
+pub(in crate::engine) use transfer::{Brought, Draining, brought as secret_brought, version_brought};
 pub use versions::{VersionMeta, VersionState};
 pub use view::{Described, SecretAndVersion, SecretView, VersionView};
 pub use write::{CustomChange, MayWrite, MetadataChange, NewSecret, Patched, Setting, Written};

@@ -2,6 +2,7 @@
 //! Eight bytes a version: what a secret with 24000 versions has fits in one record. Dates are in seconds.
 
 use super::settings::{SPAN_MAX_S, VERSIONS_MAX};
+use crate::container::VersionEntry;
 
 /// The state of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,6 +173,36 @@ impl Versions {
         }
     }
 
+    /// As they are taken out of a domain.
+    pub(super) fn carried(&self) -> Vec<VersionEntry> {
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let carried = |Entry(made, rest): &Entry| {
+            let flags =
+                flag(rest & OFF != 0, VersionEntry::OFF) | flag(rest & DELETED != 0, VersionEntry::GONE);
+            VersionEntry(*made, (rest & !(DELETED | OFF)).checked_sub(1), flags)
+        };
+        self.entries.iter().map(carried).collect()
+    }
+
+    /// Reads what [`Versions::carried`] gave, of somebody who may have written anything.
+    pub(super) fn brought(base_s: u64, first: u32, entries: &[VersionEntry]) -> Option<Versions> {
+        let last = u64::from(first) + entries.len() as u64;
+        let brought = |VersionEntry(made, after, flags): &VersionEntry| {
+            let after = match after {
+                None => 0,
+                Some(after) if u64::from(*after) <= SPAN_MAX_S => after + 1,
+                Some(_) => return None,
+            };
+            let flag = |carried: u8, flag: u32| if flags & carried != 0 { flag } else { 0 };
+            let known = flags & !(VersionEntry::OFF | VersionEntry::GONE) == 0;
+            let rest = after | flag(VersionEntry::OFF, OFF) | flag(VersionEntry::GONE, DELETED);
+            known.then_some(Entry(*made, rest))
+        };
+        let entries = entries.iter().map(brought).collect::<Option<Vec<_>>>()?;
+        let fits = first > 0 && last <= u64::from(VERSIONS_MAX) + 1 && base_s <= u64::from(u32::MAX) * 4;
+        fits.then_some(Versions { base_s, first, entries })
+    }
+
     /// The index as stored, and the number of the first version.
     pub(super) fn pack(&self) -> (u32, Vec<u8>) {
         let words = self.entries.iter().flat_map(|Entry(made, rest)| [made, rest]);
@@ -289,6 +320,8 @@ mod tests {
                 let (first, bytes) = real.pack();
                 let back = Versions::unpack(1_000, first, &bytes);
                 prop_assert!(back == Some(real.clone()), "what was stored reads back");
+                let brought = Versions::brought(1_000, first, &real.carried());
+                prop_assert!(brought == Some(real.clone()), "what was taken out comes in as it was");
             }
         }
 
