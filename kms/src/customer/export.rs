@@ -74,22 +74,27 @@ fn begin(disk: &dyn Disk, out: &Path, recipient: &str) -> Result<Begun, Customer
                 resume.display()
             )));
         }
+        let short = || {
+            let (part, resume) = (part.display(), resume.display());
+            CustomerError::Usage(format!(
+                "{part} is shorter than it was: remove it and {resume} to begin again"
+            ))
+        };
+        if !is_there(&part) {
+            return Err(short());
+        }
         let file = disk.open(&part, OpenMode::Existing).map_err(at(&part))?;
         if file.len().map_err(at(&part))? < resume_at.length {
-            return Err(CustomerError::Usage(format!(
-                "{} is shorter than it was: remove it and {} to begin again",
-                part.display(),
-                resume.display()
-            )));
+            return Err(short());
         }
         file.set_len(resume_at.length).map_err(at(&part))?;
         return Ok((file, resume_at.length, Some(resume_at.cursor)));
     }
-    if is_there(&part) {
-        // Nothing of it counts.
-        disk.remove(&part).map_err(at(&part))?;
-    }
-    Ok((disk.open(&part, OpenMode::CreateNew).map_err(at(&part))?, 0, None))
+    // Nothing of it counts; whoever still writes to it holds its lock.
+    let mode = if is_there(&part) { OpenMode::Existing } else { OpenMode::CreateNew };
+    let file = disk.open(&part, mode).map_err(at(&part))?;
+    file.set_len(0).map_err(at(&part))?;
+    Ok((file, 0, None))
 }
 
 /// Takes a domain out into a file, for the owner of a key.

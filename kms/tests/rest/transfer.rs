@@ -1,9 +1,8 @@
-//! A whole domain out and into another one, by its owner's tools: what comes back, who may, what is in the way, and what is broken off.
+//! A whole domain out and into another one, by its owner's tools: what comes back, what is in the way, and what is broken off.
 
-use crate::{client::Client, region::Region, walk::turned_away};
+use crate::{client::Client, region::Region};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use kms::{
-    config::AuditConfig,
     container::Counts,
     crypto::asymmetric::{Jwk, PrivateKey, PublicKey, Shape},
     customer::{self, Access, Customer, CustomerError, Mode, Progress, Tally},
@@ -18,23 +17,22 @@ use std::{
     sync::LazyLock,
     time::Duration,
 };
-use uuid::Uuid;
 
 /// The owner's key, and another one.
-static OWNER: LazyLock<[PrivateKey; 2]> = LazyLock::new(|| {
+pub(crate) static OWNER: LazyLock<[PrivateKey; 2]> = LazyLock::new(|| {
     let env = kms::os::env();
     [(); 2].map(|()| PrivateKey::generate(&env, Shape::Rsa(3072)).expect("a key"))
 });
 
-fn to() -> PublicKey {
+pub(crate) fn to() -> PublicKey {
     OWNER[0].public()
 }
 
 /// A directory of its own, removed at the end.
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
-    fn new(name: &str) -> Scratch {
+    pub(crate) fn new(name: &str) -> Scratch {
         let dir =
             Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("transfer-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
@@ -42,7 +40,7 @@ impl Scratch {
         Scratch(dir)
     }
 
-    fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.0.join("domain.okms")
     }
 }
@@ -55,7 +53,7 @@ impl Drop for Scratch {
 
 /// What was told, and what is done when a step is.
 #[derive(Default)]
-struct Told<'a> {
+pub(crate) struct Told<'a> {
     conflicts: Vec<String>,
     steps: Vec<&'static str>,
     then: Option<&'a dyn Fn(&'static str)>,
@@ -74,11 +72,11 @@ impl Progress for Told<'_> {
 }
 
 /// The real disk, and the network.
-fn env() -> Env {
+pub(crate) fn env() -> Env {
     kms::os::env()
 }
 
-fn owner(region: &Region, index: usize) -> Customer {
+pub(crate) fn owner(region: &Region, index: usize) -> Customer {
     let client = &region.bundle.clients[index];
     let access = Access {
         endpoint: region.server.address(),
@@ -105,20 +103,20 @@ pub(crate) async fn allow(region: &Region, index: usize, action: &str) {
 }
 
 /// A region whose first domain may be taken out, and whose second one may take something in.
-async fn region() -> Region {
+pub(crate) async fn region() -> Region {
     let region = Region::new().await;
     allow(&region, 0, "domain/export").await;
     allow(&region, 1, "domain/import").await;
     region
 }
 
-async fn client_of(region: &Region, index: usize) -> Client {
+pub(crate) async fn client_of(region: &Region, index: usize) -> Client {
     let mut client = region.client_of(index).await;
     client.base = format!("/api/{}", region.bundle.clients[index].domain);
     client
 }
 
-async fn taken(region: &Region, file: &Path) -> Counts {
+pub(crate) async fn taken(region: &Region, file: &Path) -> Counts {
     let exported = customer::export(&mut owner(region, 0), &to(), file, &mut Told::default()).await;
     exported.expect("exported").counts
 }
@@ -127,7 +125,7 @@ fn opened(file: &Path) -> Box<dyn BlockFile> {
     env().disk.open(file, OpenMode::Existing).expect("opens")
 }
 
-async fn brought(
+pub(crate) async fn brought(
     region: &Region,
     index: usize,
     file: &Path,
@@ -136,7 +134,7 @@ async fn brought(
     customer::import(&mut owner(region, index), &*opened(file), &OWNER[0], mode, &mut Told::default()).await
 }
 
-async fn made(client: &mut Client, body: Value) -> String {
+pub(crate) async fn made(client: &mut Client, body: Value) -> String {
     let answer = client.post("/v1/servicekey", body).await;
     assert_eq!(answer.status, 201, "{}", answer.body);
     answer.text("id").to_owned()
@@ -310,96 +308,8 @@ async fn everything_comes_back_and_nothing_of_it_stands_in_the_file() {
     assert_eq!(shown(&mut one, "dated").await, was);
 }
 
-#[tokio::test]
-async fn only_who_was_given_the_right_by_its_name_may() {
-    let region = Region::new().await;
-    let jwk = serde_json::to_value(Jwk::of_public(&to())).expect("JSON");
-    let (begin, records) = (json!({"wrappingKey": jwk}), json!({"records": []}));
-    let mut client = client_of(&region, 0).await;
-    let (operator, domain) = (region.operator(), region.domain());
-    for stars in ["*", "okms:apikms:*", "okms:apikms:domain/*"] {
-        let open = Policy { allow: vec![stars.to_owned()], ..Policy::open() };
-        operator.put_policy(domain, &open).await.expect("put");
-        for (what, body) in [("export", &begin), ("import", &records)] {
-            let answer = client.post(&format!("/v1/{what}"), body.clone()).await;
-            assert_eq!((answer.status, answer.text("error_id")), (403, "forbidden"), "{stars} {what}");
-            assert!(answer.body.get("data").is_none());
-        }
-    }
-    allow(&region, 0, "domain/export").await;
-    let page = client.post("/v1/export", begin.clone()).await;
-    assert_eq!(page.status, 200, "{}", page.body);
-    assert_eq!(client.post("/v1/import", records.clone()).await.status, 403, "one is not the other");
-    allow(&region, 0, "domain/import").await;
-    assert_eq!(client.post("/v1/import", records.clone()).await.body, json!({"outcomes": []}));
-
-    // The other tenant, by its own certificate and by the path of the first; and nobody.
-    let mut other = client_of(&region, 1).await;
-    assert_eq!(other.post("/v1/export", begin.clone()).await.status, 403, "in its own domain nobody gave it");
-    other.base = client.base.clone();
-    assert_eq!(other.post("/v1/export", begin.clone()).await.status, 403);
-    let path = format!("/api/{domain}/v1/export");
-    assert_eq!(region.anonymous().await.post(&path, begin.clone()).await.status, 401);
-
-    // The operator gets no connection where clients are served, and has no such path where it is.
-    let (cert, key) = (region.operator_file("operator.crt"), region.operator_file("operator.key"));
-    assert!(turned_away(&region, &cert, &key).await);
-    let mut operator = Client::connect_admin(&region, Some((&cert, &key))).await.expect("let in");
-    for path in [path, format!("/admin/v1/domain/{domain}/export")] {
-        assert_eq!(operator.post(&path, begin.clone()).await.status, 404, "{path}");
-    }
-
-    // A deny of anything that means it goes first.
-    let denies = Policy {
-        deny: vec!["okms:*".to_owned()],
-        allow: Vec::new(),
-        name: "no".to_owned(),
-        ..Policy::open()
-    };
-    region.operator().put_policy(domain, &denies).await.expect("put");
-    assert_eq!(client.post("/v1/export", begin).await.status, 403);
-}
-
-#[tokio::test]
-async fn what_is_asked_for_must_be_well_formed_and_ones_own() {
-    let region = region().await;
-    let mut client = client_of(&region, 0).await;
-    let jwk = |key: &PublicKey| serde_json::to_value(Jwk::of_public(key)).expect("JSON");
-    let short = PrivateKey::generate(&env(), Shape::Rsa(2048)).expect("a key").public();
-    let private = serde_json::to_value(Jwk::of_private(&OWNER[0])).expect("JSON");
-    for body in [
-        json!({}),
-        json!({"wrappingKey": jwk(&short)}),
-        json!({"wrappingKey": private}),
-        json!({"wrappingKey": {"kty": "oct", "k": "AAECAwQFBgcICQoLDA0ODw"}}),
-        json!({"wrappingKey": {"kty": "EC", "crv": "P-256", "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
-            "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}}),
-        json!({"wrappingKey": jwk(&to()), "cursor": "x"}),
-        json!({"cursor": ""}),
-        json!({"cursor": "AAAA"}),
-        json!({"cursor": "A".repeat(4_000)}),
-    ] {
-        let answer = client.post("/v1/export", body.clone()).await;
-        assert_eq!((answer.status, answer.text("error_id")), (400, "bad_argument"), "{body}");
-    }
-    // A cursor is of one domain, and as it was given.
-    large(&mut client, 12).await;
-    let cursor =
-        client.post("/v1/export", json!({"wrappingKey": jwk(&to())})).await.text("cursor").to_owned();
-    assert_eq!(client.post("/v1/export", json!({"cursor": cursor})).await.status, 200);
-    allow(&region, 1, "domain/export").await;
-    let mut other = client_of(&region, 1).await;
-    assert_eq!(other.post("/v1/export", json!({"cursor": cursor})).await.status, 400);
-    for at in (0..cursor.len()).step_by(7) {
-        let mut altered = cursor.clone().into_bytes();
-        altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
-        let altered = String::from_utf8(altered).expect("text");
-        assert_eq!(client.post("/v1/export", json!({"cursor": altered})).await.status, 400, "{at}");
-    }
-}
-
 /// Secrets of 60,000 bytes: a page holds some eight of them.
-async fn large(client: &mut Client, many: u32) {
+pub(crate) async fn large(client: &mut Client, many: u32) {
     for n in 0..many {
         let data = json!({"n": n, "x": "x".repeat(60_000)});
         let body = json!({"path": format!("large/{n}"), "version": {"data": data}});
@@ -487,7 +397,7 @@ async fn an_import_that_is_broken_off_is_finished_by_running_it_again() {
     }
 }
 
-fn records(region: &Region) -> BTreeMap<RecordKey, Vec<u8>> {
+pub(crate) fn records(region: &Region) -> BTreeMap<RecordKey, Vec<u8>> {
     let inner = region.store.lock();
     inner.records.iter().map(|(key, record)| (key.clone(), record.blob.clone())).collect()
 }
@@ -631,114 +541,4 @@ async fn an_export_under_changes_has_each_thing_as_it_was_at_some_moment() {
             _ => assert_eq!(data["n"], json!(n)),
         }
     }
-}
-
-#[tokio::test]
-async fn records_that_are_none_are_refused_before_any_is_written() {
-    let region = region().await;
-    let mut client = client_of(&region, 1).await;
-    let before = records(&region);
-    let good = json!({"id": Uuid::from_u128(1), "name": "good", "type": "oct", "size": 128, "operations": ["encrypt"],
-        "state": "active", "revocationReason": 0, "createdUs": 1, "extractable": false, "wasExtractable": false,
-        "imported": false, "publicOnly": false, "material": "bmVlZGxlbmVlZGxlbmVlZA=="});
-    let with = |changes: Value| {
-        let mut key = good.clone();
-        for (name, value) in changes.as_object().expect("an object") {
-            key[name] = value.clone();
-        }
-        json!({"key": key})
-    };
-    let secret = |changes: Value| {
-        let mut secret = json!({"id": "00".repeat(16), "path": "a", "config": {}, "customMetadata": {}, "createdS": 1,
-            "updatedS": 1, "firstVersion": 1, "versions": [[0, null, 0]]});
-        for (name, value) in changes.as_object().expect("an object") {
-            secret[name] = value.clone();
-        }
-        json!({"secret": secret})
-    };
-    for bad in [
-        with(json!({"size": 256})),
-        with(json!({"size": 100})),
-        with(json!({"material": null})),
-        with(json!({"material": "!"})),
-        with(json!({"state": "destroyed"})),
-        with(json!({"state": "sleeping"})),
-        with(json!({"name": ""})),
-        with(json!({"context": "x".repeat(65)})),
-        with(json!({"operations": ["sign"]})),
-        with(json!({"revocationReason": 8})),
-        with(json!({"publicOnly": true})),
-        with(json!({"type": "EC", "size": null, "curve": "P-256"})),
-        with(json!({"colour": 1})),
-        secret(json!({"path": "/a"})),
-        secret(json!({"id": "00"})),
-        secret(json!({"firstVersion": 0})),
-        secret(json!({"firstVersion": 24_000, "versions": [[0, null, 0], [0, null, 0]]})),
-        secret(json!({"versions": [[0, null, 4]]})),
-        secret(json!({"versions": [[0, u32::MAX, 0]]})),
-        secret(json!({"config": {"maxVersions": 24_001}})),
-        secret(json!({})),
-        json!({"secretVersion": {"secret": "00".repeat(16), "number": 0, "data": "e30="}}),
-        json!({"secretVersion": {"secret": "00".repeat(16), "number": 1, "data": "W10="}}),
-        json!({"policy": Policy::open()}),
-        json!({"kmipObject": {}}),
-    ] {
-        // The good one stands before it where secrets do not come last.
-        let answer = client.post("/v1/import", json!({"dryRun": false, "records": [bad.clone()]})).await;
-        assert_eq!((answer.status, answer.text("error_id")), (400, "bad_argument"), "{bad}");
-        assert!(!answer.body.to_string().contains("bmVlZGxl"), "{}", answer.body);
-    }
-    let both = json!({"records": [with(json!({})), with(json!({"state": "sleeping"}))]});
-    assert_eq!(client.post("/v1/import", both).await.status, 400);
-    assert!(records(&region) == before);
-    let many = vec![with(json!({})); 257];
-    assert_eq!(client.post("/v1/import", json!({"records": many})).await.status, 400);
-    let large = json!({"records": [], "x": "x".repeat(2 << 20)});
-    assert_eq!(client.post("/v1/import", large).await.status, 413);
-    // That ended the connection.
-    let mut client = client_of(&region, 1).await;
-    let mixed = json!({"records": [secret(json!({})), with(json!({})), {"secretVersion": {"secret": "00".repeat(16),
-        "number": 1, "data": "e30="}}]});
-    let answer = client.post("/v1/import", mixed.clone()).await;
-    assert_eq!(answer.body, json!({"outcomes": ["new", "new", "new"]}), "data goes before its secret");
-    let answer = client.post("/v1/import", mixed).await;
-    assert_eq!(answer.body, json!({"outcomes": ["present", "present", "present"]}));
-}
-
-#[tokio::test]
-async fn each_page_and_each_import_leaves_an_entry_of_its_own_action() {
-    let region = Region::audited(AuditConfig::default()).await;
-    let scratch = Scratch::new("audit");
-    allow(&region, 0, "domain/export").await;
-    allow(&region, 1, "domain/import").await;
-    made(&mut client_of(&region, 0).await, json!({"name": "needle", "type": "oct"})).await;
-    let file = scratch.file();
-    taken(&region, &file).await;
-    brought(&region, 1, &file, Mode::default()).await.expect("brought in");
-    let refused =
-        customer::export(&mut owner(&region, 1), &to(), &scratch.0.join("x"), &mut Told::default()).await;
-    assert!(matches!(refused, Err(CustomerError::Answered { status: 403, .. })), "{refused:?}");
-    let entries = crate::audit::entries(&region);
-    let of = |name: &str| {
-        let named = format!("okms:apikms:domain/{name}");
-        let found = entries.iter().map(|entry| &entry.event).filter(|event| event.iam_operation == named);
-        found.map(|event| (event.res_urn.clone(), event.http_status)).collect::<Vec<_>>()
-    };
-    let urn = |index: usize| format!("urn:v1:eu:resource:okms:{}", region.bundle.clients[index].domain);
-    assert_eq!(of("export"), [(urn(0), 200), (urn(1), 403)]);
-    assert_eq!(of("import"), [(urn(1), 200), (urn(1), 200)], "the dry run, and the import");
-}
-
-#[tokio::test]
-async fn a_customer_needs_certificates_that_are_some() {
-    let env = env();
-    let access = |endpoint| Access {
-        endpoint,
-        domain: Uuid::nil(),
-        ca: None,
-        cert: b"",
-        key: b"",
-        patience: Duration::ZERO,
-    };
-    assert!(matches!(Customer::new(&env, &access("kms:443")), Err(CustomerError::Usage(_))));
 }

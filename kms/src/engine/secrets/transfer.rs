@@ -14,14 +14,14 @@ use crate::{
     engine::{
         HostService,
         read::Held,
-        transfer::Outcome,
+        transfer::{Outcome, check_dates},
         write::{ATTEMPTS, Attempt},
     },
     error::{Code, Error},
     limits::SCAN_MAX_RECORDS,
     vault::DomainKey,
 };
-use std::{collections::BTreeSet, ops::Range};
+use std::{collections::BTreeSet, ops::Range, time::Duration};
 use uuid::Uuid;
 
 impl Settings {
@@ -90,6 +90,7 @@ fn id_here(key: &DomainKey, id: &[u8; ID_BYTES]) -> [u8; ID_BYTES] {
 
 /// A secret that is to come in, read and checked; its id is the one that it had.
 pub(in crate::engine) fn brought(from: container::Secret) -> Result<Secret, Error> {
+    check_dates([from.created_s, from.updated_s].map(Duration::from_secs))?;
     let versions = Versions::brought(from.created_s, from.first_version, &from.versions)
         .ok_or_else(|| Error::bad("versions of a secret are not as documented"))?;
     Ok(Secret {

@@ -199,7 +199,7 @@ impl Versions {
             known.then_some(Entry(*made, rest))
         };
         let entries = entries.iter().map(brought).collect::<Option<Vec<_>>>()?;
-        let fits = first > 0 && last <= u64::from(VERSIONS_MAX) + 1 && base_s <= u64::from(u32::MAX) * 4;
+        let fits = first > 0 && last <= u64::from(VERSIONS_MAX) + 1;
         fits.then_some(Versions { base_s, first, entries })
     }
 

@@ -1,5 +1,6 @@
 //! A service key as it leaves a domain, and as it comes into one: checked like any key that somebody sends.
 
+use super::check_dates;
 use crate::{
     container::{Carried, Key},
     crypto::{
@@ -14,6 +15,7 @@ use crate::{
     },
     error::Error,
 };
+use std::time::Duration;
 
 /// The last of KMIP's revocation reasons.
 const REASON_MAX: u32 = 7;
@@ -110,6 +112,15 @@ pub(super) fn brought(key: Key) -> Result<KeyRecord, Error> {
     if key.revocation_reason > REASON_MAX {
         return Err(Error::bad("revocationReason is none of KMIP's"));
     }
+    let dates = Dates {
+        created_us: key.created_us,
+        activated_us: key.activated_us,
+        deactivated_us: key.deactivated_us,
+        compromised_us: key.compromised_us,
+        destroyed_us: key.destroyed_us,
+    };
+    let others = [dates.activated_us, dates.deactivated_us, dates.compromised_us, dates.destroyed_us];
+    check_dates(others.into_iter().flatten().chain([dates.created_us]).map(Duration::from_micros))?;
     let view = KeyView {
         id: key.id,
         name: KeyName::new(key.name)?.into_string(),
@@ -123,13 +134,7 @@ pub(super) fn brought(key: Key) -> Result<KeyRecord, Error> {
             public_only: key.public_only,
         },
         state,
-        dates: Dates {
-            created_us: key.created_us,
-            activated_us: key.activated_us,
-            deactivated_us: key.deactivated_us,
-            compromised_us: key.compromised_us,
-            destroyed_us: key.destroyed_us,
-        },
+        dates,
     };
     let context = key.context.map(Context::new).transpose()?.map(Context::into_string);
     Ok(KeyRecord { view, context, reason: key.revocation_reason, material })

@@ -6,7 +6,18 @@ mod export;
 mod import;
 mod key;
 
+use crate::{dates::rfc3339, error::Error};
+use std::time::Duration;
+
 pub use export::{ExportFrom, ExportPage};
+
+/// Moments that come in: some that have a text (RFC 3339).
+pub(super) fn check_dates(moments: impl IntoIterator<Item = Duration>) -> Result<(), Error> {
+    match moments.into_iter().all(|moment| rfc3339(moment).is_some()) {
+        true => Ok(()),
+        false => Err(Error::bad("a date is after the year 9999")),
+    }
+}
 
 /// What became of a record that was brought in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
