@@ -324,7 +324,7 @@ mod tests {
         for epoch in [1, 2] {
             world.moment.1 = (epoch, vec![1]);
             assert!(world.read(which(1, 1, 1)) && world.read(which(1, 1, 1)));
-            assert_eq!(world.count(), (0, 0, 0));
+            assert_eq!(world.count(), (0, 0));
         }
         world.keys.open();
         assert!(world.read(which(1, 1, 1)) && !world.read(which(1, 1, 1)));
