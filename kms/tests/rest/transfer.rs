@@ -232,7 +232,7 @@ fn without_history(mut key: Value) -> Value {
 #[tokio::test]
 async fn everything_comes_back_and_nothing_of_it_stands_in_the_file() {
     let (region, scratch) = (region().await, Scratch::new("round"));
-    let (mut one, mut two) = (client_of(&region, 0).await, client_of(&region, 1).await);
+    let mut one = client_of(&region, 0).await;
     let ids = keys(&mut one).await;
     secrets(&mut one).await;
     let sealed = one
@@ -257,6 +257,7 @@ async fn everything_comes_back_and_nothing_of_it_stands_in_the_file() {
         assert!(!text.contains(secret), "{secret} in clear");
     }
 
+    let mut two = client_of(&region, 1).await;
     let dry = brought(&region, 1, &file, Mode { dry_run: true, ..Mode::default() }).await.expect("a dry run");
     assert_eq!((dry.keys, dry.secrets, dry.configs), (tally(13, 0, 0), tally(4, 0, 0), tally(1, 0, 0)));
     assert_eq!(
@@ -359,7 +360,7 @@ async fn an_export_that_is_broken_off_goes_on_and_one_that_is_not_ones_own_does_
 #[tokio::test]
 async fn an_import_that_is_broken_off_is_finished_by_running_it_again() {
     let (region, scratch) = (region().await, Scratch::new("again"));
-    let (mut one, mut two) = (client_of(&region, 0).await, client_of(&region, 1).await);
+    let mut one = client_of(&region, 0).await;
     let ids = keys(&mut one).await;
     secrets(&mut one).await;
     large(&mut one, 20).await;
@@ -372,6 +373,7 @@ async fn an_import_that_is_broken_off_is_finished_by_running_it_again() {
             .await;
     assert!(matches!(broken, Err(CustomerError::Patience { .. })), "{broken:?}");
     down(&region, false);
+    let mut two = client_of(&region, 1).await;
     let some =
         two.get("/v1/servicekey?state=all").await.body["objects_list"].as_array().expect("a list").len();
     assert!(some > 0, "it had begun");
@@ -405,11 +407,12 @@ pub(crate) fn records(region: &Region) -> BTreeMap<RecordKey, Vec<u8>> {
 #[tokio::test]
 async fn what_is_in_the_way_is_named_and_nothing_is_written_over() {
     let (region, scratch) = (region().await, Scratch::new("conflicts"));
-    let (mut one, mut two) = (client_of(&region, 0).await, client_of(&region, 1).await);
+    let mut one = client_of(&region, 0).await;
     let ids = keys(&mut one).await;
     secrets(&mut one).await;
     let file = scratch.file();
     taken(&region, &file).await;
+    let mut two = client_of(&region, 1).await;
     // The same id with another key, one that is destroyed, and the same path.
     made(&mut two, json!({"name": "mine", "type": "oct", "id": ids[0]})).await;
     made(&mut two, json!({"name": "mine", "type": "EC", "id": ids[3]})).await;
@@ -492,7 +495,7 @@ async fn what_is_damaged_or_for_another_key_changes_nothing() {
 #[tokio::test]
 async fn an_export_under_changes_has_each_thing_as_it_was_at_some_moment() {
     let (region, scratch) = (region().await, Scratch::new("changes"));
-    let (mut one, mut two) = (client_of(&region, 0).await, client_of(&region, 1).await);
+    let mut one = client_of(&region, 0).await;
     let untouched = made(&mut one, json!({"name": "untouched", "type": "oct"})).await;
     large(&mut one, 24).await;
     let jwk = serde_json::to_value(Jwk::of_public(&to())).expect("JSON");
@@ -529,6 +532,7 @@ async fn an_export_under_changes_has_each_thing_as_it_was_at_some_moment() {
     env().disk.write_atomic(&file, &bytes, true).expect("writes");
     let done = brought(&region, 1, &file, Mode::default()).await.expect("consistent");
     assert_eq!(done.secrets, tally(24, 0, 0));
+    let mut two = client_of(&region, 1).await;
     assert_eq!(two.get(&format!("/v1/servicekey/{untouched}")).await.status, 200);
     for n in 0..24 {
         let answer = two.get(&format!("/v2/secret/large/{n}?includeData=true")).await;
