@@ -154,7 +154,8 @@ pub struct Limits {
     pub write_deadline_ms: u64,
     /// A host's wait for one answer to a read before it asks the other database.
     pub read_attempt_ms: u64,
-    /// How long a host may use a record that it was granted a lease on (R21), by its own clock; 0: none are granted.
+    /// How long a host may use a record that it was granted a lease on (R21), by its own clock; 0: none are granted, nor asked for. Relies on
+    /// clocks that never stand still: 0 on virtual machines that are stopped and moved while they run.
     pub lease_ms: u64,
     /// Largest pause between attempts to reconnect.
     pub backoff_max_ms: u64,

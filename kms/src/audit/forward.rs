@@ -265,8 +265,8 @@ mod tests {
             .encode()
     }
 
-    #[test]
-    fn what_is_not_known_to_be_durable_is_not_sent() {
+    #[tokio::test]
+    async fn what_is_not_known_to_be_durable_is_not_sent() {
         let env = crate::os::env();
         let dir = std::env::temp_dir().join(format!("kms-forward-{}", std::process::id()));
         let key = Arc::new(AuditKey::new(&RootKey::generate(&env).expect("entropy"), "host-a1"));

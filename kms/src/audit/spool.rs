@@ -236,13 +236,16 @@ impl Spool {
         let number = last.map_or(anchor.next, |last| last.saturating_add(1)).max(anchor.next);
         let head = found.as_ref().map_or(anchor.before, |(header, bytes)| end_of(header, bytes));
         // One that has no entry yet is used: a disk that fails again and again must not fill with empty segments.
-        if let Some((header, bytes)) = found
-            && Some(header.header.number) == last
-            && bytes.len() == HEADER_BYTES
-        {
-            let file = place.env.disk.open(&place.path(header.header.number), OpenMode::Existing)?;
-            let current = Current { file, header, at: HEADER_BYTES as u64 };
-            return Ok(Spool { place, key, config, sizes, current, head });
+        if let Some((header, bytes)) = found {
+            let path = place.path(header.header.number);
+            if Some(header.header.number) == last && bytes.len() == HEADER_BYTES {
+                let file = place.env.disk.open(&path, OpenMode::Existing)?;
+                let current = Current { file, header, at: HEADER_BYTES as u64 };
+                return Ok(Spool { place, key, config, sizes, current, head });
+            }
+            // What a write that failed, or that nobody synced, left there may come and go with the next power cut, as may what was cut
+            // off of it: it is written again as it was read, since the chain goes on from that.
+            place.env.disk.write_atomic(&path, &bytes, true)?;
         }
         let current = begin(&place, &key, number, head)?;
         sizes.insert(number, current.at);

@@ -31,7 +31,7 @@ impl HostService {
             })
             .await;
         // Whatever became of it: a key that is still there is read again.
-        self.parsed.forget_key(may.domain(), id);
+        self.forget_key(may.domain(), id);
         done
     }
 }

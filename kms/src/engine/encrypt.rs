@@ -126,7 +126,7 @@ impl HostService {
         };
         let look = self.leased.look(&key, self.env.now(), &self.store.epoch());
         if let Some(generation) = look.ask {
-            self.ask_for_lease(domain, &key, generation).await?;
+            self.ask_for_lease(domain, &key, generation);
         }
         if let Some(held) = look.held {
             tracing::debug!(target: "kms::probe", name = "used-by-lease");
@@ -137,7 +137,7 @@ impl HostService {
         self.decide_opened(domain, &key, |found| {
             if found.as_ref().is_some_and(|found: &Opened<KeyRecord>| found.value().view.state.is_destroyed())
             {
-                self.parsed.forget_key(domain, id);
+                self.forget_key(domain, id);
             }
             usable(domain, found, operation, state_allows)
         })
@@ -145,8 +145,10 @@ impl HostService {
     }
 
     /// Asks for a lease on a key, beside what goes on (R21).
-    async fn ask_for_lease(&self, domain: Uuid, key: &RecordKey, generation: u64) -> Result<(), Error> {
-        let domain_key = self.domain_key(domain).await?;
+    fn ask_for_lease(&self, domain: Uuid, key: &RecordKey, generation: u64) {
+        let Some(domain_key) = self.keyring.kept(domain) else {
+            return self.leased.answered(generation, key, None);
+        };
         let (store, leased, key) = (Arc::clone(&self.store), Arc::clone(&self.leased), key.clone());
         self.env.spawn("lease", async move {
             let answer = store.lease(key.clone()).await.and_then(|Leased { record, until, epoch }| {
@@ -157,7 +159,6 @@ impl HostService {
             });
             leased.answered(generation, &key, answer);
         });
-        Ok(())
     }
 
     /// Encrypts `plaintext`; the answer is a compact JWE.

@@ -79,9 +79,13 @@ impl LeasedKeys {
         let again = held.keys.has(key);
         let slot = held.keys.used(key, now);
         let usable = slot.key.as_ref().filter(|key| now < key.until && key.epoch == *epoch).cloned();
+        let ended = usable.is_none() && slot.key.take().is_some();
         let ends_soon = usable.as_ref().is_none_or(|key| key.until.since(now) * 2 < self.lease);
         let ask = again && ends_soon && !slot.asked;
         slot.asked |= ask;
+        if ended {
+            held.keys.weigh(key, 0);
+        }
         held.keys.fit(LEASED_KEYS_MAX, LEASED_KEYS_MAX_BYTES);
         Look { held: usable, ask: ask.then_some(held.generation) }
     }
@@ -104,6 +108,11 @@ impl LeasedKeys {
     /// Drops what lies idle.
     pub(super) fn sweep(&self, now: Mono) {
         self.held().keys.expire(now, WORTH);
+    }
+
+    /// Drops a key: it is destroyed.
+    pub(super) fn forget_key(&self, at: &RecordKey) {
+        self.held().keys.remove(at);
     }
 
     /// Drops all keys of a domain: its service has ended.
@@ -180,7 +189,11 @@ mod tests {
         );
         keys.answered(soon.ask.expect("asked"), &place(1), None);
         assert!(keys.look(&place(1), at(1_109), &epoch).held.is_some());
+        assert_eq!(keys.held().keys.count(), (1, KEY_BYTES + 32));
         assert!(keys.look(&place(1), at(1_110), &epoch).held.is_none(), "it has ended");
+        assert_eq!(keys.held().keys.count(), (1, 0), "and is kept no longer");
+        keys.forget_key(&place(1));
+        assert_eq!(keys.held().keys.count(), (0, 0));
     }
 
     #[test]
@@ -202,8 +215,8 @@ mod tests {
         keys.clear();
         keys.look(&place(1), at(2), &epoch);
         keys.answered(ask, &place(1), Some(key(at(100), 32)));
-        assert!(keys.look(&place(1), at(3), &epoch).held.is_none());
-        assert!(keys.look(&place(1), at(4), &epoch).ask.is_some());
+        let again = keys.look(&place(1), at(3), &epoch);
+        assert!(again.held.is_none() && again.ask.is_some());
         keys.forget(Uuid::from_u128(4));
         assert_eq!(keys.held().keys.count().0, 1);
         keys.forget(Uuid::from_u128(5));
@@ -228,7 +241,9 @@ mod tests {
         }
         assert_eq!(keys.held().keys.count().0, LEASED_KEYS_MAX);
         assert!(!keys.held().keys.has(&many(9)) && keys.held().keys.has(&many(10)));
-        for n in 10..LEASED_KEYS_MAX + 10 {
+        let (keys, epoch) = self::keys();
+        for n in 0..200 {
+            keys.look(&many(n), at(0), &epoch);
             let ask = keys.look(&many(n), at(1), &epoch).ask.expect("asked");
             keys.answered(ask, &many(n), Some(key(at(100), LEASED_KEYS_MAX_BYTES / 100)));
         }

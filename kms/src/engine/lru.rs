@@ -55,7 +55,7 @@ impl<K: Ord + Clone, V: Default> Lru<K, V> {
         }
     }
 
-    fn remove(&mut self, key: &K) {
+    pub(super) fn remove(&mut self, key: &K) {
         if let Some(slot) = self.slots.remove(key) {
             self.order.remove(&slot.turn);
             self.bytes -= slot.bytes;

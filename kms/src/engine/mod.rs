@@ -40,7 +40,7 @@ use crate::{
     error::{Code, Error},
     limits::Limits,
     store::api::{RecordStore, StoreHealth},
-    vault::{DomainError, DomainKey, Keyring, RootKey, RootSource},
+    vault::{DomainError, DomainKey, KIND_SERVICE_KEY, Keyring, RootKey, RootSource, record_key},
 };
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
@@ -130,6 +130,12 @@ impl HostService {
     fn epoch_changed(&self) {
         self.keyring.clear();
         self.leased.clear();
+    }
+
+    /// Drops what is kept of a key: it is destroyed.
+    fn forget_key(&self, domain: Uuid, id: Uuid) {
+        self.leased.forget_key(&record_key(KIND_SERVICE_KEY, domain, id));
+        self.parsed.forget_key(domain, id);
     }
 
     /// The answer to whatever is asked of a domain whose service has ended. Its key is forgotten. To clients it is a domain

@@ -42,8 +42,11 @@ impl Clock for OsClock {
         let at = self.origin.saturating_add(at.0);
         Box::pin(async move {
             // The timer's own clock may stand still while the machine sleeps: it is late then, and never early.
-            while let Some(left) = at.checked_sub(read()).filter(|left| !left.is_zero()) {
-                tokio::time::sleep(left).await;
+            loop {
+                tokio::time::sleep(at.saturating_sub(read())).await;
+                if read() >= at {
+                    return;
+                }
             }
         })
     }

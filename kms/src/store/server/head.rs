@@ -180,7 +180,10 @@ impl Head {
         let confirmed = self.shared.view().confirmed.seq;
         self.in_flight.take_if(|flight| flight.pending.entry.position.seq <= confirmed);
         match event {
-            Some(Event::Commit(waiting)) => self.queue.push_back(waiting),
+            Some(Event::Commit(waiting)) => {
+                self.shared.view().leases.await_also(&waiting.attempt.transaction);
+                self.queue.push_back(waiting);
+            }
             Some(Event::Replace(replacing)) => self.take_replacing(replacing),
             Some(event) if active => self.handle(event).await?,
             _ => {}
@@ -410,6 +413,7 @@ impl Head {
 
     /// Refuses what cannot go on, and appends the next batch if the way is free.
     async fn advance(&mut self) -> Result<(), EngineError> {
+        let waiting = self.queue.len();
         if !self.queue.is_empty()
             && let Some(why) = self.not_up()
         {
@@ -439,16 +443,18 @@ impl Head {
                 self.append(free).await?;
             }
         }
-        self.await_leases();
+        // What came was added when it came.
+        if self.queue.len() < waiting {
+            let attempts = self.queue.iter().map(|waiting| &waiting.attempt.transaction);
+            self.shared.view().leases.await_all(attempts);
+        }
         Ok(())
     }
 
-    /// R21: takes out of the queue what no lease stands against. The rest stays, with what comes after it on the same records, and
-    /// none is granted on any of it.
+    /// R21: takes out of the queue what no lease stands against. The rest stays, with what comes after it on the same records.
     fn unleased(&mut self, now: Mono) -> VecDeque<Waiting> {
         let shared = self.shared.clone();
-        let mut view = shared.view();
-        view.leases.await_all(self.queue.iter().map(|waiting| &waiting.attempt.transaction));
+        let view = shared.view();
         let (mut free, mut held) = (VecDeque::new(), VecDeque::new());
         for waiting in self.queue.drain(..) {
             let at = view.leases.free_at(&waiting.attempt.transaction, now);
@@ -467,11 +473,6 @@ impl Head {
         }
         self.queue = held;
         free
-    }
-
-    /// No lease is granted on what waits here.
-    fn await_leases(&self) {
-        self.shared.view().leases.await_all(self.queue.iter().map(|waiting| &waiting.attempt.transaction));
     }
 
     /// What a host writes in a domain whose service has ended.

@@ -56,7 +56,12 @@ impl Leases {
         domain_of(&key.0).is_some_and(|domain| self.awaited.contains(&termination_key(domain)))
     }
 
-    /// From now on no lease is granted on what these change, and on nothing else is it refused.
+    /// From now on no lease is granted on what this changes.
+    pub(super) fn await_also(&mut self, transaction: &Transaction) {
+        self.awaited.extend(changed(transaction).cloned());
+    }
+
+    /// The same for these, and for nothing else.
     pub(super) fn await_all<'a>(&mut self, transactions: impl Iterator<Item = &'a Transaction>) {
         self.awaited.clear();
         self.awaited.extend(transactions.flat_map(changed).cloned());

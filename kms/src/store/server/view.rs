@@ -6,7 +6,7 @@ use crate::{
     config::NodeConfig,
     crypto::OperatorVerifier,
     env::{Env, Mono},
-    limits::Limits,
+    limits::{LEASES_OVER, Limits},
     record::{RecordKey, SealedRecord},
     store::{
         engine::{Engine, EngineError, Loaded, STORE_DIR},
@@ -205,7 +205,7 @@ impl Shared {
             confirmed: loaded.confirmed,
             pending,
             // What was granted before this start, or by the head of another epoch, is over by then.
-            leases: Leases::new(node.env.now() + node.config.limits.lease_hold()),
+            leases: Leases::new(node.env.now() + LEASES_OVER),
             writable: false,
             head_confirmed: 0,
             catch_up_to: 0,
@@ -297,7 +297,7 @@ impl Shared {
             let mut view = self.view();
             view.identity = Arc::new(identity);
             // A head of the epoch before may have granted leases until now.
-            view.leases.wait_until(self.env.now() + self.config.limits.lease_hold());
+            view.leases.wait_until(self.env.now() + LEASES_OVER);
         }
         self.link.send_modify(|link| *link += 1);
         self.ask.notify_one();
