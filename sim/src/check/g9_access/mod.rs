@@ -65,7 +65,7 @@ pub fn check(input: &CheckInput<'_>) -> Verdict {
     }
     verdict.spans("old_knowledge", stale);
     words(input, &mut verdict);
-    happened(input, &mut verdict);
+    happened(&judge, &mut verdict);
     tenants(input, &judge.owners, &mut verdict);
     verdict
 }
@@ -116,6 +116,21 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
+    /// Whether it may not be done, whatever became of its answer.
+    fn forbids(&self, op: &Op) -> bool {
+        if matches!(op.call, Call::Abroad { .. }) {
+            return true;
+        }
+        let input = self.input;
+        let may = || {
+            let (bearer, home) = (input.bearers.get(&op.client)?, input.domains.get(&op.client)?);
+            let from = op.invoked.saturating_sub(self.fresh_us);
+            let worlds = self.domains.get(home.as_str())?.worlds(from, end_of(op, input.history))?;
+            Some(decide(&standing(home, bearer, &worlds), &needs(home, &op.call)?))
+        };
+        may().is_some_and(|may| !may.allow)
+    }
+
     fn one(&self, op: &Op, verdict: &mut Verdict, stale: &mut Vec<Micros>) {
         let input = self.input;
         let (Some(bearer), Some(home)) = (input.bearers.get(&op.client), input.domains.get(&op.client))
@@ -294,18 +309,22 @@ fn views(outcome: &Outcome) -> &[KeyView] {
     }
 }
 
-/// What was denied never happened: no name that was sent with it is ever seen.
-fn happened(input: &CheckInput<'_>, verdict: &mut Verdict) {
+/// What was denied never happened: no name that was sent with it is ever seen. Nor what had to be denied, and nobody was told.
+fn happened(judge: &Judge<'_>, verdict: &mut Verdict) {
+    let input = judge.input;
     let mut denied: BTreeMap<&str, u64> = BTreeMap::new();
     for op in &input.history.ops {
         let call = match &op.call {
             Call::Abroad { call, .. } => &**call,
             call => call,
         };
-        if let (
-            Call::Create { name, .. } | Call::CreateUnnamed { name } | Call::Rename { name, .. },
-            Said::Denied | Said::Nobody,
-        ) = (call, said(&op.outcome))
+        let never = match said(&op.outcome) {
+            Said::Denied | Said::Nobody => true,
+            Said::Nothing => judge.forbids(op),
+            Said::Allowed => false,
+        };
+        if let (true, Call::Create { name, .. } | Call::CreateUnnamed { name } | Call::Rename { name, .. }) =
+            (never, call)
         {
             denied.insert(name, op.id);
         }

@@ -285,6 +285,18 @@ fn what_was_denied_is_never_seen() {
 }
 
 #[test]
+fn what_had_to_be_denied_is_never_seen_even_if_nobody_was_told() {
+    let seen = |who: u32| {
+        judged(|build| {
+            asks(build, who, rename("k", "other"), 4 * S, Outcome::Unknown);
+            asks(build, ANN, get("k"), 5 * S, ok_key("k", "other", "active"));
+        })
+    };
+    assert!(seen(LOAD).is_empty());
+    assert_eq!(seen(BOB), ["done-though-denied"]);
+}
+
+#[test]
 fn a_calm_moment_has_exact_answers() {
     let calm = |outcome: Outcome| {
         judged(|build| {
