@@ -162,12 +162,12 @@ async fn health_tells_reading_and_writing_apart() {
     let whole = client.get("/healthz").await.body;
     let start = whole["start"].as_u64().expect("a number");
     assert_ne!(start, 0);
-    assert_eq!(whole, json!({"can_serve": true, "can_write": true, "start": start}));
+    assert_eq!(whole, json!({"can_serve": true, "can_write": true, "sealed": false, "start": start}));
     region.store.lock().far_down = true;
     let half = client.get("/healthz").await;
     assert_eq!(
         (half.status, half.body),
-        (200, json!({"can_serve": true, "can_write": false, "start": start}))
+        (200, json!({"can_serve": true, "can_write": false, "sealed": false, "start": start}))
     );
     region.store.lock().near_down = true;
     assert_eq!(client.get("/healthz").await.status, 503);
