@@ -197,7 +197,7 @@ impl Domain<'_> {
     }
 
     fn policy(&self, name: &str, dice: &mut Dice) -> Policy {
-        let identities = (0..dice.between(1, 2))
+        let identities: Vec<String> = (0..dice.between(1, 2))
             .map(|_| match dice.below(10) {
                 0..4 => self.some_visitor(dice),
                 4..8 => {
@@ -214,7 +214,8 @@ impl Domain<'_> {
         };
         let allow = actions(3);
         let mut deny = actions(1);
-        if dice.chance(1, 2) {
+        // What the load's clients may do is never changed.
+        if dice.chance(1, 2) || identities.iter().any(|identity| identity == "*") {
             deny.clear();
         }
         let count = dice.between(1, 3);
