@@ -88,7 +88,7 @@ impl HostService {
         self.parsed.sweep(&moment);
         let health = self.store.health();
         let open = !self.keyring.is_sealed();
-        StoreHealth { can_read: health.can_read && open, can_write: health.can_write && open, ..health }
+        StoreHealth { can_read: health.can_read && open, can_write: health.can_write && open }
     }
 
     /// Wall time, microseconds since the Unix epoch.
