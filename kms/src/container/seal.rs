@@ -30,6 +30,11 @@ impl ContentKey {
         ContentKey(key)
     }
 
+    /// Its bits.
+    pub fn secret(&self) -> &Secret<32> {
+        &self.0
+    }
+
     fn of_frame(&self, salt: &[u8]) -> SealingKey {
         SealingKey::new(&hkdf_expand(&self.0, &[Canonical::new(NAME).add(salt).bytes()]))
     }

@@ -5,15 +5,15 @@ use crate::{
     engine::{
         KeyRecord,
         access::{PartRecord, SealedCredential, StampRecord},
-        secrets::{ConfigRecord, SecretRecord, VersionRecord},
+        secrets::{BroughtRecord, ConfigRecord, SecretRecord, VersionRecord},
     },
     iam::{Group, Issuer, Policy},
     record::{RecordKey, SealedRecord},
     store::{row, termination},
     vault::{
         BadSeal, DomainKey, KIND_ACCESS_STAMP, KIND_CREDENTIAL, KIND_GROUP, KIND_ISSUER, KIND_POLICY,
-        KIND_SECRET, KIND_SECRET_CONFIG, KIND_SECRET_VERSION, KIND_SERVICE_KEY, Payload, RootKey, open,
-        open_domain_key,
+        KIND_SECRET, KIND_SECRET_BROUGHT, KIND_SECRET_CONFIG, KIND_SECRET_VERSION, KIND_SERVICE_KEY, Payload,
+        RootKey, open, open_domain_key,
     },
 };
 use serde::Serialize;
@@ -107,6 +107,7 @@ impl SealCheck {
             Some(&KIND_SECRET) => opens::<SecretRecord>,
             Some(&KIND_SECRET_VERSION) => opens::<VersionRecord>,
             Some(&KIND_SECRET_CONFIG) => opens::<ConfigRecord>,
+            Some(&KIND_SECRET_BROUGHT) => opens::<BroughtRecord>,
             Some(&KIND_ACCESS_STAMP) => opens::<StampRecord>,
             Some(&KIND_POLICY) => opens::<PartRecord<Policy>>,
             Some(&KIND_GROUP) => opens::<PartRecord<Group>>,

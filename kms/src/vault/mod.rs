@@ -32,6 +32,8 @@ pub const KIND_SECRET: u8 = 2;
 pub const KIND_SECRET_VERSION: u8 = 3;
 /// The configuration of a domain's secrets.
 pub const KIND_SECRET_CONFIG: u8 = 4;
+/// That a secret was brought in.
+pub const KIND_SECRET_BROUGHT: u8 = 5;
 
 /// What the parts of a domain's access document are versioned by.
 pub const KIND_ACCESS_STAMP: u8 = 16;

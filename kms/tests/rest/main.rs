@@ -26,6 +26,7 @@ mod spool;
 mod store;
 mod tokens;
 mod transfer;
+mod transfer_once;
 mod transfer_rights;
 #[path = "../vectors/reader.rs"]
 #[expect(dead_code, reason = "the other test takes all of it")]

@@ -153,8 +153,10 @@ async fn records_that_are_none_are_refused_before_any_is_written() {
         secret(json!({"versions": [[0, null, 4]]})),
         secret(json!({"versions": [[0, u32::MAX, 0]]})),
         secret(json!({"config": {"maxVersions": 24_001}})),
-        secret(json!({})),
+        secret(json!({"createdS": 253_402_300_000_u64, "versions": [[u32::MAX, null, 0]]})),
+        secret(json!({"createdS": 253_402_300_000_u64, "versions": [[0, 1_000, 0]]})),
         json!({"secretVersion": {"secret": "00".repeat(16), "number": 0, "data": "e30="}}),
+        json!({"secretVersion": {"secret": "00".repeat(16), "number": 24_001, "data": "e30="}}),
         json!({"secretVersion": {"secret": "00".repeat(16), "number": 1, "data": "W10="}}),
         json!({"policy": Policy::open()}),
         json!({"kmipObject": {}}),
@@ -164,6 +166,8 @@ async fn records_that_are_none_are_refused_before_any_is_written() {
         assert_eq!((answer.status, answer.text("error_id")), (400, "bad_argument"), "{bad}");
         assert!(!answer.body.to_string().contains("bmVlZGxl"), "{}", answer.body);
     }
+    let alone = client.post("/v1/import", json!({"records": [secret(json!({}))]})).await;
+    assert_eq!(alone.body, json!({"outcomes": ["conflict"]}), "the data of its version is not there");
     let both = json!({"records": [with(json!({})), with(json!({"state": "sleeping"}))]});
     assert_eq!(client.post("/v1/import", both).await.status, 400);
     assert!(records(&region) == before);

@@ -7,19 +7,20 @@ use crate::{
     limits::SCAN_MAX_RECORDS,
     vault::{
         KIND_ACCESS_STAMP, KIND_CREDENTIAL, KIND_GROUP, KIND_ISSUER, KIND_POLICY, KIND_SECRET,
-        KIND_SECRET_CONFIG, KIND_SECRET_VERSION, KIND_SERVICE_KEY, record_prefix,
+        KIND_SECRET_BROUGHT, KIND_SECRET_CONFIG, KIND_SECRET_VERSION, KIND_SERVICE_KEY, record_prefix,
     },
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// All kinds of records that a domain has; the first ones are told apart.
-const KINDS: [u8; 9] = [
+const KINDS: [u8; 10] = [
     KIND_SERVICE_KEY,
     KIND_SECRET,
     KIND_SECRET_VERSION,
     KIND_CREDENTIAL,
     KIND_SECRET_CONFIG,
+    KIND_SECRET_BROUGHT,
     KIND_ACCESS_STAMP,
     KIND_POLICY,
     KIND_GROUP,
@@ -37,7 +38,7 @@ pub struct Inventory {
     pub secret_versions: u64,
     /// Access certificates that were registered.
     pub credentials: u64,
-    /// Sealed bytes of all that the domain has: of these, its policies, groups and issuers, and its configuration.
+    /// Sealed bytes of all that the domain has: of these, its policies, groups and issuers, its configuration, and marks of what was brought in.
     pub bytes: u64,
 }
 

@@ -222,7 +222,7 @@ impl HostService {
     }
 
     /// Puts tombstones over the first of what is doomed, at most `most`, and takes it off the list.
-    async fn destroy_some(
+    pub(super) async fn destroy_some(
         &self,
         domain: Uuid,
         batch: &mut Batch<'_>,

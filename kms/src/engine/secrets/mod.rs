@@ -21,7 +21,7 @@ pub use list::{PageQuery, SecretPage};
 pub use path::{Folder, PATH_MAX_CHARS, SecretPath};
 pub use read::{VersionOf, WithData};
 pub(in crate::engine) use record::Secret;
-pub use record::{ConfigRecord, SecretRecord, VersionRecord};
+pub use record::{BroughtRecord, ConfigRecord, SecretRecord, VersionRecord};
 pub use settings::{
     CustomMetadata, DEFAULT_VERSIONS, Effective, METADATA_MAX_ENTRIES, METADATA_NAME_MAX_CHARS,
     METADATA_VALUE_MAX_CHARS, Settings, Span, VERSIONS_MAX,

@@ -6,7 +6,9 @@ use crate::{
     engine::HostService,
     error::Error,
     record::RecordKey,
-    vault::{DomainKey, KIND_SECRET, KIND_SECRET_CONFIG, KIND_SECRET_VERSION, record_prefix},
+    vault::{
+        DomainKey, KIND_SECRET, KIND_SECRET_BROUGHT, KIND_SECRET_CONFIG, KIND_SECRET_VERSION, record_prefix,
+    },
 };
 use uuid::Uuid;
 
@@ -88,6 +90,13 @@ pub(super) fn version_key(domain: Uuid, id: &[u8; ID_BYTES], number: u32) -> Rec
 /// The number a version's key ends with.
 pub(super) fn version_number(key: &RecordKey) -> Option<u32> {
     key.0.last_chunk::<4>().map(|number| u32::from_be_bytes(*number))
+}
+
+/// Where it is kept that the secret with this id was brought in.
+pub(super) fn brought_key(domain: Uuid, id: &[u8; ID_BYTES]) -> RecordKey {
+    let mut key = record_prefix(KIND_SECRET_BROUGHT, domain);
+    key.extend_from_slice(id);
+    RecordKey(key)
 }
 
 /// Where the configuration of a domain's secrets is kept.

@@ -1,6 +1,7 @@
 //! Secrets as they are sealed into records: one record with what is known of a secret, one for the data of each version, one for the
 //! configuration of the domain. A version's record becomes a tombstone when its data is destroyed. The record of a secret that
-//! was deleted is not ended for good, since its path may be used again: it keeps nothing but what is left to be destroyed.
+//! was deleted is not ended for good, since its path may be used again: it keeps nothing but what is left to be destroyed. A mark says of
+//! an id that a secret was brought in under it: no second one ever is.
 
 use super::{
     path::{ID_BYTES, SecretPath},
@@ -10,7 +11,7 @@ use super::{
 use crate::{
     crypto::SecretBytes,
     engine::write::Ends,
-    vault::{Header, KIND_SECRET, KIND_SECRET_CONFIG, KIND_SECRET_VERSION, Payload},
+    vault::{Header, KIND_SECRET, KIND_SECRET_BROUGHT, KIND_SECRET_CONFIG, KIND_SECRET_VERSION, Payload},
 };
 use prost::Message;
 use zeroize::Zeroize;
@@ -45,6 +46,13 @@ pub struct SecretRecord {
     pub(super) doomed: Vec<Doomed>,
 }
 
+impl SecretRecord {
+    /// Whether it lists a version of the secret with this id as one that has data.
+    pub(super) fn has_data(&self, id: &[u8; ID_BYTES], number: u32) -> bool {
+        self.secret.as_ref().is_some_and(|secret| secret.id == *id && secret.versions.has_data(number))
+    }
+}
+
 /// The data of one version, or its tombstone.
 pub struct VersionRecord {
     /// A JSON object; `None` when it is gone.
@@ -55,6 +63,9 @@ pub struct VersionRecord {
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct ConfigRecord(pub(super) Settings);
 
+/// That a secret was brought in: its id is in the key. It stays when the secret is deleted.
+pub struct BroughtRecord;
+
 impl Ends for SecretRecord {
     fn has_ended(&self) -> bool {
         false
@@ -64,6 +75,13 @@ impl Ends for SecretRecord {
 impl Ends for VersionRecord {
     fn has_ended(&self) -> bool {
         self.data.is_none()
+    }
+}
+
+/// A copy of before the import has neither it nor the secret: then the secret may come in again.
+impl Ends for BroughtRecord {
+    fn has_ended(&self) -> bool {
+        false
     }
 }
 
@@ -241,6 +259,20 @@ impl Payload for VersionRecord {
     fn decode(bytes: &[u8]) -> Option<VersionRecord> {
         let mut stored = StoredVersion::decode(bytes).ok()?;
         Some(VersionRecord { data: stored.data.take().map(SecretBytes::new) })
+    }
+}
+
+impl Payload for BroughtRecord {
+    fn header(&self) -> Header {
+        Header { kind: KIND_SECRET_BROUGHT, algorithm: 0, usage: 0, flags: 0 }
+    }
+
+    fn encode(&self) -> SecretBytes {
+        SecretBytes::new(Vec::new())
+    }
+
+    fn decode(bytes: &[u8]) -> Option<BroughtRecord> {
+        bytes.is_empty().then_some(BroughtRecord)
     }
 }
 

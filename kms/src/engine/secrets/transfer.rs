@@ -1,11 +1,13 @@
 //! Secrets as they leave a domain and come into one. The data of versions comes in first, under an id that follows from the one it had: so
-//! an import that is broken off goes on where it was, and nothing is seen of a secret before all of it is there.
+//! an import that is broken off goes on where it was, and nothing is seen of a secret before all of it is there. With the secret a mark is
+//! written that its id is used: no other path comes to the same data, no data is added to it, and once deleted it does not come back.
 
 use super::{
+    change::DESTROYED_AT_ONCE,
     document::Document,
-    path::{ID_BYTES, SecretPath, config_key, version_key, version_prefix},
-    record::{ConfigRecord, Secret, SecretRecord, VersionRecord},
-    settings::{CustomMetadata, Settings, Span},
+    path::{ID_BYTES, SecretPath, brought_key, config_key, version_key, version_prefix},
+    record::{BroughtRecord, ConfigRecord, Doomed, Secret, SecretRecord, VersionRecord},
+    settings::{CustomMetadata, Settings, Span, VERSIONS_MAX},
     versions::Versions,
 };
 use crate::{
@@ -17,8 +19,9 @@ use crate::{
         transfer::{Outcome, check_dates},
         write::{ATTEMPTS, Attempt},
     },
-    error::{Code, Error},
+    error::Error,
     limits::SCAN_MAX_RECORDS,
+    record::RecordKey,
     vault::DomainKey,
 };
 use std::{collections::BTreeSet, ops::Range, time::Duration};
@@ -50,6 +53,9 @@ impl ConfigRecord {
         (self.0 != Settings::default()).then(|| self.0.carried())
     }
 }
+
+/// Ranges of versions that are to be destroyed when a secret comes in: its record lists them.
+const FOREIGN_MAX: usize = 64;
 
 /// Versions of a secret whose data is still to leave: the secret's id, and their numbers.
 pub(in crate::engine) type Draining = ([u8; ID_BYTES], Range<u32>);
@@ -93,6 +99,9 @@ pub(in crate::engine) fn brought(from: container::Secret) -> Result<Secret, Erro
     check_dates([from.created_s, from.updated_s].map(Duration::from_secs))?;
     let versions = Versions::brought(from.created_s, from.first_version, &from.versions)
         .ok_or_else(|| Error::bad("versions of a secret are not as documented"))?;
+    let dates = versions.numbers().filter_map(|number| versions.get(number));
+    let dates = dates.flat_map(|meta| [Some(meta.created_s), meta.deactivates_s]).flatten();
+    check_dates(dates.map(Duration::from_secs))?;
     Ok(Secret {
         path: SecretPath::new(from.path)?,
         id: id_of(&from.id)?,
@@ -117,17 +126,18 @@ pub(in crate::engine) fn version_brought(from: &container::SecretVersion) -> Res
         Document::read(&from.data.0).ok_or_else(|| Error::bad("data of a version is no JSON object"))?;
     data.text()?;
     match from.number {
-        0 => Err(Error::bad("number of a version begins with 1")),
-        number => Ok(Brought { id: id_of(&from.secret)?, number, data }),
+        number @ 1..=VERSIONS_MAX => Ok(Brought { id: id_of(&from.secret)?, number, data }),
+        _ => Err(Error::bad(format!("number of a version is none from 1 to {VERSIONS_MAX}"))),
     }
 }
 
 impl HostService {
-    /// Data of versions from `draining` on, and what is left of it.
+    /// Data of versions from `draining` on that the secret's record lists, and what is left of it.
     pub(in crate::engine) async fn drained(
         &self,
         domain: Uuid,
         (id, numbers): Draining,
+        listed: &SecretRecord,
     ) -> Result<(Vec<container::SecretVersion>, Option<Draining>), Error> {
         let after = version_key(domain, &id, numbers.start.saturating_sub(1));
         let (found, last) = self
@@ -144,7 +154,8 @@ impl HostService {
                         last = Some(number).filter(|number| page.more && *number + 1 < numbers.end);
                         let opened =
                             self.open_record::<VersionRecord>(key, place, record_key, record)?.into_value();
-                        let data = opened.data.filter(|_| numbers.contains(&number));
+                        let leaves = numbers.contains(&number) && listed.has_data(&id, number);
+                        let data = opened.data.filter(|_| leaves);
                         found.extend(data.map(|data| (number, data)));
                     }
                     Ok((found, last))
@@ -188,7 +199,7 @@ impl HostService {
         Err(Error::refused("import: conflicts until the deadline"))
     }
 
-    /// Brings in the data of a version.
+    /// Brings in the data of a version, unless its secret is there already.
     pub(in crate::engine) async fn bring_version(
         &self,
         domain: Uuid,
@@ -196,26 +207,37 @@ impl HostService {
         dry: bool,
     ) -> Result<Outcome, Error> {
         let id = id_here(&*self.domain_key(domain).await?, &from.id);
-        let key = version_key(domain, &id, from.number);
+        let (key, mark) = (version_key(domain, &id, from.number), brought_key(domain, &id));
         let data = from.data.text()?;
-        let there = async || {
+        let until = self.write_deadline();
+        for _ in 0..ATTEMPTS {
             let held: Held<VersionRecord> = self.held(domain, &key).await?;
-            Ok::<_, Error>(held.value.map(|there| match there.data {
-                Some(there) if there.same(&data) => Outcome::Present,
-                Some(_) | None => Outcome::Conflict,
-            }))
-        };
-        match there().await? {
-            Some(outcome) => return Ok(outcome),
-            None if dry => return Ok(Outcome::New),
-            None => {}
+            if let Some(there) = held.value {
+                let same = there.data.is_some_and(|there| there.same(&data));
+                return Ok(if same { Outcome::Present } else { Outcome::Conflict });
+            }
+            if self.is_used(domain, &mark).await? {
+                return Ok(Outcome::Conflict);
+            }
+            if dry {
+                return Ok(Outcome::New);
+            }
+            let mut batch = self.batch(domain).await?;
+            batch.put(&key, None, &VersionRecord { data: Some(data.duplicate()) })?;
+            batch.expect(&mark, None);
+            if let Attempt::Done = batch.commit(until).await? {
+                return Ok(Outcome::New);
+            }
+            if !self.time_left(until) {
+                break;
+            }
         }
-        let record = VersionRecord { data: Some(data.duplicate()) };
-        match self.insert(domain, &key, &record, || Error::new(Code::Conflict, "taken")).await {
-            Ok(()) => Ok(Outcome::New),
-            Err(error) if error.code() == Code::Conflict => Ok(there().await?.unwrap_or(Outcome::Conflict)),
-            Err(error) => Err(error),
-        }
+        Err(Error::refused("import: conflicts until the deadline"))
+    }
+
+    /// Whether a secret was brought in under the id of this mark.
+    async fn is_used(&self, domain: Uuid, mark: &RecordKey) -> Result<bool, Error> {
+        Ok(self.held::<BroughtRecord>(domain, mark).await?.version.is_some())
     }
 
     /// Brings in a secret, the data of whose versions is there already.
@@ -227,9 +249,8 @@ impl HostService {
     ) -> Result<Outcome, Error> {
         let was = secret.id;
         secret.id = id_here(&*self.domain_key(domain).await?, &was);
-        let key = self.secret_at(domain, &secret.path).await?;
+        let (key, mark) = (self.secret_at(domain, &secret.path).await?, brought_key(domain, &secret.id));
         let until = self.write_deadline();
-        let mut looked = false;
         for _ in 0..ATTEMPTS {
             let held: Held<SecretRecord> = self.held(domain, &key).await?;
             let before = held.value.unwrap_or(SecretRecord { secret: None, doomed: Vec::new() });
@@ -238,21 +259,27 @@ impl HostService {
                 let same = [secret.id, was].contains(&there.id) && there.created_s == secret.created_s;
                 return Ok(if same { Outcome::Present } else { Outcome::Conflict });
             }
-            // It was brought in before, and deleted here.
-            if before.doomed.iter().any(|doomed| doomed.id == secret.id) {
+            // It was brought in before, and deleted here; or it is at another path.
+            if self.is_used(domain, &mark).await? {
                 return Ok(Outcome::Conflict);
             }
-            if !looked && !self.brought_whole(domain, &secret, dry).await? {
+            let Some(mut foreign) = self.foreign_data(domain, &secret, dry).await? else {
                 return Ok(Outcome::Conflict);
-            }
-            looked = true;
+            };
             if dry {
                 return Ok(Outcome::New);
             }
             let mut batch = self.batch(domain).await?;
-            let record = SecretRecord { secret: Some(secret.clone()), doomed: before.doomed };
-            batch.put(&key, held.version, &record)?;
+            self.destroy_some(domain, &mut batch, &mut foreign, DESTROYED_AT_ONCE).await?;
+            let left = !foreign.is_empty();
+            let doomed = [before.doomed, foreign].concat();
+            batch.put(&key, held.version, &SecretRecord { secret: Some(secret.clone()), doomed })?;
+            batch.put(&mark, None, &BroughtRecord)?;
             if let Attempt::Done = batch.commit(until).await? {
+                if left {
+                    // Whoever changes the secret next goes on with what this does not come to.
+                    let _ = self.sweep(domain, &key).await;
+                }
                 return Ok(Outcome::New);
             }
             if !self.time_left(until) {
@@ -262,33 +289,38 @@ impl HostService {
         Err(Error::refused("import: conflicts until the deadline"))
     }
 
-    /// Whether nothing of it was destroyed here.
-    ///
-    /// # Errors
-    /// `BadArgument` if the data of a version is not there yet, unless it is a `dry` run.
-    async fn brought_whole(&self, domain: Uuid, secret: &Secret, dry: bool) -> Result<bool, Error> {
-        let mut missing: BTreeSet<u32> = secret
-            .versions
-            .numbers()
-            .filter(|number| secret.versions.get(*number).is_some_and(|meta| !meta.deleted))
-            .collect();
+    /// Data under the secret's id that it does not list, left over by an import of another state of it: it is to be destroyed. None if
+    /// the secret cannot come in: something of it was destroyed here; data of it is not there, which a `dry` run does not ask for; there is
+    /// data behind its last version, where it would be in the way of the next ones; or too much is left over.
+    async fn foreign_data(
+        &self,
+        domain: Uuid,
+        secret: &Secret,
+        dry: bool,
+    ) -> Result<Option<Vec<Doomed>>, Error> {
+        let versions = &secret.versions;
+        let mut missing: BTreeSet<u32> =
+            versions.numbers().filter(|number| versions.has_data(*number)).collect();
+        let mut foreign: Vec<Doomed> = Vec::new();
         let mut after = version_key(domain, &secret.id, 0);
         loop {
             let found = self.stored_versions(domain, secret.id, after, SCAN_MAX_RECORDS).await?;
-            for (_, number, _, gone) in &found.records {
-                if *gone {
-                    return Ok(false);
+            for &(_, number, _, gone) in &found.records {
+                if gone || number > versions.current() {
+                    return Ok(None);
                 }
-                missing.remove(number);
+                match foreign.last_mut() {
+                    _ if missing.remove(&number) => {}
+                    Some(last) if last.until == number => last.until += 1,
+                    _ => foreign.push(Doomed { id: secret.id, from: number, until: number + 1 }),
+                }
             }
             match found.records.last() {
                 Some((key, ..)) if found.more => after = key.clone(),
                 _ => break,
             }
         }
-        match missing.is_empty() || dry {
-            true => Ok(true),
-            false => Err(Error::bad("the data of a version is not there: send it before its secret")),
-        }
+        let fits = (missing.is_empty() || dry) && foreign.len() <= FOREIGN_MAX;
+        Ok(fits.then_some(foreign))
     }
 }

@@ -97,6 +97,11 @@ impl Versions {
         })
     }
 
+    /// Whether a version is kept with its data.
+    pub(super) fn has_data(&self, number: u32) -> bool {
+        self.get(number).is_some_and(|meta| !meta.deleted)
+    }
+
     fn entry(&self, meta: &VersionMeta) -> Entry {
         let made = u32::try_from(meta.created_s.saturating_sub(self.base_s)).unwrap_or(u32::MAX);
         let after = |at: u64| 1 + at.saturating_sub(meta.created_s).min(SPAN_MAX_S) as u32;

@@ -4,8 +4,9 @@
 
 use super::{cursor::Cursor, key::carried};
 use crate::{
-    container::{Counts, Frame, NewHead, Record, Text, WRAPPING_BITS_MIN, seal_frame, thumbprint},
+    container::{ContentKey, Counts, Frame, NewHead, Record, Text, WRAPPING_BITS_MIN, seal_frame},
     crypto::{
+        Secret,
         asymmetric::{KeyError, PublicKey},
         sha256,
     },
@@ -22,7 +23,7 @@ use crate::{
     limits::{EXPORT_SCANS_MAX, SCAN_MAX_RECORDS},
     record::RecordKey,
     vault::{
-        DomainKey, KIND_CREDENTIAL, KIND_GROUP, KIND_ISSUER, KIND_POLICY, KIND_SECRET, KIND_SECRET_CONFIG,
+        KIND_CREDENTIAL, KIND_GROUP, KIND_ISSUER, KIND_POLICY, KIND_SECRET, KIND_SECRET_CONFIG,
         KIND_SERVICE_KEY, Payload, record_prefix,
     },
 };
@@ -96,8 +97,8 @@ impl HostService {
     ) -> Result<ExportPage, Error> {
         let domain = may.domain();
         let domain_key = self.domain_key(domain).await?;
-        let (mut cursor, mut data) = match from {
-            ExportFrom::Begin { to, region } => self.begin(&domain_key, to, region)?,
+        let ((mut cursor, content), mut data) = match from {
+            ExportFrom::Begin { to, region } => self.begin(domain, to, region)?,
             ExportFrom::Cursor(text) => (Cursor::read(&domain_key, text)?, Vec::new()),
         };
         let mut sheet = Sheet { text: Text::default(), counts: cursor.counts, scans: 0 };
@@ -110,18 +111,22 @@ impl HostService {
             sheet.add(&Record::End(cursor.counts))?;
         }
         let place = Frame { number: cursor.number, last, before: cursor.before };
-        let frame = seal_frame(&self.env, &cursor.content_key(&domain_key), &place, sheet.text)?;
+        let frame = seal_frame(&self.env, &content, &place, sheet.text)?;
         (cursor.number, cursor.before) = (cursor.number + 1, sha256(&frame));
         data.extend_from_slice(&frame);
-        let next = if last { None } else { Some(cursor.text(&domain_key)?) };
+        let next = if last { None } else { Some(cursor.text(&self.env, &domain_key, &content)?) };
         Ok(ExportPage { data, next, counts: cursor.counts })
     }
 
-    /// A new export, and its head.
-    fn begin(&self, key: &DomainKey, to: &PublicKey, region: &str) -> Result<(Cursor, Vec<u8>), Error> {
+    /// A new export, the key above all its frames, and its head.
+    fn begin(
+        &self,
+        domain: Uuid,
+        to: &PublicKey,
+        region: &str,
+    ) -> Result<((Cursor, ContentKey), Vec<u8>), Error> {
+        let content = ContentKey::new(Secret::random(&self.env)?);
         let mut cursor = Cursor {
-            export: random_id(self.env.random(Purpose::Public)?),
-            recipient: thumbprint(to),
             number: 0,
             before: [0; 32],
             kind: 0,
@@ -130,15 +135,16 @@ impl HostService {
             counts: Counts::default(),
         };
         let started = rfc3339(self.env.clock.wall()).unwrap_or_default();
-        let head = NewHead { export_id: cursor.export, domain: key.domain(), region, started };
-        let bytes = head.written(&self.env, to, &cursor.content_key(key)).map_err(|error| match error {
+        let export_id = random_id(self.env.random(Purpose::Public)?);
+        let head = NewHead { export_id, domain, region, started };
+        let bytes = head.written(&self.env, to, &content).map_err(|error| match error {
             KeyError::WrongAlgorithm => Error::bad(format!(
                 "wrappingKey must be an RSA public key of at least {WRAPPING_BITS_MIN} bits"
             )),
             error => Error::internal(error.to_string()),
         })?;
         cursor.before = sha256(&bytes);
-        Ok((cursor, bytes))
+        Ok(((cursor, content), bytes))
     }
 
     /// Adds what one or a few scans bring, and moves on.
@@ -218,7 +224,13 @@ impl HostService {
         cursor: &mut Cursor,
         sheet: &mut Sheet,
     ) -> Result<(), Error> {
-        self.drain(domain, cursor, sheet).await?;
+        if let (Some(_), Some(key)) = (&cursor.draining, cursor.looked_at()) {
+            // As it is now: what was destroyed since the last page does not leave.
+            match self.held::<SecretRecord>(domain, &key).await?.value {
+                Some(record) => self.drain(domain, cursor, sheet, &record).await?,
+                None => cursor.draining = None,
+            }
+        }
         if sheet.is_full() {
             return Ok(());
         }
@@ -228,7 +240,7 @@ impl HostService {
             if let Some((secret, draining)) = record.carried() {
                 sheet.add(&Record::Secret(Box::new(secret)))?;
                 cursor.draining = Some(draining);
-                self.drain(domain, cursor, sheet).await?;
+                self.drain(domain, cursor, sheet, &record).await?;
             }
             // What was scanned behind it is scanned again for the next page.
             if sheet.is_full() {
@@ -239,13 +251,19 @@ impl HostService {
         Ok(())
     }
 
-    /// Gives the data of the versions that the cursor says are still to leave, as far as the page goes.
-    async fn drain(&self, domain: Uuid, cursor: &mut Cursor, sheet: &mut Sheet) -> Result<(), Error> {
+    /// Gives the data of the versions that the cursor says are still to leave, as far as the page goes and the secret lists them.
+    async fn drain(
+        &self,
+        domain: Uuid,
+        cursor: &mut Cursor,
+        sheet: &mut Sheet,
+        listed: &SecretRecord,
+    ) -> Result<(), Error> {
         while let Some(draining) = cursor.draining.clone()
             && !sheet.is_full()
         {
             sheet.scans += 1;
-            let (versions, left) = self.drained(domain, draining).await?;
+            let (versions, left) = self.drained(domain, draining, listed).await?;
             for version in versions {
                 sheet.add(&Record::SecretVersion(version))?;
             }

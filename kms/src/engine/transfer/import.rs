@@ -13,7 +13,7 @@ use crate::{
     limits::{IMPORT_AT_ONCE, IMPORT_RECORDS_MAX},
     vault::{KIND_SERVICE_KEY, record_key},
 };
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use uuid::Uuid;
 
 /// A record that was read and checked.
@@ -36,12 +36,21 @@ fn checked(record: Record) -> Result<Checked, Error> {
     })
 }
 
+/// What is said where something may have been written: never that nothing was.
+fn half_done(error: Error) -> Error {
+    match error.code() {
+        Code::Integrity | Code::Internal => error,
+        _ => Error::new(Code::Unknown, "outcome unknown: some of it may be there; send all of it again")
+            .because(error.detail().unwrap_or_default().to_owned()),
+    }
+}
+
 impl HostService {
     /// Brings in records, or says what would become of them. All are checked before the first is written; secrets are written after
     /// everything else, so that the data of their versions may come with them.
     ///
     /// # Errors
-    /// `BadArgument` if one is not as documented: nothing was done. `Refused`, `Unknown`: some may be there; send all again.
+    /// `BadArgument` if one is not as documented, `Refused`: nothing was done. `Unknown`, `Integrity`: some may be there; send all again.
     pub async fn import_records(
         &self,
         may: &Authorized<action::DomainImport>,
@@ -59,15 +68,30 @@ impl HostService {
         let (secrets, others): (Vec<_>, Vec<_>) =
             all?.into_iter().enumerate().partition(|(_, record)| matches!(record, Checked::Secret(_)));
         let mut outcomes = vec![Outcome::Conflict; many];
+        let mut wrote = false;
         for records in [others, secrets] {
             let mut records = records.into_iter().peekable();
             while records.peek().is_some() {
                 let some: Vec<_> = records.by_ref().take(IMPORT_AT_ONCE).collect();
-                let each = some.into_iter().map(|(at, record)| async move {
-                    self.bring(domain, record, dry).await.map(|outcome| (at, outcome))
-                });
-                for (at, outcome) in try_join_all(each).await? {
-                    outcomes[at] = outcome;
+                let each = some
+                    .into_iter()
+                    .map(|(at, record)| async move { (at, self.bring(domain, record, dry).await) });
+                // All of them come to their end, whatever becomes of one.
+                let mut failed = None;
+                for (at, brought) in join_all(each).await {
+                    match brought {
+                        Ok(outcome) => {
+                            wrote |= outcome == Outcome::New && !dry;
+                            outcomes[at] = outcome;
+                        }
+                        Err(error) => {
+                            wrote |= error.code() == Code::Unknown;
+                            failed = failed.or(Some(error));
+                        }
+                    }
+                }
+                if let Some(error) = failed {
+                    return Err(if wrote { half_done(error) } else { error });
                 }
             }
         }

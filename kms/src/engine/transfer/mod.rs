@@ -26,7 +26,7 @@ pub enum Outcome {
     New,
     /// It is there already, as it is brought in or as it became since.
     Present,
-    /// Something else is in its place, or what is left of something destroyed. Nothing was changed.
+    /// Something else is in its place, or what is left of something destroyed; or the data of a version is missing. Nothing was changed.
     Conflict,
 }
 
