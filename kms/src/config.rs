@@ -262,6 +262,11 @@ pub enum ConfigError {
         "{0}: `root_key` and `sealed_root`: a host has its root key from one place; remove the other line"
     )]
     TwoRoots(PathBuf),
+    /// A host that waits for shares, and nobody could give it any.
+    #[error(
+        "{0}: `sealed_root` without `admin_listen`: this host would wait for shares of its root key where nobody can give it any; name an address that the operator reaches"
+    )]
+    NobodyUnseals(PathBuf),
     /// A bound that makes no sense beside another.
     #[error("{0}: {1}")]
     Limits(PathBuf, BadLimits),
@@ -361,6 +366,9 @@ impl NodeConfig {
                 needs(self.root_key.is_some() || self.sealed_root.is_some(), "root_key")?;
                 if self.root_key.is_some() && self.sealed_root.is_some() {
                     return Err(ConfigError::TwoRoots(path.into()));
+                }
+                if self.sealed_root.is_some() && self.admin_listen.is_none() {
+                    return Err(ConfigError::NobodyUnseals(path.into()));
                 }
                 needs(self.peers.head.is_some(), "peers.head")?;
                 needs(self.peers.tail.is_some(), "peers.tail")

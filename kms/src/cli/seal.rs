@@ -4,14 +4,17 @@ use super::{
     Failure,
     output::{complain, say, table},
     region::WhichRegion,
-    root::{share_in, shares_in},
+    root::shares_in,
 };
 use clap::{Args, Subcommand};
 use kms::{
     env::Env,
     init::{FileSpec, write_files},
-    operator::unseal::{HostSeal, Seals, new_shares},
-    vault::unseal::{UnsealError, UnsealKey, UnsealShare},
+    operator::{
+        rotation,
+        unseal::{HostSeal, Seals, new_shares},
+    },
+    vault::unseal::{UnsealError, UnsealKey, UnsealShare, share_file},
 };
 use std::{
     io::{BufRead, IsTerminal},
@@ -67,15 +70,16 @@ enum Shares {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Needs as many of the old shares as unseal a host. The new ones are written first; then each host is told. A host that does not\n\
-    answer keeps the old set: keep those shares, and run the same command again when it is back. Where it was done it changes\n\
-    nothing. Then give each new share to another person, delete the files, and have the old ones destroyed."
+    after_help = "Needs as many of the old shares as unseal a host, and at the beginning an answer of every host. The new ones are written\n\
+    first; then each host is told. A host that does not answer then keeps the old set: keep those shares, and run the same command\n\
+    again when it is back. Where it was done it changes nothing. When every host wants the new set, give each new share to another\n\
+    person, delete the files, and have the old ones destroyed."
 )]
 struct RotateOptions {
     /// File with a share of the set there is; as many as unseal a host
     #[arg(long, value_name = "FILE", required = true)]
     share: Vec<PathBuf>,
-    /// Directory for the new shares; if they are there already, they are used again
+    /// Directory for the new shares; if they are there already, all of them, they are used again
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// How many new shares
@@ -99,9 +103,14 @@ struct WhichHosts {
 
 impl WhichHosts {
     fn seals(&self, env: &Env) -> Result<Seals, Failure> {
+        self.only(env, self.host.as_deref())
+    }
+
+    /// All hosts of the region, or one of them.
+    fn only(&self, env: &Env, host: Option<&str>) -> Result<Seals, Failure> {
         let config = self.which.load(env)?;
         let tls = config.tls(env, HANDSHAKE).map_err(Failure::usage)?;
-        Seals::new(env, &config, &tls, self.host.as_deref()).map_err(Failure::usage)
+        Seals::new(env, &config, &tls, host).map_err(Failure::usage)
     }
 }
 
@@ -134,12 +143,13 @@ pub(super) async fn shares(env: Env, options: SharesOptions) -> Result<(), Failu
 }
 
 async fn rotate(env: Env, options: RotateOptions) -> Result<(), Failure> {
-    let seals = options.hosts.seals(&env)?;
+    let (seals, all) = (options.hosts.seals(&env)?, options.hosts.only(&env, None)?);
     let old = shares_in(&env, &options.share)?;
-    UnsealKey::combine(&old).map_err(Failure::usage)?;
-    let new = match kept(&env, &options)? {
-        Some(kept) => kept,
-        None => made(&env, &options)?,
+    let replaced = UnsealKey::combine(&old).map_err(Failure::usage)?.set();
+    let new = match rotation::begun(&*env.disk, all.states().await, replaced, &options.out) {
+        Ok(Some(kept)) => again(kept, &options)?,
+        Ok(None) => made(&env, &options)?,
+        Err(error) => return Err(Failure::usage(error)),
     };
     let ended = told(&seals.rotate(&old, &new).await, |_| true);
     if let Err(Failure::Runtime(error)) = ended {
@@ -147,28 +157,35 @@ async fn rotate(env: Env, options: RotateOptions) -> Result<(), Failure> {
             "{error}. Keep the old shares, and run this again with the same --out when they are back"
         )));
     }
-    say("Give each new share to another person, delete the files, and have the old shares destroyed.\n");
+    let hosts = all.states().await;
+    let others = new.first().map(|share| rotation::without(&hosts, &share.set())).unwrap_or_default();
+    say(if others.is_empty() {
+        "Give each new share to another person, delete the files, and have the old shares destroyed.\n"
+            .to_owned()
+    } else {
+        let others = others.join(", ");
+        format!(
+            "Keep the old shares: other hosts still want them ({others}). Run this for those too, with the same --out.\n"
+        )
+    });
     ended
 }
 
 /// New shares that are in the directory already.
-fn kept(env: &Env, options: &RotateOptions) -> Result<Option<Vec<UnsealShare>>, Failure> {
-    let names = env.disk.list(&options.out).map_err(Failure::runtime)?;
-    let shares = names.iter().filter(|name| name.starts_with("share-"));
-    let shares: Vec<UnsealShare> =
-        shares.map(|name| share_in(env, &options.out.join(name))).collect::<Result<_, _>>()?;
-    match shares.first().map(UnsealShare::set) {
-        None => Ok(None),
-        Some(set) if set.threshold == options.threshold && set.count == options.shares => {
-            say(format_args!("Using the shares in {}.\n", options.out.display()));
-            Ok(Some(shares.into_iter().take(usize::from(set.threshold)).collect()))
+fn again(mut kept: Vec<UnsealShare>, options: &RotateOptions) -> Result<Vec<UnsealShare>, Failure> {
+    let out = options.out.display();
+    match kept.first().map(UnsealShare::set) {
+        Some(set) if (set.threshold, set.count) != (options.threshold, options.shares) => {
+            Err(Failure::Usage(format!(
+                "{out} holds {} shares, {} of which unseal: say so with --shares and --threshold, or name another directory",
+                set.count, set.threshold
+            )))
         }
-        Some(set) => Err(Failure::Usage(format!(
-            "{} holds {} shares, {} of which unseal: say so with --shares and --threshold, or name another directory",
-            options.out.display(),
-            set.count,
-            set.threshold
-        ))),
+        _ => {
+            say(format_args!("Using the shares in {out}.\n"));
+            kept.truncate(usize::from(options.threshold));
+            Ok(kept)
+        }
     }
 }
 
@@ -182,7 +199,7 @@ fn made(env: &Env, options: &RotateOptions) -> Result<Vec<UnsealShare>, Failure>
     let files: Vec<FileSpec> = shares
         .iter()
         .map(|share| FileSpec {
-            path: format!("share-{}.txt", share.index()).into(),
+            path: share_file(share.index()).into(),
             contents: share.line().as_bytes().to_vec(),
             private: true,
         })

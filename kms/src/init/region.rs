@@ -20,10 +20,11 @@ use crate::{
     },
     vault::{
         RootKey, new_domain_key,
-        unseal::{UnsealError, UnsealKey, UnsealShare},
+        unseal::{UnsealError, UnsealKey, UnsealShare, share_file},
     },
     wire::identity::{Peer, PeerRole},
 };
+use std::path::Path;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -336,8 +337,8 @@ impl Region<'_> {
             FileSpec::private("access-ca.key", access_ca.own.key_pem.as_bytes()),
             FileSpec::public("operator.toml", config),
         ];
-        for (at, share) in shared.shares.iter().enumerate() {
-            files.push(FileSpec::private(format!("{SHARES_DIR}/share-{}.txt", at + 1), share.as_bytes()));
+        for (number, share) in (1..).zip(&shared.shares) {
+            files.push(FileSpec::private(Path::new(SHARES_DIR).join(share_file(number)), share.as_bytes()));
         }
         // What opens the backups must survive the replica.
         files.extend(

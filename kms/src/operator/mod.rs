@@ -1,7 +1,8 @@
 //! What a person who runs a region does to it: `operator.toml` says where its nodes are; [`ask`] asks and orders
 //! a single node once, a [`session`] signs what is ordered and asks until it is answered; [`rebuild`] makes a lost zone anew,
 //! [`restore`] a lost region, [`witness`] replaces a witness, [`domain`] ends the service of a domain; [`admin`] asks a host about
-//! access; [`seals`] tells whether records open; [`unseal`] gives hosts their root key, and takes it away.
+//! access; [`seals`] tells whether records open; [`unseal`] gives hosts their root key, and takes it away; [`rotation`] is about another
+//! set of shares.
 
 pub mod admin;
 pub mod ask;
@@ -9,6 +10,7 @@ pub mod domain;
 mod meant;
 pub mod rebuild;
 pub mod restore;
+pub mod rotation;
 pub mod seals;
 pub mod session;
 pub mod unseal;

@@ -15,6 +15,8 @@ use std::{
 pub struct RootSource {
     disk: Arc<dyn Disk>,
     place: Place,
+    /// Whoever rotates. Never held together with what is asked for: a disk may hang.
+    rotating: Mutex<()>,
 }
 
 enum Place {
@@ -69,7 +71,7 @@ impl RootSource {
             }
             (None, None) => return Err(RootKeyError::Missing(PathBuf::from("node.toml"))),
         };
-        let source = RootSource { disk, place };
+        let source = RootSource { disk, place, rotating: Mutex::default() };
         Ok((source.by_itself()?, source))
     }
 
@@ -113,19 +115,25 @@ impl RootSource {
     /// # Errors
     /// [`RotateError`]: nothing has changed.
     pub fn rotate(&self, env: &crate::env::Env, old: &UnsealKey, new: &UnsealKey) -> Result<(), RotateError> {
-        let Place::Shares(path, kept) = &self.place else { return Err(RotateError::NoShares) };
-        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.sealed.set() == new.set() {
+        let _turn = self.rotating.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Place::Shares(path, _), Some(before)) =
+            (&self.place, self.kept().map(|kept| kept.sealed.clone()))
+        else {
+            return Err(RotateError::NoShares);
+        };
+        if before.set() == new.set() {
             // It was done before; whether by the same key shows when it opens.
-            return new.open(&kept.sealed).map(drop).map_err(RotateError::Unseal);
+            return new.open(&before).map(drop).map_err(RotateError::Unseal);
         }
-        let root = old.open(&kept.sealed)?;
+        let root = old.open(&before)?;
         let sealed = new.seal(env, &root).map_err(UnsealError::Entropy)?;
         self.disk
             .write_atomic(path, sealed.file().as_bytes(), true)
             .and_then(|()| self.disk.sync_dir(path.parent().unwrap_or(Path::new("."))))
             .map_err(RotateError::Disk)?;
-        *kept = Kept { sealed, unsealing: Unsealing::default() };
+        if let Some(mut kept) = self.kept() {
+            *kept = Kept { sealed, unsealing: Unsealing::default() };
+        }
         Ok(())
     }
 

@@ -105,6 +105,11 @@ pub enum UnsealError {
     Entropy(#[from] io::Error),
 }
 
+/// The name of the file of a share, by its number.
+pub fn share_file(number: u8) -> String {
+    format!("share-{number}.txt")
+}
+
 /// What a host keeps instead of its root key: useless without the shares.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealedRoot {

@@ -61,7 +61,7 @@ impl MemoryDisk {
         self.lock().full = full;
     }
 
-    /// Syncs do not end from now on, or end again.
+    /// Syncs, and what has one within it, do not end from now on, or end again.
     pub fn hold_syncs(&self, held: bool) {
         self.lock().held = held;
         self.changed.notify_all();
@@ -127,7 +127,8 @@ impl Disk for MemoryDisk {
     }
 
     fn write_atomic(&self, path: &Path, contents: &[u8], _private: bool) -> io::Result<()> {
-        if self.lock().full {
+        let held = self.lock();
+        if self.changed.wait_while(held, |state| state.held).expect("not poisoned").full {
             return Err(no_space());
         }
         self.put(path, contents.to_vec());

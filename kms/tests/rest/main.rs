@@ -18,6 +18,7 @@ mod pages;
 mod patience;
 mod rates;
 mod region;
+mod rotation;
 mod sealing;
 mod secret_bodies;
 mod secrets;

@@ -80,7 +80,11 @@ impl Region {
 
     /// A host that waits for 3 of 5 shares, and perhaps records what is done.
     pub async fn sealed(enabled: bool) -> Region {
-        let audit = AuditConfig { enabled, ..AuditConfig::default() };
+        Region::sealed_with(AuditConfig { enabled, ..AuditConfig::default() }).await
+    }
+
+    /// The same, and how it records.
+    pub async fn sealed_with(audit: AuditConfig) -> Region {
         Region::of(Limits::default(), Duration::ZERO, audit, Some((3, 5))).await
     }
 

@@ -5,7 +5,8 @@ use http::Method;
 use kms::{
     api::admin::types::{Line, RotateBody, SealBody, ShareBody},
     audit::{self, AuditKey},
-    init::{SEALED_ROOT_FILE, SHARES_DIR},
+    config::{ConfigError, NodeConfig},
+    init::{NODE_FILE, SEALED_ROOT_FILE, SHARES_DIR},
     metrics,
     operator::admin::{Admin, AdminError},
     vault::{
@@ -24,15 +25,15 @@ use std::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const SEAL: &str = "/admin/v1/seal";
-const UNSEAL: &str = "/admin/v1/unseal";
-const SHARES: &str = "/admin/v1/shares";
+pub const SEAL: &str = "/admin/v1/seal";
+pub const UNSEAL: &str = "/admin/v1/unseal";
+pub const SHARES: &str = "/admin/v1/shares";
 
-fn line(region: &Region, number: u8) -> String {
+pub fn line(region: &Region, number: u8) -> String {
     region.operator_file(&format!("{SHARES_DIR}/share-{number}.txt"))
 }
 
-fn share(region: &Region, number: u8) -> UnsealShare {
+pub fn share(region: &Region, number: u8) -> UnsealShare {
     UnsealShare::parse(&line(region, number)).expect("a share")
 }
 
@@ -52,12 +53,12 @@ fn base64(text: &str) -> Vec<u8> {
     STANDARD.decode(text).expect("base64")
 }
 
-async fn give(operator: &Admin, line: &str) -> Result<SealBody, AdminError> {
+pub async fn give(operator: &Admin, line: &str) -> Result<SealBody, AdminError> {
     let body = ShareBody { share: Some(line.to_owned().into()) };
     operator.send(Method::POST, UNSEAL, &body).await
 }
 
-async fn unseal(region: &Region, numbers: [u8; 3]) -> SealBody {
+pub async fn unseal(region: &Region, numbers: [u8; 3]) -> SealBody {
     let operator = region.operator();
     for number in &numbers[..2] {
         assert!(give(&operator, &line(region, *number)).await.expect("taken").sealed);
@@ -65,11 +66,11 @@ async fn unseal(region: &Region, numbers: [u8; 3]) -> SealBody {
     give(&operator, &line(region, numbers[2])).await.expect("opens")
 }
 
-async fn seal(region: &Region) -> SealBody {
+pub async fn seal(region: &Region) -> SealBody {
     region.operator().order(Method::POST, SEAL).await.expect("sealed")
 }
 
-fn status(answer: Result<SealBody, AdminError>) -> (u16, String) {
+pub fn status(answer: Result<SealBody, AdminError>) -> (u16, String) {
     match answer {
         Err(AdminError::Answered { status, sentence, .. }) => (status, sentence),
         other => panic!("{other:?}"),
@@ -82,7 +83,11 @@ async fn serves_nothing(region: &Region) {
     let health = client.get("/healthz").await;
     assert_eq!((health.status, &health.body["sealed"]), (503, &json!(true)), "{}", health.body);
     assert_eq!((&health.body["can_serve"], &health.body["can_write"]), (&json!(false), &json!(false)));
-    let (commits, reads) = (region.store.lock().commits, region.store.lock().reads);
+    let asked = || {
+        let store = region.store.lock();
+        (store.commits, store.reads)
+    };
+    let before = asked();
     let mut nobody = region.anonymous().await;
     for client in [&mut client, &mut nobody] {
         for (method, path) in [
@@ -102,11 +107,10 @@ async fn serves_nothing(region: &Region) {
     }
     let administered = region.operator().inventory(domain).await;
     assert_eq!(administered.err().and_then(|error| error.status()), Some(503));
-    let after = (region.store.lock().commits, region.store.lock().reads);
-    assert_eq!(after, (commits, reads), "nor is a database asked");
+    assert_eq!(asked(), before, "nor is a database asked");
 }
 
-async fn encrypts(client: &mut Client, key: &str) -> u16 {
+pub async fn encrypts(client: &mut Client, key: &str) -> u16 {
     client.post(&format!("/servicekey/{key}/encrypt"), json!({"plaintext": "aGVsbG8="})).await.status
 }
 
@@ -207,7 +211,7 @@ async fn what_is_no_share_of_this_region_is_refused_at_once() {
     for body in odd {
         let answer: Result<SealBody, _> = operator.send(Method::POST, UNSEAL, &body).await;
         let (code, why) = status(answer);
-        assert!(code == 400 && !why.contains(own.trim()), "{why}");
+        assert!(matches!(code, 400 | 413) && !why.contains(own.trim()), "{code} {why}");
     }
     let by_file: Result<SealBody, _> = operator.send(Method::POST, UNSEAL, &ShareBody { share: None }).await;
     let (code, why) = status(by_file);
@@ -223,7 +227,8 @@ async fn only_the_operator_gives_shares() {
     assert_eq!(client.call("POST", UNSEAL, Some(json!({"share": line(&region, 1)}))).await.status, 503);
     let (cert, key) = (region.host_file("node.crt"), region.host_file("node.key"));
     let host = give(&region.admin_as(&cert, &key), &line(&region, 1)).await;
-    assert!(matches!(host, Err(AdminError::Unreachable(_))), "{host:?}");
+    // Of TLS 1.3 the end that was not let in hears when it has sent something.
+    assert!(matches!(host, Err(AdminError::Unreachable(_) | AdminError::NoAnswer(..))), "{host:?}");
     let state: SealBody = region.operator().get(SEAL).await.expect("an answer");
     assert_eq!(state.shares.expect("shares").given, 0);
 }
@@ -246,54 +251,6 @@ async fn a_host_with_a_key_file_is_sealed_and_reads_it_again() {
     let state: SealBody = operator.send(Method::POST, UNSEAL, &none).await.expect("reads it");
     assert!(!state.sealed);
     assert_eq!(encrypts(&mut client, &key).await, 200);
-}
-
-/// A new set of shares: those of the second one unseal with 2 of 3.
-async fn rotate(region: &Region, old: [u8; 3], new: &[UnsealShare]) -> Result<SealBody, AdminError> {
-    let old = old.map(|number| Line(share(region, number).line())).into();
-    let body = RotateBody { old, new: new.iter().take(2).map(|share| Line(share.line())).collect() };
-    region.operator().send(Method::PUT, SHARES, &body).await
-}
-
-#[tokio::test]
-async fn another_set_of_shares_takes_the_place_of_the_first() {
-    let mut region = Region::sealed(false).await;
-    unseal(&region, [1, 2, 3]).await;
-    let key = region.client().await.create("k").await.to_string();
-    let before = region.disk.contents(Path::new(SEALED_ROOT_FILE));
-    let new = UnsealKey::generate(&region.env, 2, 3).and_then(|key| key.split(&region.env)).expect("shares");
-
-    region.disk.fill(true);
-    let (code, why) = status(rotate(&region, [1, 2, 3], &new).await);
-    assert!(code == 500 && why.contains("may still count"), "{why}");
-    region.disk.fill(false);
-    assert_eq!(region.disk.contents(Path::new(SEALED_ROOT_FILE)), before);
-
-    let few = RotateBody {
-        old: [1, 2].map(|number| Line(share(&region, number).line())).into(),
-        new: new.iter().map(|share| Line(share.line())).collect(),
-    };
-    let few: Result<SealBody, _> = region.operator().send(Method::PUT, SHARES, &few).await;
-    assert_eq!(status(few).0, 400, "two of three are too few");
-    for _ in 0..2 {
-        let state = rotate(&region, [5, 2, 1], &new).await.expect("rotates, and again it is so already");
-        let shares = state.shares.expect("shares");
-        assert_eq!((state.sealed, shares.threshold, shares.count), (false, 2, 3));
-    }
-    assert_eq!(encrypts(&mut region.client().await, &key).await, 200, "nothing else has changed");
-
-    region.restart().await;
-    let operator = region.operator();
-    let old = status(give(&operator, &line(&region, 1)).await);
-    assert!(old.0 == 400 && old.1.contains("take shares of that set"), "{old:?}");
-    assert!(give(&operator, &new[2].line()).await.expect("taken").sealed);
-    assert!(!give(&operator, &new[0].line()).await.expect("opens").sealed);
-    assert_eq!(encrypts(&mut region.client().await, &key).await, 200);
-
-    // What docs/sealing.md warns of: whoever kept the file of before can use the shares of before.
-    let old: Vec<_> = [1, 2, 3].map(|number| share(&region, number)).into();
-    let stale = SealedRoot::parse(&before).expect("a sealed root key");
-    assert!(UnsealKey::combine(&old).and_then(|key| key.open(&stale)).is_ok());
 }
 
 #[tokio::test]
@@ -410,4 +367,16 @@ async fn metrics_say_whether_it_is_sealed() {
     assert_eq!(told().await, ["0", "1", "1", "1"]);
     seal(&region).await;
     assert_eq!(told().await, ["1", "0", "0", "0"]);
+}
+
+#[tokio::test]
+async fn a_host_that_nobody_could_give_shares_does_not_start() {
+    let region = Region::sealed(false).await;
+    let node = region.host_file(NODE_FILE);
+    let without = node.lines().filter(|line| !line.starts_with("admin_listen"));
+    let without: String = without.map(|line| format!("{line}\n")).collect();
+    assert_ne!(node, without);
+    region.disk.put(Path::new("without.toml"), without.into_bytes());
+    let refused = NodeConfig::load(&*region.env.disk, Path::new("without.toml"));
+    assert!(matches!(refused, Err(ConfigError::NobodyUnseals(_))), "{refused:?}");
 }

@@ -76,14 +76,12 @@ impl FromRequestParts<Arc<Admin>> for Call {
                 return Err(Error::new(Code::Unauthorised, "the operator's certificate is required").into());
             }
         };
-        let of_sealed = note.path.get().is_some_and(|path| seal::of_sealed(path.as_str()));
-        let ready = match admin.app.service.is_sealed() {
-            false => admin.app.recordable(),
-            true => Err(HostService::sealed_error()),
-        };
+        let sealed = admin.app.service.is_sealed();
+        let exempt = note.path.get().is_some_and(|path| seal::unrecorded(path.as_str(), sealed));
+        let ready = if sealed { Err(HostService::sealed_error()) } else { admin.app.recordable() };
         match ready {
             Ok(()) => note.begin(),
-            Err(error) if !of_sealed => return Err(error.into()),
+            Err(error) if !exempt => return Err(error.into()),
             Err(_) => {}
         }
         let params = RawPathParams::from_request_parts(parts, admin)

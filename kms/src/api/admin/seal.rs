@@ -22,9 +22,10 @@ pub(super) const UNSEAL: &str = "/admin/v1/unseal";
 /// Their set.
 pub(super) const SHARES: &str = "/admin/v1/shares";
 
-/// Whether a sealed host takes requests of this route. What they do is recorded while there is something to record it in.
-pub(super) fn of_sealed(route: &str) -> bool {
-    [SEAL, UNSEAL, SHARES].contains(&route)
+/// Whether requests of this route are taken although they cannot be recorded: to a sealed host those about shares, since it has nothing
+/// to record them in; to any host the one that seals it, since a full disk must not keep keys in memory.
+pub(super) fn unrecorded(route: &str, sealed: bool) -> bool {
+    route == SEAL || (sealed && [UNSEAL, SHARES].contains(&route))
 }
 
 pub(super) async fn state(call: Call) -> Reply {

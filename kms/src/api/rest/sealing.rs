@@ -16,10 +16,10 @@ impl App {
         if !self.service.is_sealed() {
             tracing::warn!("sealed: nothing is served until this host is unsealed");
         }
-        self.service.seal(may);
         if let Some(recorder) = &self.audit {
             recorder.end();
         }
+        self.service.seal(may);
     }
 
     /// Takes a share, and unseals the host once there are enough. A host that is unsealed wants none.
