@@ -1,4 +1,4 @@
-//! G9: whatever somebody asks for is decided as the policies of the domain say, by a model of their own ([`model`]): as they were at some
+//! G9: whatever somebody asks for is decided as the policies of the domain say, by a model of their own (`model.rs`): as they were at some
 //! moment from the stated bound before the request was sent until it was answered. So later than the bound after a change was acknowledged nothing is
 //! decided as before it: no success after a revocation, no denial after a grant; and as long as nobody knows whether a change was made,
 //! either will do. A denial is told in the same words whatever is there; a list shows what may be read and leaves nothing of that out; what was
