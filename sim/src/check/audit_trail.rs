@@ -99,7 +99,7 @@ mod tests {
         let mut build = Build::new();
         build.op(Call::Get { key: "k".into() }, S, 2 * S, outcome);
         build.history.requests.insert(0, "r".into());
-        build.domains = [(0, "d".to_owned())].into();
+        build.domains = build.history.ops.iter().map(|op| (op.client, "d".to_owned())).collect();
         build.history.audits.push(AuditRead { host: "host-a1".into(), findings, entries });
         check(&build.input())
     }
