@@ -110,6 +110,10 @@ impl WhichHosts {
     fn only(&self, env: &Env, host: Option<&str>) -> Result<Seals, Failure> {
         let config = self.which.load(env)?;
         let tls = config.tls(env, HANDSHAKE).map_err(Failure::usage)?;
+        if let Some(host) = host.filter(|host| config.admin.iter().all(|address| address != host)) {
+            let there = config.admin.join(", ");
+            return Err(Failure::Usage(format!("no host is administered at {host}: there are {there}")));
+        }
         Seals::new(env, &config, &tls, host).map_err(Failure::usage)
     }
 }
