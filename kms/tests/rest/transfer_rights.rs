@@ -38,6 +38,10 @@ async fn only_who_was_given_the_right_by_its_name_may() {
     let page = client.post("/v1/export", begin.clone()).await;
     assert_eq!(page.status, 200, "{}", page.body);
     assert_eq!(client.post("/v1/import", records.clone()).await.status, 403, "one is not the other");
+    // As large as they come: it is read before the answer, or the answer is lost with the connection.
+    let large = json!({"dryRun": true, "records": [{"key": "x".repeat(1_900_000)}]});
+    assert_eq!(client.post("/v1/import", large).await.status, 403);
+    assert_eq!(client.post("/v1/import", records.clone()).await.status, 403, "the connection stays");
     allow(&region, 0, "domain/import").await;
     assert_eq!(client.post("/v1/import", records.clone()).await.body, json!({"outcomes": []}));
 

@@ -69,7 +69,8 @@ impl Border {
         let method = request.method().clone();
         let trail = Trail::begin(&self.app, &note, &method);
         request.extensions_mut().insert(Arc::clone(&note));
-        let http2 = request.version() == Version::HTTP_2;
+        // Who asks first whether to send a body has not sent it.
+        let sent = request.version() == Version::HTTP_2 || !request.headers().contains_key(header::EXPECT);
         let leftover = Leftover::default();
         let span = tracing::info_span!("request", id = %id);
         let request = leftover.lend(request);
@@ -81,7 +82,7 @@ impl Border {
                 Err(never) => match never {},
             }
         };
-        if http2 {
+        if sent {
             // Whatever has not come by then is not waited for.
             let _ = self.app.env.timeout(DRAIN_PATIENCE, leftover.drain()).await;
         }

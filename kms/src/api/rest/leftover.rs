@@ -1,8 +1,9 @@
 //! What of a request's body nobody read. On HTTP/2 an answer before the end of the body is followed by a
 //! reset of the stream, which is allowed (RFC 9113, 8.1) and yet makes some clients (curl 7.88) drop the
-//! answer: so the rest is read first, within bounds. Keeps nothing of what it reads.
+//! answer; on HTTP/1.1 the connection is closed, and a client that is still sending may lose the answer with it (RFC 9112, 9.6): so the
+//! rest is read first, within bounds. Keeps nothing of what it reads.
 
-use crate::limits::BODY_MAX_BYTES;
+use crate::limits::IMPORT_BODY_MAX_BYTES;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::BodyExt;
@@ -14,7 +15,7 @@ use std::{
 };
 
 /// Most of a leftover that is read, bytes: clients that sent more may miss the answer.
-const DRAIN_MAX_BYTES: usize = 4 * BODY_MAX_BYTES;
+const DRAIN_MAX_BYTES: usize = IMPORT_BODY_MAX_BYTES;
 
 /// Where a body is put back when its reader lets it go.
 #[derive(Clone, Default)]
