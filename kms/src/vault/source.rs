@@ -127,10 +127,7 @@ impl RootSource {
         }
         let root = old.open(&before)?;
         let sealed = new.seal(env, &root).map_err(UnsealError::Entropy)?;
-        self.disk
-            .write_atomic(path, sealed.file().as_bytes(), true)
-            .and_then(|()| self.disk.sync_dir(path.parent().unwrap_or(Path::new("."))))
-            .map_err(RotateError::Disk)?;
+        self.disk.write_atomic(path, sealed.file().as_bytes(), true).map_err(RotateError::Disk)?;
         if let Some(mut kept) = self.kept() {
             *kept = Kept { sealed, unsealing: Unsealing::default() };
         }

@@ -18,7 +18,7 @@ use crate::{
     report::Verdict,
 };
 use kms::limits::ms;
-use model::{Domain, May, Need, Needs, Standing, decide, domains, needs, standing};
+use model::{Domain, May, Need, Needs, Standing, World, decide, domains, needs, standing};
 use std::collections::{BTreeMap, BTreeSet};
 
 const FORBIDDEN: u16 = 403;
@@ -116,6 +116,11 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
+    /// What a domain's access may have been for an operation; `None`: too much to tell.
+    fn worlds<'d>(&self, op: &Op, domain: &Domain<'d>) -> Option<Vec<World<'d>>> {
+        domain.worlds(op.invoked.saturating_sub(self.fresh_us), end_of(op, self.input.history))
+    }
+
     /// Whether it may not be done, whatever became of its answer.
     fn forbids(&self, op: &Op) -> bool {
         if matches!(op.call, Call::Abroad { .. }) {
@@ -124,8 +129,7 @@ impl Judge<'_> {
         let input = self.input;
         let may = || {
             let (bearer, home) = (input.bearers.get(&op.client)?, input.domains.get(&op.client)?);
-            let from = op.invoked.saturating_sub(self.fresh_us);
-            let worlds = self.domains.get(home.as_str())?.worlds(from, end_of(op, input.history))?;
+            let worlds = self.worlds(op, self.domains.get(home.as_str())?)?;
             Some(decide(&standing(home, bearer, &worlds), &needs(home, &op.call)?))
         };
         may().is_some_and(|may| !may.allow)
@@ -147,10 +151,8 @@ impl Judge<'_> {
             }
             return;
         }
-        let until = end_of(op, input.history);
         let Some(needs) = needs(home, &op.call) else { return abroad(op, bearer, answer, verdict) };
-        let from = op.invoked.saturating_sub(self.fresh_us);
-        let Some(worlds) = domain.worlds(from, until) else { return verdict.count("too_many_worlds", 1) };
+        let Some(worlds) = self.worlds(op, domain) else { return verdict.count("too_many_worlds", 1) };
         let standing = standing(home, bearer, &worlds);
         let may = decide(&standing, &needs);
         if !fits(answer, may) {
@@ -170,7 +172,7 @@ impl Judge<'_> {
         } else {
             verdict.count("either", 1);
             // Whoever is told what held before is told so by a host that has not heard.
-            let known = domain.worlds(op.invoked, until);
+            let known = domain.worlds(op.invoked, end_of(op, input.history));
             let known = known.map(|worlds| decide(&model::standing(home, bearer, &worlds), &needs));
             if known.is_some_and(|known| !fits(answer, known)) {
                 let last = domain.acknowledged.iter().filter(|at| **at <= op.invoked).max();
