@@ -5,14 +5,11 @@ use super::CustomerError;
 use crate::{
     env::{Env, Mono},
     limits::ms,
-    wire::{hyper_io::HyperIo, tls::WallTime},
+    wire::{asking::Asking, tls::WallTime},
 };
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{
-    Request, StatusCode,
-    client::conn::http1::{self, SendRequest},
-};
+use http_body_util::Full;
+use hyper::{Request, StatusCode};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -53,7 +50,7 @@ pub struct Customer {
     endpoint: String,
     domain: Uuid,
     patience: Duration,
-    connection: Option<SendRequest<Full<Bytes>>>,
+    connection: Option<Asking<Full<Bytes>>>,
 }
 
 #[derive(Deserialize)]
@@ -161,8 +158,8 @@ impl Customer {
     }
 
     async fn attempt(&mut self, what: &str, body: Bytes) -> Result<(StatusCode, Bytes), String> {
-        let mut sender = match self.connection.take() {
-            Some(sender) if sender.is_ready() => sender,
+        let mut connection = match self.connection.take() {
+            Some(kept) if !kept.is_closed() => kept,
             _ => self
                 .env
                 .timeout(CONNECT_WITHIN, Box::pin(self.connect()))
@@ -174,29 +171,16 @@ impl Customer {
             .header("content-type", "application/json")
             .body(Full::new(body))
             .map_err(|error| error.to_string())?;
-        let answering = async {
-            sender.ready().await.map_err(|error| error.to_string())?;
-            let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), ANSWER_MAX_BYTES).collect().await;
-            Ok::<_, String>((status, body.map_err(|error| error.to_string())?.to_bytes()))
-        };
-        let answered = self.env.timeout(ANSWER_WITHIN, answering).await;
-        let answer = answered.map_err(|_| "no answer in time".to_owned())??;
-        self.connection = Some(sender);
+        let asked = self.env.timeout(ANSWER_WITHIN, connection.ask(request, ANSWER_MAX_BYTES)).await;
+        let answer = asked.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string())?;
+        self.connection = Some(connection);
         Ok(answer)
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, String> {
+    async fn connect(&self) -> Result<Asking<Full<Bytes>>, String> {
         let stream = self.env.net.connect(&self.endpoint).await.map_err(|error| error.to_string())?;
         let stream = self.tls.connect(self.name.clone(), stream).await.map_err(|error| error.to_string())?;
-        let (sender, driver) =
-            http1::handshake(HyperIo::new(stream)).await.map_err(|error| error.to_string())?;
-        self.env.spawn("customer connection", async move {
-            // An error shows at the request that met it.
-            let _ = driver.await;
-        });
-        Ok(sender)
+        Asking::over(&self.env, "customer connection", stream).await.map_err(|error| error.to_string())
     }
 }
 

@@ -2,15 +2,15 @@
 //! deadline of its own.
 
 use crate::{
-    env::{Env, Task},
+    env::Env,
     wire::{
-        hyper_io::HyperIo,
+        asking::Asking,
         tls::{Expected, NodeTls, PeerRole},
     },
 };
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Request, StatusCode, client::conn::http1};
+use http_body_util::Empty;
+use hyper::{Request, StatusCode};
 use serde::Deserialize;
 use std::{io, sync::Arc};
 
@@ -38,13 +38,7 @@ pub struct Probe {
     env: Env,
     tls: Arc<NodeTls>,
     address: String,
-    connection: Option<Connection>,
-}
-
-struct Connection {
-    requests: http1::SendRequest<Empty<Bytes>>,
-    /// Drives the connection; ends with this value.
-    _task: Task<()>,
+    connection: Option<Asking<Empty<Bytes>>>,
 }
 
 impl Probe {
@@ -60,18 +54,14 @@ impl Probe {
     pub async fn ask(&mut self) -> io::Result<Health> {
         // Out of its place while asking: an answer that fails, or is not waited for, ends the connection.
         let mut connection = match self.connection.take() {
-            Some(kept) if !kept.requests.is_closed() => kept,
+            Some(kept) if !kept.is_closed() => kept,
             _ => self.connect().await?,
         };
-        connection.requests.ready().await.map_err(io::Error::other)?;
         let request = Request::get("/healthz")
             .header("host", self.address.as_str())
             .body(Empty::new())
             .map_err(io::Error::other)?;
-        let answer = connection.requests.send_request(request).await.map_err(io::Error::other)?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), ANSWER_MAX_BYTES).collect().await;
-        let body = body.map_err(io::Error::other)?.to_bytes();
+        let (status, body) = connection.ask(request, ANSWER_MAX_BYTES).await?;
         self.connection = Some(connection);
         // An answer without a report is one of a host that cannot serve.
         let mut health: Health = serde_json::from_slice(&body).unwrap_or_default();
@@ -79,15 +69,10 @@ impl Probe {
         Ok(health)
     }
 
-    async fn connect(&self) -> io::Result<Connection> {
+    async fn connect(&self) -> io::Result<Asking<Empty<Bytes>>> {
         let stream = self.env.net.connect(&self.address).await?;
         let expect = Expected { role: PeerRole::Host, zone: None };
         let (stream, _) = self.tls.connect_public(stream, &expect).await?;
-        let (requests, driver) = http1::handshake(HyperIo::new(stream)).await.map_err(io::Error::other)?;
-        let task = self.env.spawn("health connection", async move {
-            // An error shows at the request that met it.
-            let _ = driver.await;
-        });
-        Ok(Connection { requests, _task: task.abort_on_drop() })
+        Asking::over(&self.env, "health connection", stream).await
     }
 }

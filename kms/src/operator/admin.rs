@@ -9,13 +9,13 @@ use crate::{
     iam::Explanation,
     limits::ms,
     wire::{
-        hyper_io::HyperIo,
+        asking::Asking,
         tls::{Expected, NodeTls, PeerRole},
     },
 };
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, StatusCode, client::conn::http1};
+use http_body_util::Full;
+use hyper::{Method, Request, StatusCode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
@@ -306,40 +306,25 @@ impl Admin {
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), Nothing> {
         let unsent = |error: &dyn std::fmt::Display| Nothing::Unsent(error.to_string());
-        let sent = |error: &dyn std::fmt::Display| Nothing::Sent(error.to_string());
         let connecting = async {
             let stream = self.env.net.connect(host).await.map_err(|error| unsent(&error))?;
             let expect = Expected { role: PeerRole::Host, zone: None };
             let (stream, _) = self.tls.connect(stream, &expect).await.map_err(|error| unsent(&error))?;
-            http1::handshake(HyperIo::new(stream)).await.map_err(|error| unsent(&error))
+            Asking::over(&self.env, "admin connection", stream).await.map_err(|error| unsent(&error))
         };
-        let (mut requests, driver) = self
+        let mut connection = self
             .env
             .timeout(CONNECT_WITHIN, connecting)
             .await
             .unwrap_or_else(|_| Err(Nothing::Unsent("no connection in time".to_owned())))?;
-        let _driving = self
-            .env
-            .spawn("admin connection", async move {
-                // An error shows at the request that met it.
-                let _ = driver.await;
-            })
-            .abort_on_drop();
         let mut request = Request::builder().method(method).uri(path).header("host", host);
         if !body.is_empty() {
             request = request.header("content-type", "application/json");
         }
         let request = request.body(Full::new(body)).map_err(|error| unsent(&error))?;
-        let answering = async {
-            let answer = requests.send_request(request).await.map_err(|error| sent(&error))?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), ANSWER_MAX_BYTES).collect().await;
-            Ok((status, body.map_err(|error| sent(&error))?.to_bytes()))
-        };
-        self.env
-            .timeout(ANSWER_WITHIN, answering)
-            .await
-            .unwrap_or_else(|_| Err(Nothing::Sent("no answer in time".to_owned())))
+        let asked = self.env.timeout(ANSWER_WITHIN, connection.ask(request, ANSWER_MAX_BYTES)).await;
+        let asked = asked.map_err(|_| Nothing::Sent("no answer in time".to_owned()))?;
+        asked.map_err(|error| Nothing::Sent(error.to_string()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What nodes say to each other (frames and messages), and how they know each other (mutual TLS).
 
+pub mod asking;
 pub mod epoch;
 pub mod feed;
 pub mod frame;
