@@ -92,11 +92,12 @@ fn signatures(env: &Env) {
     for (name, key, algorithm) in [("P-256", &ec, es256()), ("RSA-2048", &rsa, rs256())] {
         let of_rsa = matches!(key.shape(), Shape::Rsa(_));
         let digest = || algorithm.hash().digest(&message);
-        let own = || key.sign(env, algorithm, &digest()).expect("signs");
+        let own = || key.sign_message(env, algorithm, &message).expect("signs");
+        let of_digest = || key.sign(env, algorithm, &digest()).expect("signs");
         let der = key.to_pkcs8();
         let anew = || {
             let key = PrivateKey::from_pkcs8(der.expose()).expect("reads");
-            key.sign(env, algorithm, &digest()).expect("signs")
+            key.sign_message(env, algorithm, &message).expect("signs")
         };
         let ring = || if of_rsa { bare.sign_rsa(&message) } else { bare.sign_ec(&message) };
         let signed = own();
@@ -110,29 +111,35 @@ fn signatures(env: &Env) {
         let elsewhere = Elsewhere::new(&jwk);
         let verify_ring = || assert!(elsewhere.verify(&message, &signed));
         let mut group = criterion.benchmark_group(format!("signatures, {name}"));
-        group.bench_function("sign, key ready", |b| b.iter(&own));
-        group.bench_function("sign, key read anew", |b| b.iter(&anew));
+        group.bench_function("sign a message, key ready", |b| b.iter(&own));
+        group.bench_function("sign a digest, key ready", |b| b.iter(&of_digest));
+        group.bench_function("sign a message, key read anew", |b| b.iter(&anew));
         group.bench_function("sign, bare ring", |b| b.iter(&ring));
         group.bench_function("verify, key ready", |b| b.iter(verify));
         group.bench_function("verify, key read anew", |b| b.iter(verify_anew));
         group.bench_function("verify, bare ring", |b| b.iter(verify_ring));
         group.finish();
-        let [mut ready, mut read, mut peer] = [const { Series::NONE }; 3];
+        let [mut ready, mut digests, mut read, mut peer] = [const { Series::NONE }; 4];
         for _ in 0..size().rounds * 4 {
-            for (series, work) in
-                [(&mut ready, &own as &dyn Fn() -> Vec<u8>), (&mut read, &anew), (&mut peer, &ring)]
-            {
+            for (series, work) in [
+                (&mut ready, &own as &dyn Fn() -> Vec<u8>),
+                (&mut digests, &of_digest),
+                (&mut read, &anew),
+                (&mut peer, &ring),
+            ] {
                 let before = env.now();
                 (0..10).for_each(|_| drop(black_box(work())));
                 series.add(env.now().since(before) / 10);
             }
         }
         report::line(format_args!("sign {name}, turn by turn:"));
-        report::time("key ready", &ready);
-        report::time("key read anew", &read);
+        report::time("a message, key ready", &ready);
+        report::time("a digest, key ready", &digests);
+        report::time("a message, key read anew", &read);
         report::time("bare ring", &peer);
         report::ratio(&format!("sign {name}, key read anew / key ready"), &read, &ready, None);
         report::ratio(&format!("sign {name}, key ready / bare ring"), &ready, &peer, None);
+        report::ratio(&format!("sign a digest {name}, key ready / bare ring"), &digests, &peer, None);
     }
     criterion.final_summary();
 }

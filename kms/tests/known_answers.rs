@@ -204,6 +204,8 @@ async fn rsa_keys_sign_as_published_in_whatever_form_they_come() {
             let signature =
                 key.sign(&env, algorithm, &algorithm.hash().digest(&case.bytes("Msg"))).expect("signs");
             assert_eq!(signature, case.bytes("S"), "{}, line {}", case.set, case.line);
+            let of_message = key.sign_message(&env, algorithm, &case.bytes("Msg")).expect("signs");
+            assert_eq!(of_message, signature, "{}, line {}", case.set, case.line);
             assert_eq!(key.to_pkcs8().expose(), case.bytes("PKCS8"));
             assert_eq!(key.to_pkcs1().expect("an RSA key").expose(), case.bytes("PKCS1"));
         }

@@ -118,7 +118,10 @@ impl HostService {
         let signer = self.to_use(may.domain(), id, (Operations::SIGN, Use::Protect)).await?;
         let key = self.private_half(&signer)?;
         if format == SignatureFormat::Raw {
-            let signature = key.sign(&self.env, algorithm, &message.digest(algorithm));
+            let signature = match &message {
+                Message::Whole(message) => key.sign_message(&self.env, algorithm, message),
+                Message::Digest(digest) => key.sign(&self.env, algorithm, digest),
+            };
             return signature.map(Signature::Raw).map_err(said);
         }
         let Message::Whole(payload) = message else {
@@ -138,8 +141,7 @@ impl HostService {
         };
         let header = serde_json::to_vec(&header).map_err(|_| Error::internal("a header is not written"))?;
         let input = format!("{}.{}", B64.encode(header), B64.encode(payload));
-        let digest = algorithm.hash().digest(input.as_bytes());
-        let signature = key.sign(&self.env, algorithm, &digest).map_err(said)?;
+        let signature = key.sign_message(&self.env, algorithm, input.as_bytes()).map_err(said)?;
         Ok(Signature::Token(format!("{input}.{}", B64.encode(signature))))
     }
 

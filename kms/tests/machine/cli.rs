@@ -5,7 +5,7 @@ use kms::crypto::asymmetric::{PrivateKey, Shape};
 use std::{
     io::{BufRead, BufReader, Read},
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
 
@@ -89,9 +89,9 @@ fn init_makes_a_region_once() {
 }
 
 /// A `kms dev` that is killed at the end, whatever happens.
-struct Dev {
-    child: Child,
-    port: u16,
+pub struct Dev {
+    pub child: Child,
+    pub port: u16,
 }
 
 impl Dev {
@@ -113,6 +113,15 @@ impl Dev {
             return None;
         }
         Some(Dev { child, port })
+    }
+
+    /// The same at whatever port is free: another process may take one in between.
+    pub fn anywhere(scratch: &Scratch) -> (PathBuf, Dev) {
+        let start = |attempt| {
+            let dir = scratch.path(&format!("dev-{attempt}"));
+            Dev::start(&dir, free_port()).map(|dev| (dir, dev))
+        };
+        (0..10).find_map(start).expect("free ports")
     }
 
     fn signal(&mut self, name: &str) -> Option<i32> {
@@ -139,13 +148,7 @@ fn free_port() -> u16 {
 #[test]
 fn a_region_in_one_process_survives_kill() {
     let scratch = Scratch::new("cli-dev");
-    // Another process may take a port in between.
-    let (dir, mut dev) = (0..10)
-        .find_map(|attempt| {
-            let dir = scratch.path(&format!("dev-{attempt}"));
-            Dev::start(&dir, free_port()).map(|dev| (dir, dev))
-        })
-        .expect("free ports");
+    let (dir, mut dev) = Dev::anywhere(&scratch);
     let yaml = text_of(&dir.join("okms.yaml"));
     assert!(yaml.contains(&format!("https://127.0.0.1:{}", dev.port)), "{yaml}");
     let status = kms(&["status", "--dir", utf8(&dir), "--json"]);
@@ -305,6 +308,6 @@ fn write(path: &Path, text: &str) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test looks at what the program wrote")]
-fn text_of(path: &Path) -> String {
+pub fn text_of(path: &Path) -> String {
     std::fs::read_to_string(path).expect("a file")
 }

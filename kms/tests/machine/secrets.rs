@@ -1,23 +1,16 @@
 //! Secrets as clients meet them: a host over two real databases, real sockets and certificates. Both views - the native one and that of
 //! Vault's clients - on the same secrets.
 
-use crate::region::Region;
-use http_body_util::{BodyExt, Full};
-use hyper::{body::Bytes, client::conn::http1::SendRequest};
+use crate::{region::Region, rest::Client};
 use kms::{
     api::rest::{RestServer, serve},
     config::NodeConfig,
-    env::Env,
     init::{ClientIdentity, NODE_FILE},
     store::{api::RecordStore, server::DatabaseNode, witness::WitnessNode},
     vault::RootSource,
-    wire::hyper_io::HyperIo,
 };
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc};
-use tokio_rustls::TlsConnector;
 
 /// A region with one host that serves.
 struct Service {
@@ -26,29 +19,6 @@ struct Service {
     server: RestServer,
     identity: ClientIdentity,
     ca_pem: String,
-}
-
-struct Client {
-    env: Env,
-    sender: SendRequest<Full<Bytes>>,
-    base: String,
-}
-
-struct Answer {
-    status: u16,
-    headers: http::HeaderMap,
-    body: Value,
-}
-
-impl Answer {
-    fn is(self, status: u16) -> Value {
-        assert_eq!(self.status, status, "{}", self.body);
-        self.body
-    }
-
-    fn next(&self) -> Option<String> {
-        self.headers.get("x-pagination-cursor-next").map(|next| next.to_str().expect("text").to_owned())
-    }
 }
 
 impl Service {
@@ -72,81 +42,15 @@ impl Service {
     }
 
     async fn client(&self) -> Client {
-        let env: &Env = &self.region.env;
-        let mut roots = RootCertStore::empty();
-        for ca in CertificateDer::pem_slice_iter(self.ca_pem.as_bytes()) {
-            roots.add(ca.expect("PEM")).expect("a CA");
-        }
-        let chain = CertificateDer::pem_slice_iter(self.identity.cert_pem.as_bytes());
-        let key = PrivateKeyDer::from_pem_slice(self.identity.key_pem.as_bytes()).expect("PEM");
-        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain.collect::<Result<_, _>>().expect("PEM"), key)
-            .expect("a client certificate");
-        let stream = env.net.connect(self.server.address()).await.expect("connects");
-        let name = ServerName::try_from("127.0.0.1").expect("a name");
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS");
-        let (sender, connection) =
-            hyper::client::conn::http1::handshake(HyperIo::new(stream)).await.expect("HTTP");
-        env.spawn("test client", async move {
-            let _ = connection.await;
-        });
-        Client { env: env.clone(), sender, base: format!("/api/{}", self.identity.domain) }
+        let pair = (self.identity.cert_pem.as_str(), self.identity.key_pem.as_str());
+        let address = self.server.address();
+        Client::connect(&self.region.env, address, &self.ca_pem, pair, self.identity.domain).await
     }
 }
 
-impl Client {
-    /// Sends again what was refused: a busy machine may seem to have lost a zone for a moment.
-    async fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
-        for _ in 0..50 {
-            let answer = self.send_once(method, path, headers, body.clone()).await;
-            if answer.status != 503 {
-                return answer;
-            }
-            self.env.sleep(std::time::Duration::from_millis(100)).await;
-        }
-        panic!("{method} {path} is refused for 5 s");
-    }
-
-    async fn send_once(
-        &mut self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: Vec<u8>,
-    ) -> Answer {
-        let mut request =
-            http::Request::builder().method(method).uri(format!("{}{path}", self.base)).header("host", "kms");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        self.sender.ready().await.expect("ready");
-        let request = request.body(Full::new(body.into())).expect("a request");
-        let (parts, body) = self.sender.send_request(request).await.expect("an answer").into_parts();
-        let bytes = body.collect().await.expect("a body").to_bytes();
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).expect("JSON") };
-        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
-    }
-
-    async fn call(&mut self, method: &str, path: &str, body: Value) -> Answer {
-        let bytes = serde_json::to_vec(&body).expect("JSON");
-        self.send(method, path, &[("content-type", "application/json")], bytes).await
-    }
-
-    async fn get(&mut self, path: &str) -> Answer {
-        self.send("GET", path, &[], Vec::new()).await
-    }
-
-    async fn delete(&mut self, path: &str) -> Answer {
-        self.send("DELETE", path, &[], Vec::new()).await
-    }
-
-    async fn create(&mut self, path: &str, data: Value) {
-        let body = json!({"path": path, "version": {"data": data}, "metadata": {"customMetadata": {}}});
-        self.call("POST", "/v2/secret", body).await.is(200);
-    }
+async fn create(client: &mut Client, path: &str, data: Value) {
+    let body = json!({"path": path, "version": {"data": data}, "metadata": {"customMetadata": {}}});
+    client.call("POST", "/v2/secret", body).await.is(200);
 }
 
 #[tokio::test]
@@ -226,7 +130,7 @@ async fn the_native_view() {
     let missing = client.get(path).await;
     assert_eq!((missing.status, &missing.body["error_code"]), (404, &json!(17_125_377)));
     assert_eq!(client.delete(path).await.status, 404);
-    client.create("foo/bar", json!({"new": true})).await;
+    create(&mut client, "foo/bar", json!({"new": true})).await;
     let read = client.get(&format!("{path}?includeData=true")).await.is(200);
     assert_eq!((&read["version"]["id"], &read["version"]["data"]), (&json!(1), &json!({"new": true})));
 }
@@ -321,7 +225,7 @@ async fn both_views_are_of_the_same_secrets() {
     client.call("POST", "/v1/secret/data/a/b", json!({"data": {"x": 1}})).await.is(200);
     let read = client.get("/v2/secret/a/b?includeData=true").await.is(200);
     assert_eq!(read["version"]["data"], json!({"x": 1}));
-    client.create("c", json!({"y": 2})).await;
+    create(&mut client, "c", json!({"y": 2})).await;
     assert_eq!(client.get("/v1/secret/data/c").await.is(200)["data"]["data"], json!({"y": 2}));
     client.delete("/v1/secret/data/c").await;
     assert_eq!(client.get("/v2/secret/c").await.is(200)["version"]["state"], "deactivated");
@@ -329,7 +233,7 @@ async fn both_views_are_of_the_same_secrets() {
     assert_eq!(client.get("/v1/secret/data/c").await.status, 200);
 
     // A secret whose own path ends like a version's.
-    client.create("c/version", json!({"z": 3})).await;
+    create(&mut client, "c/version", json!({"z": 3})).await;
     assert!(client.get("/v2/secret/c/version").await.is(200).is_array());
     assert_eq!(client.get("/v2/secret/c%2Fversion").await.is(200)["path"], "c/version");
 
@@ -362,11 +266,11 @@ async fn lists_in_pages_and_folders() {
     let mut made = BTreeSet::new();
     for n in 0..23 {
         let path = format!("dir{}/s{n:02}", n % 2);
-        client.create(&path, json!({})).await;
+        create(&mut client, &path, json!({})).await;
         made.insert(path);
     }
-    client.create("top", json!({})).await;
-    client.create("dir0", json!({})).await;
+    create(&mut client, "top", json!({})).await;
+    create(&mut client, "dir0", json!({})).await;
     client.delete("/v2/secret/dir1%2Fs01").await;
     made.remove("dir1/s01");
     made.extend(["top".to_owned(), "dir0".to_owned()]);
@@ -453,7 +357,7 @@ async fn many_versions_go_in_steps() {
             .is(200);
     }
     assert_eq!(client.delete("/v2/secret/many").await.status, 204);
-    client.create("many", json!({})).await;
+    create(&mut client, "many", json!({})).await;
     assert_eq!(client.get("/v2/secret/many").await.is(200)["metadata"]["currentVersion"], 1);
 
     // Writers in each other's way: each version is written once, whoever wins.
@@ -480,7 +384,7 @@ async fn many_versions_go_in_steps() {
 async fn wrong_input_gets_its_error() {
     let service = Service::start("secrets-wrong").await;
     let mut client = service.client().await;
-    client.create("a", json!({"k": "v"})).await;
+    create(&mut client, "a", json!({"k": "v"})).await;
     let long = "p".repeat(256);
     let large = json!({"path": "b", "version": {"data": {"k": "v".repeat(65_536)}}});
     let many: serde_json::Map<_, _> = (0..65).map(|n| (format!("k{n}"), json!("v"))).collect();

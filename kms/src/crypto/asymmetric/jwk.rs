@@ -2,7 +2,7 @@
 //! leading zeros, as some clients send them; they go as RFC 7518 wants them.
 
 use super::{
-    BadKey, Curve, PrivateKey, PublicKey,
+    BadKey, Curve, Kind, PrivateKey, PublicKey,
     ec::{EcPrivate, EcPublic},
     rsa_key::{Numbers, RsaPrivate, RsaPublic},
 };
@@ -153,7 +153,7 @@ impl Jwk {
         };
         let primes = primes.as_ref().map(|(p, q)| (p.expose(), q.expose()));
         let numbers = Numbers { n: n.expose(), e: e.expose(), d: d.expose(), primes };
-        RsaPrivate::of_numbers(&numbers).map(PrivateKey::Rsa).map(JwkKey::Pair)
+        RsaPrivate::of_numbers(&numbers).map(PrivateKey::from).map(JwkKey::Pair)
     }
 
     fn ec(&self) -> Result<JwkKey, BadKey> {
@@ -176,7 +176,7 @@ impl Jwk {
         if (self.x.is_some() || self.y.is_some()) && point()? != key.public() {
             return Err(BadKey("x and y are not the public half of d"));
         }
-        Ok(JwkKey::Pair(PrivateKey::Ec(Box::new(key))))
+        Ok(JwkKey::Pair(key.into()))
     }
 
     fn of_kind(kty: &str) -> Jwk {
@@ -214,12 +214,12 @@ impl Jwk {
     pub fn of_private(key: &PrivateKey) -> Jwk {
         let mut jwk = Jwk::of_public(&key.public());
         let text = |bytes: &SecretBytes| Some(B64.encode(bytes.expose()));
-        match key {
-            PrivateKey::Rsa(key) => {
+        match &key.kind {
+            Kind::Rsa(key) => {
                 let [d, p, q] = key.secrets();
                 (jwk.d, jwk.p, jwk.q) = (text(&d), text(&p), text(&q));
             }
-            PrivateKey::Ec(key) => jwk.d = text(&key.number()),
+            Kind::Ec(key) => jwk.d = text(&key.number()),
         }
         jwk
     }

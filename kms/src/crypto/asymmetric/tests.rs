@@ -51,6 +51,11 @@ fn known(key: &PrivateKey, algorithm: &str, input: &str, signature: &str) {
         assert_eq!(own, signature, "PKCS #1 v1.5 leaves no choice");
     }
     assert!(public.verify(algorithm, &digest, &own).expect("fits"));
+    let of_message = key.sign_message(&counting(), algorithm, input.as_bytes()).expect("signs");
+    assert!(public.verify(algorithm, &digest, &of_message).expect("fits"));
+    if matches!(algorithm, SignatureAlgorithm::Rs(_)) {
+        assert_eq!(of_message, own);
+    }
     let last = signature.len() - 1;
     signature[last] ^= 1;
     assert!(!public.verify(algorithm, &digest, &signature).expect("fits"));
@@ -81,9 +86,8 @@ fn ecdsa_is_deterministic_as_rfc_6979_says() {
         ),
     ];
     for (curve, d, signature) in cases {
-        let key = PrivateKey::Ec(Box::new(
-            EcPrivate::of_number(curve, &hex::decode(d).expect("hex")).expect("a key"),
-        ));
+        let number = hex::decode(d).expect("hex");
+        let key = PrivateKey::from(EcPrivate::of_number(curve, &number).expect("a key"));
         let algorithm = SignatureAlgorithm::Es(curve);
         let signed = key.sign(&counting(), algorithm, &algorithm.hash().digest(b"sample")).expect("signs");
         assert_eq!(hex::encode_upper(signed), signature, "{curve:?}");
@@ -101,21 +105,38 @@ fn every_algorithm_of_a_key_and_no_other() {
             let algorithm = SignatureAlgorithm::of_word(word).expect("an algorithm");
             assert_eq!(algorithm.word(), word);
             let digest = algorithm.hash().digest(b"message");
-            match key.sign(&env, algorithm, &digest) {
-                Ok(signature) => {
-                    done += 1;
-                    assert!(key.public().verify(algorithm, &digest, &signature).expect("fits"));
-                    let other = algorithm.hash().digest(b"massage");
-                    assert!(!key.public().verify(algorithm, &other, &signature).expect("fits"));
-                }
-                Err(error) => {
-                    assert!(matches!(error, KeyError::WrongAlgorithm), "{error}");
-                    assert!(key.public().verify(algorithm, &digest, &[0; 64]).is_err());
+            for signed in [key.sign(&env, algorithm, &digest), key.sign_message(&env, algorithm, b"message")]
+            {
+                match signed {
+                    Ok(signature) => {
+                        done += 1;
+                        assert!(key.public().verify(algorithm, &digest, &signature).expect("fits"));
+                        let other = algorithm.hash().digest(b"massage");
+                        assert!(!key.public().verify(algorithm, &other, &signature).expect("fits"));
+                    }
+                    Err(error) => {
+                        assert!(matches!(error, KeyError::WrongAlgorithm), "{error}");
+                        assert!(key.public().verify(algorithm, &digest, &[0; 64]).is_err());
+                    }
                 }
             }
         }
     }
-    assert_eq!(done, 8);
+    assert_eq!(done, 2 * 8);
+}
+
+/// Else nothing that was measured of signatures is so.
+#[test]
+fn messages_are_signed_by_the_faster_way_wherever_it_takes_the_key() {
+    for (shape, takes) in [
+        (Shape::Ec(Curve::P256), true),
+        (Shape::Ec(Curve::P384), true),
+        (Shape::Ec(Curve::P521), false),
+        (Shape::Rsa(2048), true),
+    ] {
+        let key = PrivateKey::generate(&counting(), shape).expect("made");
+        assert_eq!(WholeSigner::new(&key.kind).is_some(), takes, "{shape:?}");
+    }
 }
 
 #[test]
@@ -173,7 +194,7 @@ fn zeros_in_front_that_a_client_has_dropped_are_put_back() {
     // A private number of P-256 that begins with a zero, without it.
     let mut number = vec![0; 32];
     number[1] = 5;
-    let key = PrivateKey::Ec(Box::new(EcPrivate::of_number(Curve::P256, &number).expect("a key")));
+    let key = PrivateKey::from(EcPrivate::of_number(Curve::P256, &number).expect("a key"));
     let mut jwk = Jwk::of_private(&key);
     jwk.d = Some(B64.encode(&number[1..]));
     assert!(matches!(jwk.key(), Ok(JwkKey::Pair(read)) if read.to_pkcs8().same(&key.to_pkcs8())));
