@@ -346,11 +346,22 @@ impl Operator {
         person: &mut dyn Person,
     ) -> Result<Known, RebuildError> {
         let active = &known.active.record;
+        let mut members = 0;
         for zone in [Zone::A, Zone::B] {
             let Ok(status) = self.status(zone).await else { continue };
-            if of_old_region(&status, known, zone) && status.serving && !plan.retire_serving {
+            let is_of_region = of_old_region(&status, known, zone);
+            if is_of_region && status.serving && !plan.retire_serving {
                 return Err(RebuildError::Needless(self.serves(zone)));
             }
+            members += u32::from(is_of_region && status.phase == "member");
+        }
+        if members == 2 && !plan.retire_serving {
+            // So they are in the moment after another operator's restore.
+            return Err(RebuildError::Needless(format!(
+                "both databases are members of epoch {}, and none serves yet: the region is not lost. See `kms status`; to give up what they \
+                 have beyond the replica, add --retire-serving",
+                active.epoch
+            )));
         }
         let source = if backup {
             DbId(self.env.random(Purpose::Public)?)
