@@ -94,6 +94,10 @@ pub trait Actions {
     fn replace_witness(&self, interrupt_us: Option<Micros>);
     /// An operator ends the service of a domain, of all but the first the one that `draw` says; tries until it is done.
     fn terminate_domain(&self, draw: u64);
+    /// An operator seals a host, and its keepers leave it so; or they may unseal it again.
+    fn seal(&self, node: &str, sealed: bool);
+    /// An operator puts another set of shares in the place of the one there is, at every host; tries until it is done.
+    fn rotate_shares(&self);
     /// An operator makes the lost region anew, from the replica or from a backup.
     fn restore(&self, backup: bool, interrupt_us: Option<Micros>);
     /// Sets all that is wrong with the backup store in a region.

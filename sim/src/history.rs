@@ -449,6 +449,8 @@ pub enum What {
     Termination { domain: String, step: Termination },
     /// An operator changes who may do what in a domain: what came of an attempt.
     Access { domain: String, change: Change, step: Attempt },
+    /// Keepers of shares are at work at a host: what they do, and what they see of it.
+    Keepers { node: String, step: Keeping },
     /// The witness in place is the one that both databases listen to, as an operator has seen to.
     WitnessHeard,
     /// Stored blobs of a database were put in each other's place.
@@ -459,6 +461,51 @@ pub enum What {
     Panicked { node: String, text: String },
     /// A probe: something a checker wants to count (see `check`).
     Probe { name: String, node: String },
+}
+
+/// What keepers of shares do to a host, and see of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Keeping {
+    /// An operator begins to seal it.
+    Sealing,
+    /// It has answered that it is sealed.
+    Sealed,
+    /// A share is on its way to it: of this set, of which so many are needed, with this number; without one it is not what was handed out.
+    Gives {
+        /// The set's name.
+        set: String,
+        /// How many unseal.
+        needed: u8,
+        /// Number of the share.
+        share: Option<u8>,
+    },
+    /// It has forgotten the shares that it had.
+    Forgot,
+    /// Nothing is on its way any more.
+    Gave,
+    /// It has refused what it was given.
+    Refused,
+    /// It says that it is unsealed.
+    Unsealed,
+    /// It says that its root key is sealed under this set, because it was told to.
+    Rotated {
+        /// The set's name.
+        set: String,
+    },
+    /// It says that it wants shares of this set.
+    Wants {
+        /// The set's name.
+        set: String,
+    },
+    /// It was asked by a client of its own, from `asked` on.
+    Asked {
+        /// When it was asked.
+        asked: Micros,
+        /// Whether `/healthz` said that it serves, or that it is not sealed; `None` without an answer.
+        fine: Option<bool>,
+        /// Whether an operation was answered with success; `None` without an answer.
+        served: Option<bool>,
+    },
 }
 
 /// Steps of the end of a domain's service.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     api::admin::types::{Line, RotateBody, SealBody, ShareBody},
-    env::Env,
+    env::{BoxFuture, Env},
     vault::unseal::{UnsealError, UnsealKey},
     wire::tls::NodeTls,
 };
@@ -61,33 +61,37 @@ impl Seals {
 
     /// How they stand.
     pub async fn states(&self) -> Vec<HostSeal> {
-        self.each(async |host| host.get(SEAL).await).await
+        self.each(|host| Box::pin(host.get(SEAL))).await
     }
 
     /// Seals them.
     pub async fn seal(&self) -> Vec<HostSeal> {
-        self.each(async |host| host.order(Method::POST, SEAL).await).await
+        self.each(|host| Box::pin(host.order(Method::POST, SEAL))).await
     }
 
     /// Gives each the same share; or, without one, has each read its root key file again.
     pub async fn unseal(&self, share: Option<&UnsealShare>) -> Vec<HostSeal> {
         let body = ShareBody { share: share.map(line) };
-        self.each(async |host| host.send(Method::POST, UNSEAL, &body).await).await
+        self.each(|host| Box::pin(host.send(Method::POST, UNSEAL, &body))).await
     }
 
     /// Has them forget the shares that they were given.
     pub async fn forget(&self) -> Vec<HostSeal> {
-        self.each(async |host| host.order(Method::DELETE, UNSEAL).await).await
+        self.each(|host| Box::pin(host.order(Method::DELETE, UNSEAL))).await
     }
 
     /// Puts another set of shares in the place of the one there is. Repeating it where it was done changes nothing.
     pub async fn rotate(&self, old: &[UnsealShare], new: &[UnsealShare]) -> Vec<HostSeal> {
         let lines = |shares: &[UnsealShare]| shares.iter().map(line).collect();
         let body = RotateBody { old: lines(old), new: lines(new) };
-        self.each(async |host| host.send(Method::PUT, SHARES, &body).await).await
+        self.each(|host| Box::pin(host.send(Method::PUT, SHARES, &body))).await
     }
 
-    async fn each(&self, ask: impl AsyncFn(&Admin) -> Result<SealBody, AdminError>) -> Vec<HostSeal> {
+    /// Boxed: else nobody could spawn a task that asks.
+    async fn each<'a>(
+        &'a self,
+        ask: impl Fn(&'a Admin) -> BoxFuture<'a, Result<SealBody, AdminError>>,
+    ) -> Vec<HostSeal> {
         let mut seals = Vec::with_capacity(self.hosts.len());
         for (address, host) in &self.hosts {
             seals.push(HostSeal { address: address.clone(), state: ask(host).await });

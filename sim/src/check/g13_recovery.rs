@@ -266,6 +266,7 @@ mod tests {
         let node = || "db-b".to_owned();
         build.event(10 * S, What::DiskLost { node: node() });
         build.event(20 * S, What::Rebuild { node: node(), step: Rebuild::Begun });
+        build.event(30 * S, What::Rebuild { node: node(), step: Rebuild::Activating });
         build.event(30 * S, What::Rebuild { node: node(), step: Rebuild::Activated });
         build
     }

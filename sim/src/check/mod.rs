@@ -25,6 +25,7 @@ pub mod g9_access;
 pub mod linear;
 pub mod process_health;
 pub mod region_loss;
+pub mod sealed_host;
 pub mod spans;
 mod strangers;
 pub mod swapped;
@@ -166,6 +167,9 @@ pub struct Topology {
     /// The replica's node is the witness too.
     #[serde(default)]
     pub witness_with_replica: bool,
+    /// Hosts are unsealed by shares: one that starts is sealed.
+    #[serde(default)]
+    pub shares: bool,
 }
 
 impl Topology {
@@ -184,7 +188,7 @@ impl Topology {
                 add(format!("host-{zone}{number}"), NodeKind::Host, Some(zone));
             }
         }
-        Topology { nodes, backups_of: None, witness_with_replica: false }
+        Topology { nodes, backups_of: None, witness_with_replica: false, shares: false }
     }
 
     /// The same without a node for the witness: the replica is that too.
@@ -316,7 +320,7 @@ pub fn check_all(input: &CheckInput<'_>) -> Vec<Verdict> {
     let kept = CheckInput { history: forgiven.as_ref().unwrap_or(input.history), ..*input };
     let analysis = linear::analyse(kept.history, input.domains, linear::SEARCH_MAX);
     let [g5, g6] = g5_region_loss::check(input);
-    vec![
+    let mut verdicts = vec![
         g1_two_zone_durability::check(&kept, &timeline, &analysis),
         g1_crash_images::check(&kept),
         g2_write_refusal::check(input, &timeline),
@@ -334,7 +338,9 @@ pub fn check_all(input: &CheckInput<'_>) -> Vec<Verdict> {
         g14,
         audit_trail::check(input),
         process_health::check(input, &timeline),
-    ]
+    ];
+    verdicts.extend(input.topology.shares.then(|| sealed_host::check(input)));
+    verdicts
 }
 
 /// When the operation ended, or the run did.

@@ -9,7 +9,7 @@ use super::{
     spans::{FOREVER, Spans},
     toggles::Toggles,
 };
-use crate::history::{History, Micros, Rebuild, Stop, What, WorldEvent};
+use crate::history::{History, Keeping, Micros, Rebuild, Stop, What, WorldEvent};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Name of the probe that says a node was asked to stop. From then on it is *leaving*: it may turn work away.
@@ -63,7 +63,7 @@ pub struct Timeline {
     cuts: BTreeMap<(String, String), Spans>,
     /// Databases that are made anew: writes are refused for some of that time, and the database does not serve.
     rebuilt: BTreeMap<String, Spans>,
-    /// Hosts that live and cannot serve.
+    /// Hosts that live and cannot serve: their disk is full, or they wait for shares.
     unable: BTreeMap<String, Spans>,
     /// When nothing may be acknowledged on their account.
     not_to_acknowledge: Spans,
@@ -100,8 +100,11 @@ impl Timeline {
         let mut cuts = Toggles::default();
         let mut leaving = Toggles::default();
         let (mut rebuilt, mut unwritable) = (Toggles::default(), Toggles::default());
-        let (mut unheard, mut unable) = (Toggles::default(), Toggles::default());
+        let (mut unheard, mut unable, mut sealed) =
+            (Toggles::default(), Toggles::default(), Toggles::default());
         let mut adopted = BTreeSet::new();
+        // Another disk is in them than the one that was about to become active: what is said of that one is not about this one.
+        let mut exchanged: BTreeSet<String> = BTreeSet::new();
         let made_anew: BTreeSet<&str> = history
             .events
             .iter()
@@ -123,7 +126,14 @@ impl Timeline {
                     down.on(node.clone(), at);
                     paused.off(node, at, false);
                 }
-                What::Up { node } => down.off(node, at, true),
+                What::Up { node } => {
+                    down.off(node, at, true);
+                    if topology.shares && topology.is_host(node) {
+                        sealed.on(node.clone(), at);
+                    }
+                }
+                What::Keepers { node, step: Keeping::Sealing } => sealed.on(node.clone(), at),
+                What::Keepers { node, step: Keeping::Unsealed } => sealed.off(node, at, false),
                 What::Paused { node } => paused.on(node.clone(), at),
                 What::Resumed { node } => paused.off(node, at, false),
                 What::Cut { from, to } => cuts.on((from.clone(), to.clone()), at),
@@ -138,6 +148,7 @@ impl Timeline {
                 What::DiskLost { node } => {
                     rebuilt.on(node.clone(), at);
                     unwritable.on(node.clone(), at);
+                    exchanged.insert(node.clone());
                 }
                 // Nobody has made it anew meanwhile: then it is the newest one, and its node is as good as ever.
                 What::DiskReturned { node } if unwritable.is_on(node) && !adopted.contains(node) => {
@@ -147,6 +158,7 @@ impl Timeline {
                 What::DiskReturned { node } => {
                     rebuilt.on(node.clone(), at);
                     unwritable.on(node.clone(), at);
+                    exchanged.insert(node.clone());
                 }
                 What::Rebuild { node, step } => match step {
                     Rebuild::Begun => rebuilt.on(node.clone(), at),
@@ -155,14 +167,19 @@ impl Timeline {
                         unwritable.on(node.clone(), at);
                     }
                     Rebuild::Activating => {
+                        exchanged.remove(node);
                         unwritable.off(node, at, false);
                         // What was registered before, for the other database, can become active no more.
                         adopted.iter().for_each(|given_up| unwritable.off(given_up, at, false));
                     }
                     Rebuild::Activated => {
-                        std::mem::take(&mut adopted).iter().for_each(|over| rebuilt.off(over, at, false));
-                        rebuilt.off(node, at, false);
-                        unwritable.off(node, at, false);
+                        adopted.insert(node.clone());
+                        for over in std::mem::take(&mut adopted).difference(&exchanged) {
+                            rebuilt.off(over, at, false);
+                        }
+                        if !exchanged.contains(node) {
+                            unwritable.off(node, at, false);
+                        }
                     }
                     Rebuild::GivenUp if !unwritable.is_on(node) => rebuilt.off(node, at, false),
                     Rebuild::GivenUp => {}
@@ -179,6 +196,7 @@ impl Timeline {
                 | What::Termination { .. }
                 | What::Access { .. }
                 | What::Swapped { .. }
+                | What::Keepers { .. }
                 | What::Panicked { .. }
                 | What::Probe { .. } => {}
             }
@@ -186,8 +204,10 @@ impl Timeline {
         let (down, paused, cuts, leaving) = (down.spans(), paused.spans(), cuts.spans(), leaving.spans());
         let out = union_by_node(&down, &paused);
         let rebuilt = rebuilt.spans();
-        let unable: BTreeMap<String, Spans> =
-            unable.spans().into_iter().map(|(host, spans)| (host, spans.extended(NOTICES_US))).collect();
+        let unable: BTreeMap<String, Spans> = union_by_node(&unable.spans(), &sealed.spans())
+            .into_iter()
+            .map(|(host, spans)| (host, spans.extended(NOTICES_US)))
+            .collect();
         Timeline {
             unavailable: union_by_node(
                 &union_by_node(&union_by_node(&out, &leaving), &rebuilt),

@@ -20,6 +20,7 @@ pub(super) struct Held {
     wall: BTreeMap<String, BTreeMap<usize, i64>>,
     failing: BTreeMap<String, BTreeSet<usize>>,
     full: BTreeMap<String, BTreeSet<usize>>,
+    sealed: BTreeMap<String, BTreeSet<usize>>,
     stores: BTreeMap<String, BTreeMap<usize, StoreTrouble>>,
     /// Wall clock errors without any fault.
     clocks: BTreeMap<String, i64>,
@@ -114,6 +115,10 @@ impl Held {
             hidden: one.hidden.max(other.hidden),
         };
         world.trouble_store(store, holders.values().fold(StoreTrouble::default(), worse));
+    }
+
+    pub(super) fn seal(&mut self, world: &dyn Actions, node: &str, by: usize, sealed: bool) {
+        world.seal(node, still(&mut self.sealed, node, by, sealed));
     }
 
     pub(super) fn fail_syncs(&mut self, world: &dyn Actions, node: &str, by: usize, failing: bool) {

@@ -201,6 +201,8 @@ impl Nemesis<'_> {
             }
             Act::ReplaceWitness { interrupt_us } => world.replace_witness(*interrupt_us),
             Act::TerminateDomain { draw } => world.terminate_domain(*draw),
+            Act::Seal { nodes } => nodes.iter().for_each(|node| self.held.seal(world, node, index, true)),
+            Act::RotateShares { .. } => world.rotate_shares(),
             Act::Restore { backup, interrupt_us } => world.restore(*backup, *interrupt_us),
             Act::CutStore { .. } | Act::SlowStore { .. } | Act::FlakyStore { .. } => {
                 let trouble = trouble(&fault.act);
@@ -255,6 +257,7 @@ impl Nemesis<'_> {
                 nodes.iter().for_each(|node| self.held.fill_disk(world, node, index, false));
             }
             Act::LoseDisk { nodes } => nodes.iter().for_each(|node| self.held.up(world, node, index)),
+            Act::Seal { nodes } => nodes.iter().for_each(|node| self.held.seal(world, node, index, false)),
             Act::ReturnDisk { node } | Act::RollBackDisk { node } => self.held.up(world, node, index),
             Act::ReplaceMachine { node, .. } => {
                 world.switch_off_old(node);
@@ -271,6 +274,7 @@ impl Nemesis<'_> {
             | Act::Rebuild { .. }
             | Act::ReplaceWitness { .. }
             | Act::TerminateDomain { .. }
+            | Act::RotateShares { .. }
             | Act::Restore { .. }
             | Act::LoseStore { .. }
             | Act::DamageStore { .. } => {}

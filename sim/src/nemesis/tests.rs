@@ -144,6 +144,14 @@ impl Actions for Fake {
         self.say("terminate-domain".to_owned());
     }
 
+    fn seal(&self, node: &str, sealed: bool) {
+        self.say(format!("seal {node} {sealed}"));
+    }
+
+    fn rotate_shares(&self) {
+        self.say("rotate-shares".to_owned());
+    }
+
     fn restore(&self, backup: bool, _: Option<Micros>) {
         self.say(format!("restore {backup}"));
     }

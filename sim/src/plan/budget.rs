@@ -103,6 +103,8 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
             | Act::Restore { .. }
             | Act::ReplaceWitness { .. }
             | Act::TerminateDomain { .. }
+            | Act::Seal { .. }
+            | Act::RotateShares { .. }
             | Act::CutStore { .. }
             | Act::SlowStore { .. }
             | Act::FlakyStore { .. } => {}

@@ -82,6 +82,7 @@ fn draw_topology(scenario: &Scenario, seed: u64) -> TopologyPlan {
         backups: scenario.topology.backups,
         witness_with_replica: scenario.topology.witness_with_replica,
         audit: scenario.topology.audit,
+        shares: scenario.topology.shares,
     }
 }
 
@@ -350,6 +351,8 @@ fn node_act(spec: &FaultSpec, kind: FaultKind, nodes: Vec<String>, dice: &mut Di
         FaultKind::FailSyncs => Act::FailSyncs { nodes: databases(nodes) },
         FaultKind::FillDisk => Act::FillDisk { nodes },
         FaultKind::LoseDisk => Act::LoseDisk { nodes },
+        FaultKind::Seal => Act::Seal { nodes },
+        FaultKind::RotateShares => Act::RotateShares { nodes },
         FaultKind::ReturnDisk if nodes.iter().any(|node| node == WITNESS) => {
             Act::ReturnDisk { node: WITNESS.to_owned() }
         }

@@ -76,6 +76,8 @@ pub struct TopologyPlan {
     pub witness_with_replica: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub audit: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shares: bool,
 }
 
 impl TopologyPlan {
@@ -297,6 +299,14 @@ pub enum Act {
         #[serde(with = "seed_text")]
         draw: u64,
     },
+    /// An operator seals hosts; from the end on the keepers of shares may unseal them.
+    Seal {
+        nodes: Vec<String>,
+    },
+    /// An operator puts another set of shares in the place of the one there is, at every host; until it is done.
+    RotateShares {
+        nodes: Vec<String>,
+    },
     /// The stores do not answer.
     CutStore {
         stores: Vec<String>,
@@ -350,6 +360,8 @@ impl Act {
             Act::TerminateDomain { .. } => FaultKind::TerminateDomain,
             Act::Restore { backup: false, .. } => FaultKind::RestoreFromReplica,
             Act::Restore { backup: true, .. } => FaultKind::RestoreFromBackup,
+            Act::Seal { .. } => FaultKind::Seal,
+            Act::RotateShares { .. } => FaultKind::RotateShares,
             Act::CutStore { .. } => FaultKind::CutStore,
             Act::SlowStore { .. } => FaultKind::SlowStore,
             Act::FlakyStore { .. } => FaultKind::FlakyStore,
@@ -392,6 +404,8 @@ impl Act {
             | Act::SlowDisk { nodes, .. }
             | Act::WallOffset { nodes, .. }
             | Act::LoseDisk { nodes }
+            | Act::Seal { nodes }
+            | Act::RotateShares { nodes }
             | Act::FailSyncs { nodes }
             | Act::FillDisk { nodes } => nodes.iter().map(String::as_str).collect(),
             Act::SwapRecords { node, .. }

@@ -5,6 +5,7 @@ pub mod access;
 mod audits;
 mod backups;
 mod images;
+mod keepers;
 mod keys;
 mod operator;
 pub mod phases;

@@ -1,18 +1,19 @@
 //! The operator of a simulated region: runs the very code of `kms rebuild` and `kms witness replace`, from a machine of its own, and states
 //! only what is true. Tries until it is done, or there is nothing to do.
 
-use super::sim::NODE_DIR;
+use super::{keepers::Keepers, sim::NODE_DIR};
 use crate::{
     actions::Actions,
     dice::Dice,
     history::{Micros, Rebuild, Termination, What},
     scenario::REPLICA,
+    workload::Endpoint,
     world::{OperatorOrder, World},
 };
 use kms::{
     config::Zone,
     env::{BoxFuture, Env, Mono},
-    init::{self, Bundle},
+    init::{self, Bundle, ClientIdentity, FileSpec},
     operator::{
         OperatorConfig,
         ask::{ANSWER_WITHIN, database_status},
@@ -54,13 +55,32 @@ const REFUSED: Duration = Duration::from_secs(40);
 ///
 /// # Errors
 /// A harness error.
-pub(super) fn hire(world: &World, bundle: &Bundle, witness: &'static str) -> Result<(), String> {
+pub(super) fn hire(
+    world: &World,
+    bundle: &Bundle,
+    witness: &'static str,
+    endpoint: &dyn Fn(&ClientIdentity, String) -> Endpoint,
+) -> Result<(), String> {
     let env = world.env(OPERATOR);
-    init::write_files(&*env.disk, &operator_dir(), &bundle.operator).map_err(|error| error.to_string())?;
+    // Shares are handed out, and their files deleted.
+    let (shares, files): (Vec<FileSpec>, Vec<FileSpec>) =
+        bundle.operator.iter().cloned().partition(|file| file.path.starts_with(init::SHARES_DIR));
+    init::write_files(&*env.disk, &operator_dir(), &files).map_err(|error| error.to_string())?;
     let (config, tls) = operator_config(&env)?;
+    let keepers = match shares.is_empty() {
+        true => None,
+        false => Some(Keepers::hire(world, bundle, (&config, &tls), endpoint)?),
+    };
     let domains = bundle.domains.clone();
     let (place, numbers, heard) = (world.clone(), AtomicU64::new(0), Arc::default());
     world.hire(Box::new(move |order| {
+        match (&order, &keepers) {
+            (OperatorOrder::Seal { node, sealed }, Some(keepers)) => {
+                return keepers.seal(node.clone(), *sealed);
+            }
+            (OperatorOrder::RotateShares, Some(keepers)) => return keepers.rotate(),
+            _ => {}
+        }
         let number = numbers.fetch_add(1, Ordering::Relaxed);
         let desk = Desk {
             heard: Arc::clone(&heard),
@@ -127,6 +147,8 @@ impl Desk {
             OperatorOrder::ReplaceWitness { interrupt_us } => self.replace_witness(interrupt_us).await,
             OperatorOrder::TerminateDomain { draw } => self.terminate(draw).await,
             OperatorOrder::Restore { backup, interrupt_us } => self.restore(backup, interrupt_us).await,
+            // Whoever keeps shares sees to it, and there are none.
+            OperatorOrder::Seal { .. } | OperatorOrder::RotateShares => {}
         }
     }
 

@@ -232,8 +232,11 @@ fn decide(report: &mut RunReport, played: &Played) {
 
 fn topology(plan: &Plan) -> Topology {
     let standard = Topology::standard(plan.topology.hosts_per_zone, plan.topology.replica);
-    let topology =
-        Topology { backups_of: plan.topology.backups.then(|| plan.topology.region.clone()), ..standard };
+    let topology = Topology {
+        backups_of: plan.topology.backups.then(|| plan.topology.region.clone()),
+        shares: plan.topology.shares,
+        ..standard
+    };
     if plan.topology.witness_with_replica { topology.with_the_witness_at_the_replica() } else { topology }
 }
 

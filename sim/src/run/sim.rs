@@ -25,7 +25,7 @@ use crate::{
 use kms::{
     config::Role,
     env::{BoxFuture, Env, StoreAt, StoreConfig},
-    init::{self, Addresses, AdminAt, Bundle, InitError, NodeBundle, RegionSpec},
+    init::{self, Addresses, AdminAt, Bundle, ClientIdentity, InitError, NodeBundle, RegionSpec},
 };
 use std::{
     collections::BTreeMap,
@@ -131,7 +131,7 @@ async fn simulate(
         &RegionSpec {
             audit: plan.topology.audit,
             witness_with_replica: plan.topology.witness_with_replica,
-            shares: None,
+            shares: plan.topology.shares.then_some((3, 5)),
             region: plan.topology.region.clone(),
             replica: plan.topology.replica.then(|| replica_region(&plan.topology.region)),
             backups: backup_stores(plan),
@@ -152,7 +152,8 @@ async fn simulate(
     let data = PathBuf::from(NODE_DIR).join(init::DATA_DIR);
     let store = data.join(init::STORE_DIR).join(kms::store::engine::STORE_FILE);
     world.set_swapper(Box::new(RedbSwapper::new(store, StoredRows { data })));
-    operator::hire(world, &bundle, plan.topology.witness())?;
+    let at = |identity: &ClientIdentity, address: String| endpoint(plan, &bundle, identity, address);
+    operator::hire(world, &bundle, plan.topology.witness(), &at)?;
     for node in plan.nodes() {
         world.boot(&node);
     }
@@ -314,6 +315,18 @@ fn main(world: &World, node: &str) -> world::Main {
             "stopped".to_owned()
         })
     })
+}
+
+/// The way of a client with a certificate to an address.
+fn endpoint(plan: &Plan, bundle: &Bundle, identity: &ClientIdentity, address: String) -> Endpoint {
+    Endpoint {
+        address,
+        server_name: server_name(plan),
+        ca_pem: bundle.ca_pem.clone(),
+        cert_pem: identity.cert_pem.clone(),
+        key_pem: identity.key_pem.clone(),
+        token: None,
+    }
 }
 
 /// Who is given a connection to the entry.

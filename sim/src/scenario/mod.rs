@@ -208,6 +208,10 @@ pub enum FaultKind {
     RestoreFromReplica,
     /// The region is made anew from a backup.
     RestoreFromBackup,
+    /// An operator seals hosts.
+    Seal,
+    /// An operator puts another set of shares in the place of the one there is.
+    RotateShares,
     /// A backup store does not answer.
     CutStore,
     /// A backup store takes longer.
@@ -435,6 +439,16 @@ impl Scenario {
         }
         for fault in &self.fault {
             fault.check()?;
+            if self.topology.shares && fault.kind.values().contains(&&FaultKind::Pause) {
+                return Err(
+                    "shares do not go with pause: what a share that waits for a host does, nobody can tell"
+                        .to_owned(),
+                );
+            }
+            let of_shares = |kind: &&FaultKind| matches!(kind, FaultKind::Seal | FaultKind::RotateShares);
+            if fault.kind.values().iter().any(of_shares) && !self.topology.shares {
+                return Err("there are no shares: say `shares = true` in [topology]".to_owned());
+            }
             if fault.target.values().iter().any(|target| matches!(target, Target::Stores(_)))
                 && !self.topology.backups
             {
@@ -520,6 +534,8 @@ impl FaultKind {
             FaultKind::Abandon => "abandon",
             FaultKind::ReplaceWitness => "replace-witness",
             FaultKind::TerminateDomain => "terminate-domain",
+            FaultKind::Seal => "seal",
+            FaultKind::RotateShares => "rotate-shares",
             FaultKind::RestoreFromReplica => "restore-from-replica",
             FaultKind::RestoreFromBackup => "restore-from-backup",
             FaultKind::CutStore => "cut-store",
@@ -590,7 +606,14 @@ impl Storm {
                 matches!(kind, SwapRecords | LoseDisk | ReturnDisk | RollBackDisk | ReplaceMachine);
             let of_operators = matches!(
                 kind,
-                Rebuild | Abandon | ReplaceWitness | TerminateDomain | RestoreFromReplica | RestoreFromBackup
+                Rebuild
+                    | Abandon
+                    | ReplaceWitness
+                    | TerminateDomain
+                    | Seal
+                    | RotateShares
+                    | RestoreFromReplica
+                    | RestoreFromBackup
             );
             of_disks || kind.of_stores() || of_operators || matches!(kind, Restart)
         };

@@ -195,6 +195,14 @@ impl Target {
             {
                 Err("terminate-domain is done to database:a".to_owned())
             }
+            Target::Nodes(nodes) if kind == FaultKind::Seal && !nodes.are_hosts() => {
+                Err("seal is done to hosts".to_owned())
+            }
+            Target::Nodes(nodes)
+                if kind == FaultKind::RotateShares && !matches!(nodes, NodeTarget::Hosts) =>
+            {
+                Err("rotate-shares is done to hosts:all".to_owned())
+            }
             Target::Nodes(nodes) if kind.restores() && !nodes.is_replica() => {
                 Err(format!("{} is done to node:replica", kind.word()))
             }

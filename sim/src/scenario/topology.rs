@@ -30,6 +30,9 @@ pub struct Topology {
     /// Whether hosts keep an audit, as they do in a real region.
     #[serde(default)]
     pub audit: bool,
+    /// Whether hosts are unsealed by shares, 3 of 5, which their keepers give to each after each of its starts.
+    #[serde(default)]
+    pub shares: bool,
 }
 
 impl Topology {

@@ -98,9 +98,21 @@ impl Client {
 
     /// What `/healthz` says: (can serve, can write). Not part of the history.
     pub async fn health(&mut self) -> Option<(bool, bool)> {
-        let reply = self.http.request("GET", "/healthz", None, REQUEST_TIMEOUT).await.ok()?;
-        let body: serde_json::Value = serde_json::from_slice(&reply.body).ok()?;
+        let (_, body) = self.says().await?;
         Some((body.get("can_serve")?.as_bool()?, body.get("can_write")?.as_bool()?))
+    }
+
+    /// Whether `/healthz` says anything else than that the host is sealed and serves nothing. Not part of the history.
+    pub async fn seems_unsealed(&mut self) -> Option<bool> {
+        let (status, body) = self.says().await?;
+        let is =
+            |field: &str, value: bool| body.get(field).and_then(serde_json::Value::as_bool) == Some(value);
+        Some(status != 503 || !is("sealed", true) || !is("can_serve", false) || !is("can_write", false))
+    }
+
+    async fn says(&mut self) -> Option<(u16, serde_json::Value)> {
+        let reply = self.http.request("GET", "/healthz", None, REQUEST_TIMEOUT).await.ok()?;
+        Some((reply.status, serde_json::from_slice(&reply.body).ok()?))
     }
 
     /// Leaves the connection; the next request makes a new one.

@@ -134,6 +134,14 @@ impl Actions for World {
         self.give(OperatorOrder::TerminateDomain { draw });
     }
 
+    fn seal(&self, node: &str, sealed: bool) {
+        self.give(OperatorOrder::Seal { node: node.to_owned(), sealed });
+    }
+
+    fn rotate_shares(&self) {
+        self.give(OperatorOrder::RotateShares);
+    }
+
     fn restore(&self, backup: bool, interrupt_us: Option<Micros>) {
         self.give(OperatorOrder::Restore { backup, interrupt_us });
     }

@@ -77,6 +77,15 @@ pub enum OperatorOrder {
         /// Which one of all but the first.
         draw: u64,
     },
+    /// Seal a host, or leave it to its keepers again.
+    Seal {
+        /// Which.
+        node: String,
+        /// Seal it.
+        sealed: bool,
+    },
+    /// Put another set of shares in the place of the one there is.
+    RotateShares,
     /// Make the lost region anew.
     Restore {
         /// Of a backup, not of what the replica has.

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The scenarios of an edition: all that lose or damage something and end within seconds, and the calm one.
-const SCENARIOS: [&str; 34] = [
+const SCENARIOS: [&str; 35] = [
     "calm",
     "host-loss",
     "zone-loss",
@@ -32,6 +32,7 @@ const SCENARIOS: [&str; 34] = [
     "credential-revoked",
     "retrying-clients",
     "audit-disk-full",
+    "sealed-host",
     "stale-cache",
     "rebuild-zone",
     "taken-back",

@@ -186,6 +186,33 @@ fn a_rebuild_is_over_when_that_of_the_other_database_takes_its_place() {
     assert_eq!(timeline(&build).unavailable("db-b"), Spans::of([(10 * S, 12 * S), (20 * S, FOREVER)]));
 }
 
+/// A region is restored, and while its databases become active, one of them gets the disk back that it had before.
+#[test]
+fn an_activation_says_nothing_of_a_disk_that_was_put_in_meanwhile() {
+    let mut build = Build::new();
+    let databases = ["db-a", "db-b"];
+    let all = |build: &mut Build, at, step: Rebuild| {
+        for node in databases {
+            build.event(at, What::Rebuild { node: node.into(), step });
+        }
+    };
+    for node in databases {
+        build.down(node, 10 * S).event(10 * S, What::DiskLost { node: node.into() }).up(node, 11 * S);
+    }
+    all(&mut build, 20 * S, Rebuild::Begun);
+    all(&mut build, 21 * S, Rebuild::Adopted);
+    all(&mut build, 22 * S, Rebuild::Activating);
+    build.down("db-b", 23 * S).event(23 * S, What::DiskReturned { node: "db-b".into() });
+    all(&mut build, 24 * S, Rebuild::Activated);
+    build.up("db-b", 25 * S);
+    let step = |step| What::Rebuild { node: "db-b".into(), step };
+    build.event(30 * S, step(Rebuild::Begun)).event(31 * S, step(Rebuild::Adopted));
+    build.event(32 * S, step(Rebuild::Activating)).event(33 * S, step(Rebuild::Activated));
+    let timeline = timeline(&build);
+    assert_eq!(timeline.unavailable("db-a"), Spans::of([(10 * S, 24 * S)]));
+    assert_eq!(timeline.unavailable("db-b"), Spans::of([(10 * S, 33 * S)]));
+}
+
 #[test]
 fn a_replica_that_is_the_witness_too_is_away_like_one() {
     let mut build = Build::new();
