@@ -15,7 +15,7 @@ use kms_benches::{
     client::Kept,
     mean_of,
     peers::Echo,
-    process::processor_time_of,
+    process::{processor_time_of, resident},
     region::Region,
     report::{self, Mode, Series},
 };
@@ -54,7 +54,7 @@ struct Size {
 }
 
 const FULL: Size =
-    Size { rounds: 8, encrypts: 2_000, signs: 300, timed: 400, keys: &[1_000, 10_000, 100_000] };
+    Size { rounds: 8, encrypts: 2_000, signs: 300, timed: 400, keys: &[1_000, 10_000, 100_000, 1_000_000] };
 const QUICK: Size = Size { rounds: 3, encrypts: 800, signs: 100, timed: 200, keys: &[1_000, 10_000] };
 const ONCE: Size = Size { rounds: 1, encrypts: 2, signs: 2, timed: 4, keys: &[2, 4] };
 
@@ -332,6 +332,7 @@ async fn domain(env: &Env, dir: &Path) {
     let mut first: Option<[f64; 3]> = None;
     report::line("one domain, by its keys; a round trip's median, and how many times a bare one that is:");
     for count in size.keys {
+        let began = env.now();
         let next = std::sync::atomic::AtomicU32::new(there);
         let makers = lanes.iter_mut().map(|kept| async {
             while next.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < *count {
@@ -339,6 +340,7 @@ async fn domain(env: &Env, dir: &Path) {
             }
         });
         join_all(makers).await;
+        let (made, took) = (*count - there, env.now().since(began));
         there = *count;
         let mut series = [const { Series::NONE }; 4];
         for _ in 0..size.rounds * size.timed / 8 {
@@ -354,6 +356,11 @@ async fn domain(env: &Env, dir: &Path) {
         let times = [0, 1, 2].map(|place: usize| series[place].median() / bare);
         let text = |place: usize| format!("{:.0} us, {:.2}", series[place].median() * 1e6, times[place]);
         report::line(format_args!("  {count} keys: get {}; list {}; encrypt {}", text(0), text(1), text(2)));
+        report::line(format_args!(
+            "    {made} made in {:.0} s; the process, both databases and four hosts, has {} MiB in memory",
+            took.as_secs_f64(),
+            resident(env) >> 20
+        ));
         match first {
             None => first = Some(times),
             Some(first) => {
