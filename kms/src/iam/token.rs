@@ -8,6 +8,7 @@ use crate::{
     limits::TOKEN_LEEWAY_S,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
+use ring::digest;
 use serde::{Deserialize, Serialize};
 
 /// Longest token, characters.
@@ -132,6 +133,17 @@ impl Bearer {
             Some(Bearer { header, claims, signed: signed.as_bytes().to_vec(), signature })
         };
         read().ok_or_else(|| unauthorised("the bearer token is no JWT with iss and sub"))
+    }
+
+    /// What this very token is known by, without it: a digest.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(&self.signed);
+        context.update(b".");
+        context.update(&self.signature);
+        let mut print = [0; 32];
+        print.copy_from_slice(context.finish().as_ref());
+        print
     }
 
     /// Whose token it is: the URN of an identity.

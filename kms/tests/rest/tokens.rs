@@ -6,6 +6,7 @@ use http_body_util::Full;
 use kms::{
     crypto::asymmetric::{Curve, Jwk, PrivateKey, Shape, SignatureAlgorithm},
     iam::{Issuer, Policy},
+    limits::Limits,
 };
 use serde_json::{Value, json};
 
@@ -22,6 +23,54 @@ async fn with(client: &mut Client, path: &str, header: &str, value: &str) -> u16
     let path = if path.starts_with("/api") { path.to_owned() } else { format!("{}{path}", client.base) };
     let request = http::Request::builder().uri(path).header("host", "kms").header(header, value);
     client.send(request.body(Full::default()).expect("a request")).await.expect("an answer").status
+}
+
+#[tokio::test]
+async fn a_token_in_use_counts_for_its_domain_and_strangers_do_not_keep_it_out() {
+    let limits = Limits {
+        stranger_requests_per_s: 3,
+        domain_requests_per_s: 1,
+        domain_burst: 30,
+        ..Limits::default()
+    };
+    let region = Region::with(limits).await;
+    let key = PrivateKey::generate(&region.env, Shape::Ec(Curve::P256)).expect("a key");
+    let issuer = Issuer {
+        name: "idp".to_owned(),
+        issuer: "https://idp".to_owned(),
+        algorithm: "ES256".to_owned(),
+        key: serde_json::to_value(Jwk::of_public(&key.public())).expect("JSON"),
+        audience: None,
+        identity_prefix: "urn:v1:eu:identity:user:acme/".to_owned(),
+    };
+    region.operator().put_issuer(region.domain(), &issuer).await.expect("put");
+    let now = region.env.clock.wall().as_secs();
+    let of = |exp| {
+        let claims = json!({"iss": "https://idp", "sub": "bob", "exp": exp});
+        format!("Bearer {}", token(&region, &key, &claims))
+    };
+    let (bob, another) = (of(now + 600), of(now + 601));
+    let mut nobody = region.anonymous().await;
+    assert_eq!(with(&mut nobody, "/random", "authorization", &bob).await, 200);
+    let (mut drained, mut others, mut own) = (false, 0, 0);
+    for _ in 0..50 {
+        drained |= with(&mut nobody, "/random", "authorization", "Bearer x.y.z").await == 429;
+        others += u32::from(with(&mut nobody, "/random", "authorization", &another).await == 429);
+        own += u32::from(with(&mut nobody, "/random", "authorization", &bob).await == 429);
+    }
+    assert!(
+        drained && others > 0,
+        "strangers are held back, and a token that nobody knows yet is one of them"
+    );
+    assert!(own > 0, "the domain has its limit too");
+    let mut after = Vec::new();
+    for _ in 0..100 {
+        after.push(with(&mut nobody, "/random", "authorization", "Bearer x.y.z").await);
+        // A second of the domain's is enough for one.
+        region.env.sleep(std::time::Duration::from_millis(30)).await;
+        after.push(with(&mut nobody, "/random", "authorization", &bob).await);
+    }
+    assert!(after.contains(&200), "strangers take nothing of the domain's: {after:?}");
 }
 
 #[tokio::test]

@@ -193,10 +193,9 @@ fn identity(note: &Note) -> Result<&Identity, Error> {
     }
 }
 
-/// Takes a request, if it could be recorded and its domain has not had too many.
-fn admit(app: &App, note: &Note) -> Result<(), Error> {
-    app.recordable()?;
-    if !app.rates.takes(note.identity().map(Identity::domain), app.env.now()) {
+/// Takes a request, if whoever it counts for has not had too many.
+fn admit(app: &App, note: &Note, domain: Option<Uuid>) -> Result<(), Error> {
+    if !app.rates.takes(domain, app.env.now()) {
         return Err(Error::new(Code::TooMany, "too many requests: try again later"));
     }
     note.begin();
@@ -222,36 +221,62 @@ impl FromRequestParts<Arc<App>> for Call {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Call, Failure> {
         let note = note_of(parts)?;
-        admit(app, &note)?;
-        // Who asks comes before what is asked.
+        app.recordable()?;
         let token = match note.caller {
-            Caller::Client(_) => token(parts, &note).transpose()?,
+            Caller::Client(_) => token(parts, &note),
             Caller::Operator(_) => None,
         };
-        let who = match &token {
-            Some(bearer) => Who::Token(bearer),
-            None => Who::Certificate(identity(&note)?),
-        };
-        let params = RawPathParams::from_request_parts(parts, app)
-            .await
-            .map_err(|_| Error::bad("the path is not UTF-8"))?;
-        let mut okms_id = None;
-        for (name, value) in &params {
-            match name {
-                "okmsId" => {
-                    let id = uuid(value, "okmsId")?;
-                    okms_id = Some(id);
-                    let _ = note.domain.set(id);
-                }
-                "keyId" => {
-                    let _ = note.key.set(uuid(value, "keyId")?);
-                }
-                _ => {}
-            }
+        let print = token.as_ref().and_then(|token| token.as_ref().ok()).map(Bearer::fingerprint);
+        let of_certificate = note.identity().map(Identity::domain);
+        let known = of_certificate.is_none() && print.is_some_and(|print| app.rates.knows(&print));
+        if !known {
+            admit(app, &note, of_certificate)?;
         }
-        let okms_id = okms_id.ok_or_else(|| Error::internal("route without a domain"))?;
-        let rights = app.service.rights(who, okms_id).await?;
+        let asked = ask(parts, app, &note, token).await;
+        match (&asked, print) {
+            (Ok(_), Some(print)) => app.rates.learn(print, true),
+            (Err(error), Some(print)) if error.code() == Code::Unauthorised => app.rates.learn(print, false),
+            _ => {}
+        }
+        match &asked {
+            Ok((domain, _)) if known => admit(app, &note, Some(*domain))?,
+            _ => note.begin(),
+        }
+        let (okms_id, rights) = asked?;
         let _ = note.who.set(Arc::clone(rights.identities()));
         Ok(Call { app: Arc::clone(app), note, okms_id, rights })
     }
+}
+
+/// Who asks for what, and what he may do there. Who asks comes before what is asked.
+async fn ask(
+    parts: &mut Parts,
+    app: &Arc<App>,
+    note: &Note,
+    token: Option<Result<Bearer, Error>>,
+) -> Result<(Uuid, Rights), Error> {
+    let token = token.transpose()?;
+    let who = match &token {
+        Some(bearer) => Who::Token(bearer),
+        None => Who::Certificate(identity(note)?),
+    };
+    let params = RawPathParams::from_request_parts(parts, app)
+        .await
+        .map_err(|_| Error::bad("the path is not UTF-8"))?;
+    let mut okms_id = None;
+    for (name, value) in &params {
+        match name {
+            "okmsId" => {
+                let id = uuid(value, "okmsId")?;
+                okms_id = Some(id);
+                let _ = note.domain.set(id);
+            }
+            "keyId" => {
+                let _ = note.key.set(uuid(value, "keyId")?);
+            }
+            _ => {}
+        }
+    }
+    let okms_id = okms_id.ok_or_else(|| Error::internal("route without a domain"))?;
+    Ok((okms_id, app.service.rights(who, okms_id).await?))
 }

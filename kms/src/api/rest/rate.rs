@@ -1,9 +1,9 @@
-//! How many requests a host takes: a bucket of tokens for each domain, by the client's certificate, and one for all who show none. Says
-//! no before anything is done.
+//! How many requests a host takes: a bucket for each domain, and one for all who show neither a certificate nor a bearer token that was
+//! believed before. Says no before anything is done.
 
 use crate::{env::Mono, limits::Limits};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
 };
 use uuid::Uuid;
@@ -17,11 +17,39 @@ struct Bucket {
     filled: Mono,
 }
 
-/// The buckets of a host. One for each domain that has a certificate, so their number is bounded.
+/// Most fingerprints in each half of [`Believed`].
+const BELIEVED_MAX: usize = 2_048;
+
+/// Bearer tokens that were believed lately, by their fingerprints: what was used longest ago goes, a half at a time.
+#[derive(Default)]
+struct Believed {
+    newer: BTreeSet<[u8; 32]>,
+    older: BTreeSet<[u8; 32]>,
+}
+
+impl Believed {
+    fn has(&self, print: &[u8; 32]) -> bool {
+        self.newer.contains(print) || self.older.contains(print)
+    }
+
+    fn keep(&mut self, print: [u8; 32]) {
+        if self.newer.insert(print) && self.newer.len() >= BELIEVED_MAX {
+            self.older = std::mem::take(&mut self.newer);
+        }
+    }
+
+    fn forget(&mut self, print: &[u8; 32]) {
+        self.newer.remove(print);
+        self.older.remove(print);
+    }
+}
+
+/// The buckets of a host. One for each domain that has a certificate or a token, so their number is bounded.
 pub(super) struct Rates {
     domain: (u32, u32),
     strangers: (u32, u32),
     buckets: Mutex<BTreeMap<Option<Uuid>, Bucket>>,
+    believed: Mutex<Believed>,
 }
 
 impl Rates {
@@ -29,8 +57,20 @@ impl Rates {
         Rates {
             domain: (limits.domain_requests_per_s, limits.domain_burst),
             strangers: (limits.stranger_requests_per_s, limits.stranger_requests_per_s),
-            buckets: Mutex::new(BTreeMap::new()),
+            buckets: Mutex::default(),
+            believed: Mutex::default(),
         }
+    }
+
+    /// Whether a token was believed when it was last used: then it is no stranger's, and counts for its domain once it is believed again.
+    pub(super) fn knows(&self, token: &[u8; 32]) -> bool {
+        self.believed.lock().unwrap_or_else(PoisonError::into_inner).has(token)
+    }
+
+    /// A token was believed, or was not.
+    pub(super) fn learn(&self, token: [u8; 32], believed: bool) {
+        let mut all = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
+        if believed { all.keep(token) } else { all.forget(&token) }
     }
 
     /// Whether one more request is taken, of this domain or of a stranger.
@@ -59,6 +99,28 @@ impl Rates {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn tokens_that_were_believed_are_known_and_their_number_is_bounded() {
+        let rates = Rates::new(&Limits::default());
+        let print = |number: usize| {
+            let mut print = [0; 32];
+            print[..8].copy_from_slice(&number.to_be_bytes());
+            print
+        };
+        assert!(!rates.knows(&print(1)));
+        rates.learn(print(1), true);
+        assert!(rates.knows(&print(1)));
+        rates.learn(print(1), false);
+        assert!(!rates.knows(&print(1)), "it has expired, say");
+        for number in 0..3 * BELIEVED_MAX {
+            rates.learn(print(number), true);
+            rates.learn(print(7), true);
+        }
+        let known = (0..3 * BELIEVED_MAX).filter(|number| rates.knows(&print(*number))).count();
+        assert!((BELIEVED_MAX..=2 * BELIEVED_MAX).contains(&known), "{known}");
+        assert!(rates.knows(&print(7)), "one that is in use stays");
+    }
 
     #[test]
     fn buckets_fill_at_their_rate_up_to_their_burst_and_are_apart() {
