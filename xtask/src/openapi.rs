@@ -153,8 +153,6 @@ fn ask(python: &Path, tools: &Path, region: &Region, run: &Path, args: &Args) ->
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn every_requirement_is_pinned() {
         let requirements = include_str!("../schemathesis/requirements.txt");

@@ -87,9 +87,14 @@ fn shown(session: &mut Session) -> Story {
         if found == wanted { Ok(()) } else { Err(format!("operations are {found:?}")) }
     });
     session.check("keys get", "as a table", &[&key], |answer| has(answer, &[&key, "operations", "active"]));
-    session.check("keys update", "another name", &[&key, "--name", "renamed"], |answer| {
-        has(answer, &["renamed"])
+    let arguments = [key.as_str(), "--name", "renamed", "--output", "json"];
+    let table = session.step("keys update", "another name", &arguments, |answer| {
+        has(answer, &["renamed"])?;
+        Ok(answer.json().is_err())
     });
+    if matches!(table, Ok(true)) {
+        session.quirk("keys update", "prints a table, whatever --output says");
+    }
     session.check("keys get", "the other name", &[&key, "--output", "json"], |answer| {
         is(&answer.json()?, "/name", "renamed")
     });
@@ -194,12 +199,6 @@ fn imported(session: &mut Session) -> Story {
             is(&key, "/size", bits)?;
             id_of(&key)
         });
-        if material.starts_with("AA") {
-            session.quirk(
-                "keys import",
-                "loses zero bytes in front of a symmetric key; the service puts up to 3 back",
-            );
-        }
         let Ok(key) = key else { continue };
         let Ok(text) = session.step("keys encrypt", "with an imported key", &[&key, "secret"], |answer| {
             answer.text().map(str::to_owned)
@@ -209,6 +208,17 @@ fn imported(session: &mut Session) -> Story {
         session.check("keys decrypt", "with an imported key", &[&key, &text], |answer| {
             if answer.text()? == "secret" { Ok(()) } else { Err(answer.told("not what was encrypted")) }
         });
+    }
+    let zeros = ["--symmetric", "--debug", "zeros", SYMMETRIC[1].0, "--output", "json"];
+    let sent = session.step("keys import", "what is sent of zero bytes in front", &zeros, |answer| {
+        answer.text()?;
+        Ok(answer.err.contains("AQIDBAUGBwgJCgsMDQ4P") && !answer.err.contains("AAECAwQFBgcICQoLDA0ODw"))
+    });
+    if matches!(sent, Ok(true)) {
+        session.quirk(
+            "keys import",
+            "loses zero bytes in front of a symmetric key; the service puts up to 3 back",
+        );
     }
     let original = make(session, "original", &["--type", "ec", "--curve", "P-384"])?;
     let public = session.step("keys export", "to import it", &[&original], |answer| {
@@ -233,7 +243,7 @@ fn imported(session: &mut Session) -> Story {
             (session.client.home.join("private.pem"), session.client.home.join("half.pem"));
         let (private, public) =
             (private.to_string_lossy().into_owned(), public.to_string_lossy().into_owned());
-        let done = super::tool(&openssl, &[made_by, &["-out", &private]].concat())
+        let done = super::tool(&openssl, &[&made_by[..1], &["-out", &private], &made_by[1..]].concat())
             .and_then(|_| super::tool(&openssl, &["pkey", "-in", &private, "-pubout", "-out", &public]));
         if let Err(why) = done {
             session.found("keys import", what, Err(why));

@@ -14,8 +14,10 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// What is installed where there is no client.
-const MODULE: &str = "github.com/ovh/okms-cli/cmd/okms";
+/// The module that the client is.
+const MODULE: &str = "github.com/ovh/okms-cli";
+/// Its package, which is installed where there is no client.
+const PACKAGE: &str = "github.com/ovh/okms-cli/cmd/okms";
 /// The version that the table was written for.
 pub const VERSION: &str = "v0.4.4";
 /// The groups of commands that must all be tried.
@@ -151,7 +153,7 @@ pub fn find(named: Option<&Path>, home: &Path) -> Result<Result<PathBuf, String>
         return Ok(Err("there is neither okms nor go to install it with".into()));
     }
     let mut install = Command::new("go");
-    install.arg("install").arg(format!("{MODULE}@{VERSION}"));
+    install.arg("install").arg(format!("{PACKAGE}@{VERSION}"));
     install.env("GOPATH", home.join("go")).env("GOCACHE", home.join("cache"));
     install.env("GOBIN", home.join("bin").join(VERSION)).env("GOFLAGS", "-modcacherw").env("GOWORK", "off");
     std::fs::create_dir_all(home)?;
@@ -162,7 +164,37 @@ pub fn find(named: Option<&Path>, home: &Path) -> Result<Result<PathBuf, String>
         return Ok(Ok(installed));
     }
     crate::say::err(answer.err.trim_end());
-    Ok(Err(format!("go cannot install {MODULE}@{VERSION}")))
+    Ok(Err(format!("go cannot install {PACKAGE}@{VERSION}")))
+}
+
+/// What a program was built of.
+pub enum Built {
+    /// The client, in this version.
+    Client(String),
+    /// Something else, which stands in for it.
+    Other(String),
+    /// Nobody here can tell.
+    Unknown,
+}
+
+/// What go finds in the program of what it was built of: a released client and one that go installed call themselves differently.
+///
+/// # Errors
+/// When go cannot be started.
+pub fn built(program: &Path) -> Result<Built, Failure> {
+    let Some(go) = on_path("go") else { return Ok(Built::Unknown) };
+    let answer = heard(Command::new(go).args(["version", "-m"]).arg(program), ANSWERS_WITHIN)?;
+    Ok(if answer.succeeded { built_of(&answer.out) } else { Built::Other("no program of go's".into()) })
+}
+
+fn built_of(text: &str) -> Built {
+    let module = text.lines().find_map(|line| line.trim().strip_prefix("mod")).map(str::trim);
+    let mut words = module.unwrap_or_default().split_whitespace();
+    match (words.next(), words.next()) {
+        (Some(MODULE), version) => Built::Client(version.unwrap_or("of no version").to_owned()),
+        (Some(other), _) => Built::Other(other.to_owned()),
+        _ => Built::Unknown,
+    }
 }
 
 /// The client, as one identity.
@@ -257,6 +289,15 @@ mod tests {
                     help        Help about any command\n  list        List domain keys\n\nFlags:\n  -d, --debug   debug\n";
         assert_eq!(commands_in(help), ["activate", "list"]);
         assert!(commands_in("Usage:\n  okms keys list [flags]\n\nFlags:\n  -A, --all\n").is_empty());
+    }
+
+    #[test]
+    fn what_a_program_was_built_of_is_read() {
+        let text = "okms: go1.26.0\n\tpath\tgithub.com/ovh/okms-cli/cmd/okms\n\tmod\tgithub.com/ovh/okms-cli\tv0.4.4\th1:x\n";
+        assert!(matches!(built_of(text), Built::Client(version) if version == "v0.4.4"));
+        let text = "okms: go1.26.0\n\tpath\tother\n\tmod\tother\t(devel)\n";
+        assert!(matches!(built_of(text), Built::Other(module) if module == "other"));
+        assert!(matches!(built_of("okms: go1.26.0\n"), Built::Unknown));
     }
 
     #[test]
