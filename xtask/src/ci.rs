@@ -6,7 +6,7 @@
 use crate::interrupt::Children;
 use crate::shell::{self, Failure, World};
 use crate::sim::table;
-use crate::{exit, model, openapi, planted, say, test, tidy};
+use crate::{clients, exit, model, openapi, planted, say, test, tidy};
 use clap::Parser;
 use std::path::Path;
 use std::process::Stdio;
@@ -15,7 +15,7 @@ use std::time::Instant;
 /// Arguments of `cargo xtask ci`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only these steps: format, clippy, clippy-sim, tidy, docs, model, test, openapi, planted
+    /// Only these steps: format, clippy, clippy-sim, tidy, docs, model, test, openapi, clients, planted
     #[arg(long, value_name = "STEP", value_delimiter = ',')]
     only: Vec<String>,
 }
@@ -34,7 +34,7 @@ struct Step {
     run: fn(&Path) -> Result<End, Failure>,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step { name: "format", needs: Some("fmt"), run: |root| real(root, &["fmt", "--all", "--check"]) },
     Step {
         name: "clippy",
@@ -47,6 +47,7 @@ const STEPS: [Step; 9] = [
     Step { name: "model", needs: None, run: |_| model::run(&model::Args::default()).map(by_code) },
     Step { name: "test", needs: None, run: |_| test::run(&test::Args::default()).map(by_code) },
     Step { name: "openapi", needs: None, run: described },
+    Step { name: "clients", needs: None, run: public_client },
     Step { name: "planted", needs: None, run: planted_sample },
 ];
 
@@ -149,6 +150,20 @@ fn described(root: &Path) -> Result<End, Failure> {
         openapi::Came::Held => End::Passed,
         openapi::Came::Broken(run) => End::Failed(format!("see {}", run.display())),
         openapi::Came::NotExercised(why) => End::LeftOut(format!("not exercised: {why}")),
+    })
+}
+
+/// The public client against a region. As with the description, what is broken must be so twice.
+fn public_client(root: &Path) -> Result<End, Failure> {
+    let mut came = clients::come(root, &clients::Args::default())?;
+    if let clients::Came::Broken(run) = &came {
+        say::out(format_args!("clients: broken, see {}; asked once more", run.display()));
+        came = clients::come(root, &clients::Args::default())?;
+    }
+    Ok(match came {
+        clients::Came::Held => End::Passed,
+        clients::Came::Broken(run) => End::Failed(format!("see {}", run.display())),
+        clients::Came::NotExercised(why) => End::LeftOut(format!("not exercised: {why}")),
     })
 }
 

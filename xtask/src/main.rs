@@ -1,4 +1,4 @@
-//! The project's commands: `cargo xtask sim | datasheet | test | model | openapi | ci | tidy | planted | crash | bench`.
+//! The project's commands: `cargo xtask sim | datasheet | test | model | openapi | clients | ci | tidy | planted | crash | bench`.
 //!
 //! Runs processes and reads what they print; it links neither the service nor the simulator, so it builds
 //! in seconds and never sees their cfgs. It sets the compiler flags and target directories that the two
@@ -8,12 +8,14 @@
 
 mod bench;
 mod ci;
+mod clients;
 mod crash;
 mod datasheet;
 mod interrupt;
 mod model;
 mod openapi;
 mod planted;
+mod region;
 mod say;
 mod shell;
 mod sim;
@@ -75,7 +77,9 @@ enum Command {
     Model(model::Args),
     /// Hold a running region to the description of the REST interface that it serves, with schemathesis
     Openapi(openapi::Args),
-    /// Everything a change must pass: format, clippy, tidy, docs, model, tests, the served description, a sample of planted bugs
+    /// Have the public command line client do all that it can against a running region
+    Clients(clients::Args),
+    /// Everything a change must pass: format, clippy, tidy, docs, model, tests, the served description, the public client, a sample of planted bugs
     Ci(ci::Args),
     /// Check the rules of the code base that the compiler cannot
     Tidy,
@@ -103,6 +107,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Model(args) => model::run(&args),
         Command::Openapi(args) => openapi::run(&args),
+        Command::Clients(args) => clients::run(&args),
         Command::Ci(args) => ci::run(&args),
         Command::Tidy => tidy::run(),
         Command::Planted(args) => planted::run(args),

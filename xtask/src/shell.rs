@@ -125,8 +125,14 @@ pub fn shown(command: &Command) -> String {
             words.push(format!("{}='{}'", name.to_string_lossy(), value.to_string_lossy()));
         }
     }
+    words.push(shown_without_environment(command));
+    words.join(" ")
+}
+
+/// [`shown`], without what is set in its environment.
+pub fn shown_without_environment(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    words.push(program.file_name().unwrap_or_default().to_string_lossy().into_owned());
+    let mut words = vec![program.file_name().unwrap_or_default().to_string_lossy().into_owned()];
     words.extend(command.get_args().map(|word| {
         let word = word.to_string_lossy();
         if word.contains(' ') { format!("'{word}'") } else { word.into_owned() }
