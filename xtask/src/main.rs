@@ -21,6 +21,7 @@ mod shell;
 mod sim;
 mod test;
 mod tidy;
+mod venv;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -7,6 +7,7 @@
 use crate::interrupt::Children;
 use crate::region::Region;
 use crate::shell::{self, Failure, World, harness};
+use crate::venv::environment;
 use crate::{exit, say};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -96,34 +97,6 @@ pub fn come(root: &Path, args: &Args) -> Result<Came, Failure> {
     Ok(Came::Held)
 }
 
-/// The interpreter of the virtual environment, made if it is not there as `requirements` say; or why there is none.
-fn environment(home: &Path, requirements: &Path) -> Result<Result<PathBuf, String>, Failure> {
-    let directory = home.join("venv");
-    let python = directory.join("bin/python");
-    let stamp = directory.join("installed.txt");
-    let wanted = fs::read_to_string(requirements)?;
-    if shell::text(&stamp) == wanted && python.exists() {
-        return Ok(Ok(python));
-    }
-    if directory.exists() {
-        fs::remove_dir_all(&directory)?;
-    }
-    fs::create_dir_all(home)?;
-    let mut make = Command::new("python3");
-    make.args(["-m", "venv"]).arg(&directory).stdin(Stdio::null());
-    if !shell::run(&mut make).unwrap_or(false) {
-        return Ok(Err("there is no python3 that makes virtual environments".into()));
-    }
-    let mut install = Command::new(&python);
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "-r"]);
-    install.arg(requirements).stdin(Stdio::null());
-    if !shell::run(&mut install)? {
-        return Ok(Err("pip cannot install schemathesis".into()));
-    }
-    fs::write(&stamp, wanted)?;
-    Ok(Ok(python))
-}
-
 /// Has schemathesis ask; whether the region kept to the document.
 fn ask(python: &Path, tools: &Path, region: &Region, run: &Path, args: &Args) -> Result<bool, Failure> {
     let client = region.directory.join("region/clients");
@@ -148,16 +121,5 @@ fn ask(python: &Path, tools: &Path, region: &Region, run: &Path, args: &Args) ->
         Some(0) => Ok(true),
         Some(1) => Ok(false),
         _ => Err(harness(format!("schemathesis could not ask ({}); see {}", ended.status, run.display()))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn every_requirement_is_pinned() {
-        let requirements = include_str!("../schemathesis/requirements.txt");
-        let lines: Vec<&str> = requirements.lines().filter(|line| !line.starts_with('#')).collect();
-        assert!(lines.iter().any(|line| line.starts_with("schemathesis==")));
-        assert!(lines.iter().all(|line| line.contains("==")), "{lines:?}");
     }
 }

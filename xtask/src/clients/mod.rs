@@ -11,6 +11,7 @@ mod okms;
 mod secrets;
 mod table;
 mod token;
+mod vault;
 mod x509;
 
 use crate::region::Region;
@@ -67,9 +68,19 @@ pub struct Args {
     /// The client [default: the one in PATH, else the one that go installs below target/]
     #[arg(long, value_name = "FILE")]
     okms: Option<PathBuf>,
+    /// Install none: one that is named, in PATH, or was installed before, or the row is not exercised
+    #[arg(long)]
+    no_install: bool,
     /// The service to start, instead of the one that is built here
     #[arg(long, value_name = "FILE")]
     kms: Option<PathBuf>,
+}
+
+impl Args {
+    /// What is asked if nobody says anything, and nothing is installed for.
+    pub fn without_installing() -> Args {
+        Args { no_install: true, ..Args::default() }
+    }
 }
 
 /// What came of it.
@@ -82,6 +93,9 @@ pub enum Came {
     NotExercised(String),
 }
 
+/// What came of each client, by its name.
+pub type AllCame = [(&'static str, Came); 2];
+
 /// Runs the command and answers its exit status.
 ///
 /// # Errors
@@ -89,12 +103,18 @@ pub enum Came {
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let root = shell::root();
     let commit = shell::commit(&root);
-    let (code, word) = match come(&root, args)? {
-        Came::Held => (exit::HELD, "held".to_owned()),
-        Came::Broken(run) => (exit::BROKEN, format!("BROKEN; see {}", run.display())),
-        Came::NotExercised(why) => (exit::HELD, format!("NOT EXERCISED: {why}")),
-    };
-    say::out(format_args!("clients, commit {commit}: {word}"));
+    let mut code = exit::HELD;
+    for (name, came) in come(&root, args)? {
+        let word = match came {
+            Came::Held => "held".to_owned(),
+            Came::Broken(run) => {
+                code = exit::BROKEN;
+                format!("BROKEN; see {}", run.display())
+            }
+            Came::NotExercised(why) => format!("NOT EXERCISED: {why}"),
+        };
+        say::out(format_args!("clients, {name}, commit {commit}: {word}"));
+    }
     Ok(code)
 }
 
@@ -102,11 +122,44 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 ///
 /// # Errors
 /// When the region cannot be built or started, or the client not be started.
-pub fn come(root: &Path, args: &Args) -> Result<Came, Failure> {
-    let started = Instant::now();
+pub fn come(root: &Path, args: &Args) -> Result<AllCame, Failure> {
     let target = shell::target(root)?;
     let home = target.join("clients");
-    let program = match okms::find(args.okms.as_deref(), &home)? {
+    let kms = match &args.kms {
+        Some(file) => std::path::absolute(file)?,
+        None => {
+            if !shell::run(&mut shell::cargo(root, World::Real, &["build", "-p", "kms", "--bin", "kms"]))? {
+                return Err(harness("kms does not build"));
+            }
+            target.join("debug/kms")
+        }
+    };
+    let apart = |what: &str, ask: &dyn Fn(&Path) -> Result<Came, Failure>| {
+        let started = Instant::now();
+        let name = |n: u32| home.join(format!("{what}-{}-{n}", std::process::id()));
+        let run = (1..).map(name).find(|run| !run.exists()).unwrap_or_else(|| name(0));
+        fs::create_dir_all(&run)?;
+        let mut came = ask(&run)?;
+        say::out(format_args!("{what}: {:.0} s", started.elapsed().as_secs_f64()));
+        let log = shell::text(&run.join("kms.log"));
+        if let Some(line) = log.lines().find(|line| line.contains("panicked")) {
+            say::out(format_args!("a node of the region panicked: {line}"));
+            came = Came::Broken(run.clone());
+        }
+        if !matches!(came, Came::Broken(_)) {
+            fs::remove_dir_all(&run)?;
+        }
+        Ok::<Came, Failure>(came)
+    };
+    Ok([
+        ("okms", apart("okms", &|run| public_client(args, &home, &kms, run))?),
+        ("Vault's KV version 2 by hvac", apart("hvac", &|run| vault::come(root, &home, &kms, run))?),
+    ])
+}
+
+/// The public client, against a region of its own in `run`.
+fn public_client(args: &Args, home: &Path, kms: &Path, run: &Path) -> Result<Came, Failure> {
+    let program = match okms::find(args.okms.as_deref(), !args.no_install, home)? {
         Ok(program) => program,
         Err(why) => return Ok(Came::NotExercised(why)),
     };
@@ -124,31 +177,10 @@ pub fn come(root: &Path, args: &Args) -> Result<Came, Failure> {
         Built::Other(what) => say::out(format_args!("this is NOT the client: {what}")),
         Built::Unknown => say::out("the client is of a version that nobody here can tell"),
     }
-    let kms = match &args.kms {
-        Some(file) => std::path::absolute(file)?,
-        None => {
-            if !shell::run(&mut shell::cargo(root, World::Real, &["build", "-p", "kms", "--bin", "kms"]))? {
-                return Err(harness("kms does not build"));
-            }
-            target.join("debug/kms")
-        }
-    };
-    let name = |n: u32| home.join(format!("run-{}-{n}", std::process::id()));
-    let run = (1..).map(name).find(|run| !run.exists()).unwrap_or_else(|| name(0));
-    fs::create_dir_all(&run)?;
-    let region = Region::start(&kms, &run)?;
-    let held = tried(&program, &kms, &region, &run)?;
-    drop(region);
-    say::out(format_args!("{:.0} s", started.elapsed().as_secs_f64()));
-    let log = shell::text(&run.join("kms.log"));
-    if let Some(line) = log.lines().find(|line| line.contains("panicked")) {
-        say::out(format_args!("a node of the region panicked: {line}"));
-        return Ok(Came::Broken(run));
+    let region = Region::start(kms, run)?;
+    if !tried(&program, kms, &region, run)? {
+        return Ok(Came::Broken(run.to_path_buf()));
     }
-    if !held {
-        return Ok(Came::Broken(run));
-    }
-    fs::remove_dir_all(&run)?;
     // What only stands in for the client may try this command, and the service, but says nothing of the client.
     Ok(match built {
         Built::Other(what) => Came::NotExercised(format!("all went well, but with {what}: not the client")),

@@ -129,11 +129,11 @@ pub fn on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
-/// The client: the one that is named, else one in `PATH`, else one that go installs below `home`. Or why there is none.
+/// The client: the one that is named, else one in `PATH`, else one that go installs, or has installed, below `home`. Or why there is none.
 ///
 /// # Errors
 /// When the one that is named is not there.
-pub fn find(named: Option<&Path>, home: &Path) -> Result<Result<PathBuf, String>, Failure> {
+pub fn find(named: Option<&Path>, install: bool, home: &Path) -> Result<Result<PathBuf, String>, Failure> {
     if let Some(named) = named {
         let file = std::path::absolute(named)?;
         return if file.is_file() {
@@ -148,6 +148,9 @@ pub fn find(named: Option<&Path>, home: &Path) -> Result<Result<PathBuf, String>
     let installed = home.join("bin").join(VERSION).join("okms");
     if installed.is_file() {
         return Ok(Ok(installed));
+    }
+    if !install {
+        return Ok(Err("there is no okms in PATH, and none is installed".into()));
     }
     if on_path("go").is_none() {
         return Ok(Err("there is neither okms nor go to install it with".into()));
