@@ -27,8 +27,8 @@ const HOST: &str = "host-a1";
 /// Plaintext of an encrypt, and message of a signature, bytes.
 const TEXT_BYTES: usize = 1 << 10;
 const MESSAGE_BYTES: usize = 256;
-/// Connections.
-const LANES: usize = 4;
+/// Connections: so few that the host's core waits between requests, and so many that it always has something to do.
+const LANES: [usize; 2] = [4, 32];
 /// Makers of keys at a time, one more than this machine has cores to spare.
 const MAKERS: usize = 2;
 
@@ -44,7 +44,7 @@ enum Part {
 /// How much is measured.
 struct Size {
     rounds: u32,
-    /// Requests of each connection in a round.
+    /// Requests of all connections together in a round.
     encrypts: u32,
     signs: u32,
     /// Encrypts timed with and without keys being made, in each round.
@@ -54,9 +54,9 @@ struct Size {
 }
 
 const FULL: Size =
-    Size { rounds: 8, encrypts: 2_000, signs: 300, timed: 400, keys: &[1_000, 10_000, 100_000, 1_000_000] };
-const QUICK: Size = Size { rounds: 3, encrypts: 800, signs: 100, timed: 200, keys: &[1_000, 10_000] };
-const ONCE: Size = Size { rounds: 1, encrypts: 2, signs: 2, timed: 4, keys: &[2, 4] };
+    Size { rounds: 8, encrypts: 8_000, signs: 1_280, timed: 400, keys: &[1_000, 10_000, 100_000, 1_000_000] };
+const QUICK: Size = Size { rounds: 3, encrypts: 3_200, signs: 640, timed: 200, keys: &[1_000, 10_000] };
+const ONCE: Size = Size { rounds: 1, encrypts: 32, signs: 32, timed: 4, keys: &[2, 4] };
 
 fn size() -> Size {
     match report::mode() {
@@ -181,7 +181,7 @@ async fn region(env: &Env, dir: &Path) -> (Region, Vec<Kept>) {
     let mut region = Region::start(env, dir).await;
     region.stop_node(HOST).await;
     region.start_apart(HOST, Duration::ZERO, None).await;
-    let mut lanes = region.connect_many(region.host(), LANES).await;
+    let mut lanes = region.connect_many(region.host(), LANES[1]).await;
     while !lanes[0].can_write().await.expect("an answer") {
         env.sleep(Duration::from_millis(20)).await;
     }
@@ -194,8 +194,9 @@ fn encrypt_body(env: &Env) -> Bytes {
     Bytes::from(format!(r#"{{"plaintext":"{}"}}"#, STANDARD.encode(text)))
 }
 
-/// Processor time of a thread for one request, seconds: all connections at a time, `each` requests on each.
-async fn cost(env: &Env, thread: &str, lanes: &mut [Kept], each: u32, path: &str, body: &Bytes) -> f64 {
+/// Processor time of a thread for one request, seconds: so many requests, all connections at a time.
+async fn cost(env: &Env, thread: &str, lanes: &mut [Kept], count: u32, path: &str, body: &Bytes) -> f64 {
+    let each = count / lanes.len() as u32;
     let (before, requests) = (processor_time_of(env, thread), lanes.len() as f64 * f64::from(each));
     let work = lanes.iter_mut().map(|kept| async move {
         for _ in 0..each {
@@ -221,7 +222,7 @@ async fn host(env: &Env, dir: &Path) {
     let pairs = pairs(env);
     let keys = Keys::new(pairs[0].to_pkcs8().expose(), pairs[1].to_pkcs8().expose());
     let bare = Bare::start(region.rest_tls(), keys).await;
-    let mut to_bare = region.connect_many(bare.address(), LANES).await;
+    let mut to_bare = region.connect_many(bare.address(), LANES[1]).await;
     let seal = region.create(&mut lanes[0]).await;
     let [ec, rsa] =
         [import(&region, &mut lanes[0], &pairs[0]).await, import(&region, &mut lanes[0], &pairs[1]).await];
@@ -239,18 +240,25 @@ async fn host(env: &Env, dir: &Path) {
         ("sign RSA-2048, a message", path(&rsa, "sign"), "/rsa/sign", sign(rs256(), false), size.signs, 0.8),
         ("sign RSA-2048, a digest", path(&rsa, "sign"), "/rsa/sign", sign(rs256(), true), size.signs, 0.8),
     ];
-    report::line(format_args!("processor time of a request, {LANES} kept mTLS connections, turn by turn:"));
-    for (what, path, bare_path, body, each, least) in cases {
-        let (mut of_host, mut of_bare) = (Series::NONE, Series::NONE);
-        for _ in 0..size.rounds {
-            let time = cost(env, bare::THREAD, &mut to_bare, each, bare_path, &body).await;
-            of_bare.add(Duration::from_secs_f64(time));
-            of_host.add(Duration::from_secs_f64(cost(env, HOST, &mut lanes, each, &path, &body).await));
+    for count in LANES {
+        report::line(format_args!(
+            "processor time of a request, {count} kept mTLS connections, turn by turn:"
+        ));
+        for (what, path, bare_path, body, requests, least) in &cases {
+            let (mut of_host, mut of_bare) = (Series::NONE, Series::NONE);
+            for _ in 0..size.rounds {
+                let to_bare = &mut to_bare[..count];
+                let time = cost(env, bare::THREAD, to_bare, *requests, bare_path, body).await;
+                of_bare.add(Duration::from_secs_f64(time));
+                let time = cost(env, HOST, &mut lanes[..count], *requests, path, body).await;
+                of_host.add(Duration::from_secs_f64(time));
+            }
+            report::time(&format!("{what}: the host"), &of_host);
+            report::time(&format!("{what}: bare hyper, rustls and ring"), &of_bare);
+            let share = of_bare.mean() / of_host.mean();
+            let what = format!("{what}, {count} connections, requests of a host's core / of a bare one's");
+            report::at_least(&what, share, "", *least);
         }
-        report::time(&format!("{what}: the host"), &of_host);
-        report::time(&format!("{what}: bare hyper, rustls and ring"), &of_bare);
-        let share = of_bare.mean() / of_host.mean();
-        report::at_least(&format!("{what}, requests of a host's core / of a bare one's"), share, "", least);
     }
     bare.stop();
     region.stop().await;
@@ -320,7 +328,7 @@ async fn generation(env: &Env, dir: &Path) {
 async fn domain(env: &Env, dir: &Path) {
     let size = size();
     let region = Region::start(env, dir).await;
-    let mut lanes = region.connect_many(region.host(), LANES * 8).await;
+    let mut lanes = region.connect_many(region.host(), LANES[1]).await;
     let id = region.create(&mut lanes[0]).await;
     let body = encrypt_body(env);
     let echo = Echo::start(env, region.rest_tls(), Bytes::from_static(b"{}")).await;
