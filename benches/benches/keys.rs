@@ -14,7 +14,6 @@ use kms_benches::{
     bare::{self, Bare, Keys},
     client::Kept,
     mean_of,
-    peers::Echo,
     process::{processor_time_of, resident},
     region::Region,
     report::{self, Mode, Series},
@@ -324,67 +323,92 @@ async fn generation(env: &Env, dir: &Path) {
     region.stop().await;
 }
 
-/// One domain that grows: get, a page of the list and encrypt, each against a bare echo at the same time.
-async fn domain(env: &Env, dir: &Path) {
-    let size = size();
-    let region = Region::start(env, dir).await;
-    let mut lanes = region.connect_many(region.host(), LANES[1]).await;
-    let id = region.create(&mut lanes[0]).await;
-    let body = encrypt_body(env);
-    let echo = Echo::start(env, region.rest_tls(), Bytes::from_static(b"{}")).await;
-    let mut to_echo = region.connect(echo.address()).await;
-    let keys = region.keys_path();
-    let (key, list, encrypt) =
-        (format!("{keys}/{id}"), format!("{keys}?max=100&state=all"), format!("{keys}/{id}/encrypt"));
-    let mut there = 1;
-    let mut first: Option<[f64; 3]> = None;
-    report::line("one domain, by its keys; a round trip's median, and how many times a bare one that is:");
-    for count in size.keys {
-        let began = env.now();
-        let next = std::sync::atomic::AtomicU32::new(there);
-        let makers = lanes.iter_mut().map(|kept| async {
-            while next.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < *count {
+/// A domain, and what is asked of it.
+struct Asked {
+    region: Region,
+    lanes: Vec<Kept>,
+    key: String,
+    list: String,
+    encrypt: String,
+    body: Bytes,
+    /// Keys that it has.
+    there: u32,
+}
+
+impl Asked {
+    async fn new(env: &Env, dir: &Path) -> Asked {
+        let region = Region::start(env, dir).await;
+        let mut lanes = region.connect_many(region.host(), LANES[1]).await;
+        let id = region.create(&mut lanes[0]).await;
+        let keys = region.keys_path();
+        let (key, list) = (format!("{keys}/{id}"), format!("{keys}?max=100&state=all"));
+        Asked {
+            key,
+            list,
+            encrypt: format!("{keys}/{id}/encrypt"),
+            body: encrypt_body(env),
+            region,
+            lanes,
+            there: 1,
+        }
+    }
+
+    /// Makes keys until there are so many.
+    async fn grow(&mut self, count: u32) {
+        let (region, next) = (&self.region, std::sync::atomic::AtomicU32::new(self.there));
+        let makers = self.lanes.iter_mut().map(|kept| async {
+            while next.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < count {
                 region.create(kept).await;
             }
         });
         join_all(makers).await;
-        let (made, took) = (*count - there, env.now().since(began));
-        there = *count;
-        let mut series = [const { Series::NONE }; 4];
-        for _ in 0..size.rounds * size.timed / 8 {
-            let kept = &mut lanes[0];
-            series[0].add(mean_of(env, 1, async || drop(kept.get(&key, StatusCode::OK).await)).await);
-            series[1].add(mean_of(env, 1, async || drop(kept.get(&list, StatusCode::OK).await)).await);
-            let post = async || drop(kept.post(&encrypt, body.clone(), StatusCode::OK).await);
-            series[2].add(mean_of(env, 1, post).await);
-            let post = async || drop(to_echo.post(&encrypt, body.clone(), StatusCode::OK).await);
-            series[3].add(mean_of(env, 1, post).await);
-        }
-        let bare = series[3].median();
-        let times = [0, 1, 2].map(|place: usize| series[place].median() / bare);
-        let text = |place: usize| format!("{:.0} us, {:.2}", series[place].median() * 1e6, times[place]);
-        report::line(format_args!("  {count} keys: get {}; list {}; encrypt {}", text(0), text(1), text(2)));
+        self.there = count;
+    }
+
+    /// Adds the time of a get, of a page of the list, and of an encrypt.
+    async fn ask(&mut self, env: &Env, times: &mut [Series; 3]) {
+        let kept = &mut self.lanes[0];
+        times[0].add(mean_of(env, 1, async || drop(kept.get(&self.key, StatusCode::OK).await)).await);
+        times[1].add(mean_of(env, 1, async || drop(kept.get(&self.list, StatusCode::OK).await)).await);
+        let post = async || drop(kept.post(&self.encrypt, self.body.clone(), StatusCode::OK).await);
+        times[2].add(mean_of(env, 1, post).await);
+    }
+}
+
+/// A domain that grows, against one that does not: get, a page of the list and encrypt, turn by turn.
+async fn domain(env: &Env, dir: &Path) {
+    let size = size();
+    let (first, rest) = size.keys.split_first().expect("sizes");
+    let mut small = Asked::new(env, &dir.join("small")).await;
+    let mut large = Asked::new(env, &dir.join("large")).await;
+    small.grow(*first).await;
+    report::line(format_args!("a domain that grows, and one of {first} keys in a region of its own:"));
+    for count in rest {
+        let (began, before) = (env.now(), large.there);
+        large.grow(*count).await;
+        let took = env.now().since(began).as_secs_f64();
         report::line(format_args!(
-            "    {made} made in {:.0} s; the process, both databases and four hosts, has {} MiB in memory",
-            took.as_secs_f64(),
+            "  {count} keys, {} of them made in {took:.0} s; the process, with four databases and eight hosts, has {} MiB in memory",
+            count - before,
             resident(env) >> 20
         ));
-        match first {
-            None => first = Some(times),
-            Some(first) => {
-                for (place, what) in ["get", "a page of the list", "encrypt"].into_iter().enumerate() {
-                    let grown = times[place] / first[place];
-                    report::at_most(
-                        &format!("{what} with {count} keys / with {}", size.keys[0]),
-                        grown,
-                        "",
-                        1.2,
-                    );
-                }
-            }
+        let [mut few, mut many] = [const { [const { Series::NONE }; 3] }; 2];
+        for _ in 0..size.rounds * size.timed / 8 {
+            small.ask(env, &mut few).await;
+            large.ask(env, &mut many).await;
+        }
+        for (place, what) in ["get", "a page of the list", "encrypt"].into_iter().enumerate() {
+            report::time(&format!("{what}, {count} keys"), &many[place]);
+            report::ratio(
+                &format!("{what} with {count} keys / with {first}"),
+                &many[place],
+                &few[place],
+                Some(1.2),
+            );
         }
     }
-    region.stop().await;
+    small.region.stop().await;
+    large.region.stop().await;
 }
 
 fn main() {
