@@ -94,6 +94,8 @@ pub trait Actions {
     fn replace_witness(&self, interrupt_us: Option<Micros>);
     /// An operator ends the service of a domain, of all but the first the one that `draw` says; tries until it is done.
     fn terminate_domain(&self, draw: u64);
+    /// An operator makes a domain, whose id is drawn by `draw`, and its first credential; tries until it is done.
+    fn create_domain(&self, draw: u64);
     /// An operator makes the lost region anew, from the replica or from a backup.
     fn restore(&self, backup: bool, interrupt_us: Option<Micros>);
     /// Sets all that is wrong with the backup store in a region.

@@ -201,6 +201,7 @@ impl Nemesis<'_> {
             }
             Act::ReplaceWitness { interrupt_us } => world.replace_witness(*interrupt_us),
             Act::TerminateDomain { draw } => world.terminate_domain(*draw),
+            Act::CreateDomain { draw } => world.create_domain(*draw),
             Act::Restore { backup, interrupt_us } => world.restore(*backup, *interrupt_us),
             Act::CutStore { .. } | Act::SlowStore { .. } | Act::FlakyStore { .. } => {
                 let trouble = trouble(&fault.act);
@@ -271,6 +272,7 @@ impl Nemesis<'_> {
             | Act::Rebuild { .. }
             | Act::ReplaceWitness { .. }
             | Act::TerminateDomain { .. }
+            | Act::CreateDomain { .. }
             | Act::Restore { .. }
             | Act::LoseStore { .. }
             | Act::DamageStore { .. } => {}

@@ -103,6 +103,7 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
             | Act::Restore { .. }
             | Act::ReplaceWitness { .. }
             | Act::TerminateDomain { .. }
+            | Act::CreateDomain { .. }
             | Act::CutStore { .. }
             | Act::SlowStore { .. }
             | Act::FlakyStore { .. } => {}

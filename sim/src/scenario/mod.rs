@@ -204,6 +204,8 @@ pub enum FaultKind {
     ReplaceWitness,
     /// An operator ends the service of a domain: of any but the first, which the harness's own client belongs to.
     TerminateDomain,
+    /// An operator makes a domain, and somebody comes who uses it.
+    CreateDomain,
     /// The region is made anew from the replica.
     RestoreFromReplica,
     /// The region is made anew from a backup.
@@ -520,6 +522,7 @@ impl FaultKind {
             FaultKind::Abandon => "abandon",
             FaultKind::ReplaceWitness => "replace-witness",
             FaultKind::TerminateDomain => "terminate-domain",
+            FaultKind::CreateDomain => "create-domain",
             FaultKind::RestoreFromReplica => "restore-from-replica",
             FaultKind::RestoreFromBackup => "restore-from-backup",
             FaultKind::CutStore => "cut-store",
@@ -590,7 +593,13 @@ impl Storm {
                 matches!(kind, SwapRecords | LoseDisk | ReturnDisk | RollBackDisk | ReplaceMachine);
             let of_operators = matches!(
                 kind,
-                Rebuild | Abandon | ReplaceWitness | TerminateDomain | RestoreFromReplica | RestoreFromBackup
+                Rebuild
+                    | Abandon
+                    | ReplaceWitness
+                    | TerminateDomain
+                    | CreateDomain
+                    | RestoreFromReplica
+                    | RestoreFromBackup
             );
             of_disks || kind.of_stores() || of_operators || matches!(kind, Restart)
         };

@@ -190,10 +190,10 @@ impl Target {
                 Err("replace-witness is done to node:witness".to_owned())
             }
             Target::Nodes(nodes)
-                if kind == FaultKind::TerminateDomain
+                if matches!(kind, FaultKind::TerminateDomain | FaultKind::CreateDomain)
                     && !matches!(nodes, NodeTarget::Database(Some(Zone::A))) =>
             {
-                Err("terminate-domain is done to database:a".to_owned())
+                Err(format!("{} is done to database:a", kind.word()))
             }
             Target::Nodes(nodes) if kind.restores() && !nodes.is_replica() => {
                 Err(format!("{} is done to node:replica", kind.word()))

@@ -134,6 +134,10 @@ impl Actions for World {
         self.give(OperatorOrder::TerminateDomain { draw });
     }
 
+    fn create_domain(&self, draw: u64) {
+        self.give(OperatorOrder::CreateDomain { draw });
+    }
+
     fn restore(&self, backup: bool, interrupt_us: Option<Micros>) {
         self.give(OperatorOrder::Restore { backup, interrupt_us });
     }

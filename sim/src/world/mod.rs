@@ -77,6 +77,11 @@ pub enum OperatorOrder {
         /// Which one of all but the first.
         draw: u64,
     },
+    /// Make a domain.
+    CreateDomain {
+        /// Its id is drawn by this.
+        draw: u64,
+    },
     /// Make the lost region anew.
     Restore {
         /// Of a backup, not of what the replica has.

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The scenarios of an edition: all that lose or damage something and end within seconds, and the calm one.
-const SCENARIOS: [&str; 34] = [
+const SCENARIOS: [&str; 35] = [
     "calm",
     "host-loss",
     "zone-loss",
@@ -52,6 +52,7 @@ const SCENARIOS: [&str; 34] = [
     "restore-while-restoring",
     "destroy-then-restore",
     "terminate-then-restore",
+    "domain-created",
 ];
 /// Seeds of each, if nothing is said.
 const SEEDS: u64 = 20;

@@ -205,6 +205,7 @@ impl Actions for Processes {
     fn replace_witness(&self, _: Option<Micros>) {}
 
     fn terminate_domain(&self, _: u64) {}
+    fn create_domain(&self, _: u64) {}
     fn restore(&self, _: bool, _: Option<Micros>) {}
     fn remember_disk(&self, _: &str) {}
     fn roll_back_disk(&self, _: &str) {}
