@@ -53,6 +53,10 @@ pub const ACCESS_PARTS_MAX: u32 = 2_500;
 pub const ACCESS_PART_MAX_BYTES: usize = 32 << 10;
 /// Largest access document of a domain, bytes of its parts together.
 pub const ACCESS_BYTES_MAX: u64 = 4 << 20;
+/// Most domains of a region: their sealed keys travel in one frame.
+pub const DOMAINS_MAX: usize = 50_000;
+/// Largest sealed key of a domain.
+pub const DOMAIN_KEY_MAX_BYTES: usize = 128;
 /// Domains whose access documents a host keeps.
 pub const ACCESS_DOMAINS_MAX: usize = 256;
 /// Access documents that a host keeps, bytes of their parts together.
@@ -111,6 +115,7 @@ pub const IMPORT_AT_ONCE: usize = 32;
 pub const BACKUP_KEEP_MS: u64 = 30 * 86_400_000;
 
 const _: () = assert!(BATCH_MAX_BYTES * 2 <= FRAME_MAX_BYTES);
+const _: () = assert!(DOMAINS_MAX * (DOMAIN_KEY_MAX_BYTES + 32) <= FRAME_MAX_BYTES);
 const _: () = assert!((FILL_PART_BYTES + RECORD_MAX_BYTES) * 2 <= FRAME_MAX_BYTES);
 const _: () = assert!(FEED_PART_BYTES + BATCH_MAX_BYTES * 2 <= FRAME_MAX_BYTES);
 const _: () = assert!(RECORD_MAX_BYTES <= TRANSACTION_MAX_BYTES);

@@ -98,6 +98,8 @@ pub trait Actions {
     fn seal(&self, node: &str, sealed: bool);
     /// An operator puts another set of shares in the place of the one there is, at every host; tries until it is done.
     fn rotate_shares(&self);
+    /// An operator makes a domain, whose id is drawn by `draw`, and its first credential; tries until it is done.
+    fn create_domain(&self, draw: u64);
     /// An operator makes the lost region anew, from the replica or from a backup.
     fn restore(&self, backup: bool, interrupt_us: Option<Micros>);
     /// Sets all that is wrong with the backup store in a region.

@@ -4,7 +4,7 @@ use super::{
     Failure,
     access::{In, failure, hosts, pretty},
     output::{say, table},
-    region::read_text,
+    region::{WhichRegion, read_text},
 };
 use clap::{Args, Subcommand};
 use kms::{
@@ -69,6 +69,15 @@ enum What {
 
 #[derive(Debug, Args)]
 struct New {
+    #[command(flatten)]
+    about: About,
+    #[command(flatten)]
+    at: In,
+}
+
+/// What a new credential is to be.
+#[derive(Debug, Args)]
+pub(super) struct About {
     /// Its name, for people
     #[arg(long)]
     name: String,
@@ -84,16 +93,14 @@ struct New {
     /// Directory with access-ca.crt and access-ca.key [default: that of operator.toml]
     #[arg(long, value_name = "DIR")]
     ca: Option<PathBuf>,
-    #[command(flatten)]
-    at: In,
 }
 
 pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     match options.what {
-        What::Create { out, new } => make(&env, new, None, &out).await,
+        What::Create { out, new } => make(&env, (new.about, &new.at), None, &out).await,
         What::SignCsr { csr, out, new } => {
             let request = read_text(&*env.disk, &csr)?;
-            make(&env, new, Some(&request), &out).await
+            make(&env, (new.about, &new.at), Some(&request), &out).await
         }
         What::List(at) => list(&env, &at).await,
         What::Show { id, at } => {
@@ -109,15 +116,26 @@ pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     }
 }
 
-async fn make(env: &Env, new: New, request: Option<&str>, out: &Path) -> Result<(), Failure> {
-    let New { name, description, identity, days, ca, at } = new;
-    let dir = match ca {
-        Some(dir) => dir,
-        None => at.which.operator_dir(env)?,
+/// The access CA, where the options say or beside operator.toml.
+pub(super) fn access_ca(env: &Env, about: &About, which: &WhichRegion) -> Result<AccessCa, Failure> {
+    let dir = match &about.ca {
+        Some(dir) => dir.clone(),
+        None => which.operator_dir(env)?,
     };
     let file = |name: &str| read_text(&*env.disk, &dir.join(name));
     let key = zeroize::Zeroizing::new(file("access-ca.key")?);
-    let ca = AccessCa::from_pem(&file("access-ca.crt")?, &key)?;
+    Ok(AccessCa::from_pem(&file("access-ca.crt")?, &key)?)
+}
+
+/// Signs a certificate, registers it, and writes its files to `out`.
+pub(super) async fn make(
+    env: &Env,
+    (about, at): (About, &In),
+    request: Option<&str>,
+    out: &Path,
+) -> Result<(), Failure> {
+    let ca = access_ca(env, &about, &at.which)?;
+    let About { name, description, identity, days, .. } = about;
     let signed = ca.sign(env, at.domain, request, days)?;
     let SignedCredential { id, certificate_pem, key_pem, expires_s } = signed;
     let from_csr = key_pem.is_none();

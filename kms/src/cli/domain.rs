@@ -1,8 +1,10 @@
-//! `kms domain terminate` and `kms domain list`: the end of a domain's service, and where its key still is.
+//! `kms domain create`, `terminate` and `list`: a new domain with its first credential; the end of a domain's service, and where its key
+//! still is.
 
 use super::{
     Failure,
-    access::{self, hosts},
+    access::{self, In, hosts},
+    credential,
     output::{complain, say, table},
     rebuild::{Terminal, failure, operator},
     region::WhichRegion,
@@ -10,7 +12,7 @@ use super::{
 use clap::{Args, Subcommand};
 use kms::{
     engine::access::Inventory,
-    env::Env,
+    env::{Env, Purpose},
     operator::{
         domain::{EndedDomain, Erased},
         session::Operator,
@@ -19,6 +21,7 @@ use kms::{
 use std::{
     collections::BTreeMap,
     io::{BufRead, IsTerminal},
+    path::PathBuf,
     time::Duration,
 };
 use uuid::Uuid;
@@ -34,10 +37,33 @@ pub(super) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// Make a domain, and the first credential of it
+    Create(CreateOptions),
     /// End the service of a domain: nothing of it is ever answered again, and its key is erased everywhere
     Terminate(TerminateOptions),
     /// The domains of the region, and where the keys of those whose service has ended still are
     List(ListOptions),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Both databases must be up. A host draws the domain's key and seals it under the root key; when both databases have it\n\
+    durably, the domain is there, and the credential is made as `kms credential create` does. If this is interrupted or\n\
+    refused, run it again with the id that it has printed: it goes on, and there is one domain with one key. The id of a\n\
+    domain whose service has ended is never used again. See docs/domains.md.\n\n\
+    Example: kms domain create --name first --out DIR2 --dir DIR"
+)]
+struct CreateOptions {
+    /// Id of the domain [default: a new one, which is printed]
+    #[arg(long, value_name = "ID")]
+    id: Option<Uuid>,
+    /// Directory for the files <ID>.crt and <ID>.key of the credential. The key is written nowhere else
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+    #[command(flatten)]
+    about: credential::About,
+    #[command(flatten)]
+    which: WhichRegion,
 }
 
 #[derive(Debug, Args)]
@@ -72,9 +98,39 @@ struct ListOptions {
 
 pub(super) async fn run(env: Env, options: Options) -> Result<(), Failure> {
     match options.what {
+        What::Create(options) => create(env, options).await,
         What::Terminate(options) => terminate(env, options).await,
         What::List(options) => list(env, options).await,
     }
+}
+
+async fn create(env: Env, options: CreateOptions) -> Result<(), Failure> {
+    let CreateOptions { id, out, about, which } = options;
+    let hosts = hosts(&env, &which)?;
+    // What a person can mend is found out before anything is made.
+    credential::access_ca(&env, &about, &which)?;
+    let domain = match id {
+        Some(id) => id,
+        None => new_id(&env)?,
+    };
+    complain(format_args!("Making domain {domain}.\n"));
+    let again = |failure| match failure {
+        Failure::Runtime(why) => {
+            Failure::Runtime(format!("{why}\nRun it again with --id {domain}: it goes on"))
+        }
+        mendable => mendable,
+    };
+    let new = hosts.create_domain(domain).await.map_err(access::failure).map_err(again)?;
+    say(match new {
+        true => format!("Domain {domain} is there, in both zones.\n"),
+        false => format!("Domain {domain} was there already: it is as it was.\n"),
+    });
+    credential::make(&env, (about, &In { domain, which }), None, &out).await.map_err(again)
+}
+
+fn new_id(env: &Env) -> Result<Uuid, Failure> {
+    let bytes = env.random(Purpose::Public).map_err(Failure::runtime)?;
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
 
 async fn terminate(env: Env, options: TerminateOptions) -> Result<(), Failure> {

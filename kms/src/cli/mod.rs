@@ -69,7 +69,7 @@ enum Command {
     Seal(seal::SealOptions),
     /// Look at the shares that unseal hosts, or replace them
     Shares(seal::SharesOptions),
-    /// End the service of a domain, or see which there are.
+    /// Make a domain, end the service of one, or see which there are.
     Domain(domain::Options),
     /// For customers: take all that a domain has out into a sealed file.
     Export(transfer::ExportOptions),

@@ -8,6 +8,7 @@ mod datakey;
 mod deactivate;
 mod decrypt;
 mod delete;
+mod domain;
 mod encrypt;
 mod export;
 mod get;

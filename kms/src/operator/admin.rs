@@ -3,7 +3,7 @@
 
 use super::OperatorConfig;
 use crate::{
-    api::admin::types::{CredentialList, HostStatus, Tried},
+    api::admin::types::{CredentialList, DomainCreated, HostStatus, Tried},
     engine::access::Inventory,
     env::Env,
     iam::Explanation,
@@ -111,6 +111,15 @@ impl Admin {
     /// [`AdminError`].
     pub async fn status(&self) -> Result<HostStatus, AdminError> {
         self.get("/admin/v1/status").await
+    }
+
+    /// Makes a domain; one that is there stays as it is. True if it is new.
+    ///
+    /// # Errors
+    /// [`AdminError`]. After any of them it may be repeated with the same id.
+    pub async fn create_domain(&self, domain: Uuid) -> Result<bool, AdminError> {
+        let created: DomainCreated = self.order(Method::PUT, &format!("/admin/v1/domain/{domain}")).await?;
+        Ok(created.new)
     }
 
     /// The policies of a domain.

@@ -9,7 +9,7 @@ use crate::{
     store::{
         engine::{Engine, EngineError, STORE_DIR},
         epoch::{DbId, Epoch, Identity, lineage_out},
-        giving::{Giver, give_keyring, give_rows, say},
+        giving::{Giver, Keys, give_keyring, give_rows, say},
         held::Held,
         log::Position,
     },
@@ -166,7 +166,7 @@ async fn give<W: AsyncWrite + Unpin>(
         lineage: lineage_out(&identity.lineage),
     };
     say(&giving, write, Body::FillHead(head)).await?;
-    give_keyring(&giving, write).await?;
+    give_keyring(&giving, write, Keys::OfDomains).await?;
     let digest = give_rows(&giving, write, snapshot).await?;
     say(&giving, write, Body::FillEnd(wire::FillEnd { digest: digest.to_vec() })).await
 }

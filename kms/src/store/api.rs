@@ -6,6 +6,8 @@ use crate::{
     record::{CommitId, RecordKey, SealedRecord, Transaction},
 };
 
+pub use crate::wire::message::KeyringStep;
+
 /// Which database to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -101,6 +103,17 @@ pub enum Refusal {
     Terminated,
 }
 
+/// Why a step of a new domain was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PutError {
+    /// Nothing was done.
+    #[error(transparent)]
+    Not(ReadError),
+    /// It was sent, and no answer came.
+    #[error("no answer")]
+    NoAnswer,
+}
+
 /// Why a commit did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
@@ -155,6 +168,15 @@ pub trait RecordStore: Send + Sync {
     fn commit(&self, id: CommitId, transaction: Transaction) -> BoxFuture<'_, Result<(), CommitError>>;
     /// The sealed domain key kept beside the log; `None` if the domain is not known there.
     fn keyring(&self, place: Place, domain: [u8; 16]) -> BoxFuture<'_, Result<Option<Vec<u8>>, ReadError>>;
+    /// Takes one step of putting the sealed key of a new domain beside the logs (R23), all in one `epoch`; answers what lies there then.
+    /// To be repeated without harm.
+    fn put_keyring(
+        &self,
+        step: KeyringStep,
+        epoch: (u64, Vec<u8>),
+        domain: [u8; 16],
+        sealed: Vec<u8>,
+    ) -> BoxFuture<'_, Result<Vec<u8>, PutError>>;
     /// Tells a database that a blob it served did not open.
     fn report_damaged(&self, place: Place, key: RecordKey, record: &SealedRecord);
     /// What can be done now.

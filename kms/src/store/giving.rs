@@ -2,7 +2,7 @@
 //! faster than is allowed. Whose store it is does not matter here.
 
 use super::{
-    engine::{Engine, EngineError, FillRow, RowDigest, Snapshot, keyring_objects},
+    engine::{BEGUN, Engine, EngineError, FillRow, RowDigest, Snapshot, keyring_objects},
     epoch::Epoch,
 };
 use crate::{
@@ -54,17 +54,32 @@ pub async fn say<G: Giver, W: AsyncWrite + Unpin>(
     written.map_err(|error| error.to_string())
 }
 
+/// Which sealed domain keys are given (R23).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// Those of domains that are there: the other database has them too.
+    OfDomains,
+    /// Those that are begun as well, to what becomes the other database.
+    BegunToo,
+}
+
 /// Gives the sealed domain keys, all in one part.
 ///
 /// # Errors
 /// Why not, in words.
-pub async fn give_keyring<G: Giver, W: AsyncWrite + Unpin>(giver: &G, write: &mut W) -> Result<(), String> {
+pub async fn give_keyring<G: Giver, W: AsyncWrite + Unpin>(
+    giver: &G,
+    write: &mut W,
+    which: Keys,
+) -> Result<(), String> {
     let (disk, dir) = (giver.env().disk.clone(), giver.store_dir());
     let objects = giver.env().blocking("fill", move || keyring_objects(&*disk, &dir)).await;
     let objects = objects.map_err(|_| "storage panicked".to_owned())?.map_err(|error| error.to_string())?;
     let mut part = wire::FillPart::default();
     for (name, value) in objects {
-        if let Some(domain) = name.to_str().and_then(|name| uuid::Uuid::parse_str(name).ok()) {
+        let name = name.to_str().unwrap_or_default();
+        let name = name.strip_suffix(BEGUN).filter(|_| which == Keys::BegunToo).unwrap_or(name);
+        if let Ok(domain) = uuid::Uuid::parse_str(name) {
             part.keyring.push(wire::FillRow { key: domain.as_bytes().to_vec(), value });
         }
     }

@@ -1,10 +1,14 @@
 //! The root key of a host, while it is unsealed, and the domain keys opened with it, fetched from the databases when first asked for.
 //! Trusts no database: an object that does not open is asked for in the other zone.
 
-use super::{DomainKey, RootKey, open_domain_key};
-use crate::store::api::{Place, ReadError, RecordStore};
+use super::{DomainKey, RootKey, new_domain_key, open_domain_key};
+use crate::{
+    env::Env,
+    store::api::{KeyringStep, Place, PutError, ReadError, RecordStore},
+};
 use std::{
     collections::BTreeMap,
+    io,
     sync::{Arc, PoisonError, RwLock},
 };
 use uuid::Uuid;
@@ -27,6 +31,42 @@ pub enum DomainError {
     /// The host has no root key at the moment.
     #[error("sealed")]
     Sealed,
+}
+
+/// Why a domain is not made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// The host has no root key at the moment.
+    #[error("sealed")]
+    Sealed,
+    /// Its service has ended: it never begins again.
+    #[error("the service of the domain has ended")]
+    Ended,
+    /// A database does not take the step, so the domain is not there. A repeat goes on.
+    #[error("{0:?}: {1}")]
+    Not(KeyringStep, PutError),
+    /// No answer to the last step: whether the domain is there is not known.
+    #[error("the last step was not answered")]
+    Unknown,
+    /// What lies at a database does not open under the root key.
+    #[error("a key that lies there does not open")]
+    Damaged,
+    /// The databases have different keys for it.
+    #[error("{0:?}: another key lies there")]
+    Differing(KeyringStep),
+    /// No randomness.
+    #[error(transparent)]
+    Entropy(#[from] io::Error),
+}
+
+impl CreateError {
+    fn of(step: KeyringStep, error: PutError) -> CreateError {
+        match (step, error) {
+            (_, PutError::Not(ReadError::Terminated)) => CreateError::Ended,
+            (KeyringStep::End, PutError::NoAnswer) => CreateError::Unknown,
+            _ => CreateError::Not(step, error),
+        }
+    }
 }
 
 /// The root key, and the domain keys that this host has opened with it.
@@ -129,6 +169,29 @@ impl Keyring {
             }
         }
         Err(worst.unwrap_or(DomainError::NotFound))
+    }
+
+    /// Makes a domain: a key for it, sealed under the root key, lies beside the logs of both databases, durably, when this returns (R23). One
+    /// that was begun before is gone on with, and one that is there stays.
+    ///
+    /// # Errors
+    /// [`CreateError`].
+    pub async fn create(&self, env: &Env, domain: Uuid) -> Result<(), CreateError> {
+        let root = self.opened(domain).map_err(|_| CreateError::Sealed)?.0;
+        // All steps are of one epoch: what one database was told counts for its peer of that epoch alone.
+        let epoch = self.store.epoch();
+        let put = async |step, sealed| {
+            let put = self.store.put_keyring(step, epoch.clone(), domain.into_bytes(), sealed).await;
+            put.map_err(|error| CreateError::of(step, error))
+        };
+        let object = put(KeyringStep::Begin, new_domain_key(env, &root, domain)?).await?;
+        open_domain_key(&root, domain, &object).map_err(|_| CreateError::Damaged)?;
+        for step in [KeyringStep::Keep, KeyringStep::End] {
+            if put(step, object.clone()).await? != object {
+                return Err(CreateError::Differing(step));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{crypto::SecretBytes, record::RecordKey};
 use uuid::Uuid;
 
 pub use domain::{DomainKey, new_domain_key, open_domain_key};
-pub use keyring::{DomainError, Keyring};
+pub use keyring::{CreateError, DomainError, Keyring};
 pub use record::{Header, Opened, Payload, open, seal};
 pub use root::{RootKey, RootKeyError};
 pub use source::{RootSource, RotateError, SharesGiven, read_sealed_root};

@@ -3,7 +3,7 @@
 //! | between | messages |
 //! |---|---|
 //! | head and tail | Hello, Welcome, Start, Append, Confirm, Fetch, Entries, Halt, Ping, Pong |
-//! | host and database | Commit, Get, Lease, Scan, Resolve, Keyring, Damaged, Ping and their answers |
+//! | host and database | Commit, Get, Lease, Scan, Resolve, Keyring, PutKeyring, Damaged, Ping and their answers |
 //! | replica and database | Follow, Feeding, FillPart, FillEnd, Feed, Took, Unfed, Ping, Pong |
 //! | operator and replica | Status, Reseed, Backups, VerifyBackup, Order, ReadEpoch, LookAtBackup |
 //! | a database that is filled from a replica | FillBegin, FillHead, FillPart, FillEnd |
@@ -43,7 +43,7 @@ pub struct Envelope {
     /// The message.
     #[prost(
         oneof = "Body",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 30, 31, 32, 33, 34, 35, 36, 40, 41, 42, 43, 44, 45, 46, 47, 48, 60, 61, 62, 63, 64, 65, 66, 67, 70, 71, 72, 73, 74, 80, 81"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 30, 31, 32, 33, 34, 35, 36, 37, 40, 41, 42, 43, 44, 45, 46, 47, 48, 60, 61, 62, 63, 64, 65, 66, 67, 70, 71, 72, 73, 74, 80, 81"
     )]
     pub body: Option<Body>,
 }
@@ -129,6 +129,10 @@ pub enum Body {
     /// Host to database: a blob you served does not open.
     #[prost(message, tag = "35")]
     Damaged(Damaged),
+    /// Host to database: the sealed key of a new domain, and which step this is (R23). Answered by KeyringObject with what lies
+    /// there then.
+    #[prost(message, tag = "37")]
+    PutKeyring(PutKeyring),
     /// The attempt is committed.
     #[prost(message, tag = "40")]
     Committed(Empty),
@@ -153,7 +157,7 @@ pub enum Body {
     /// Answer to Resolve.
     #[prost(enumeration = "Fate", tag = "46")]
     Fate(i32),
-    /// Answer to Keyring.
+    /// Answer to Keyring and PutKeyring.
     #[prost(message, tag = "47")]
     KeyringObject(KeyringObject),
     /// The request was malformed, or not the sender's to make.
@@ -473,6 +477,26 @@ pub struct KeyringObject {
     pub sealed: Option<Vec<u8>>,
 }
 
+/// One step of putting the sealed key of a new domain beside the logs (R23).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PutKeyring {
+    /// Domain id, 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub domain: Vec<u8>,
+    /// Sealed domain key.
+    #[prost(bytes = "vec", tag = "2")]
+    pub sealed: Vec<u8>,
+    /// Which step.
+    #[prost(enumeration = "KeyringStep", tag = "3")]
+    pub step: i32,
+    /// Epoch number in which all steps are done: what the envelope says is only where the host stands when it sends this.
+    #[prost(uint64, tag = "4")]
+    pub epoch_no: u64,
+    /// Epoch id.
+    #[prost(bytes = "vec", tag = "5")]
+    pub epoch_id: Vec<u8>,
+}
+
 /// A host could not open a record.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Damaged {
@@ -536,6 +560,20 @@ pub enum NotRead {
     Terminated = 5,
     /// Whether the service of the domain has ended is in doubt.
     InDoubt = 6,
+}
+
+/// The steps by which a domain comes to be, in their order (R23).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum KeyringStep {
+    /// Not said (never sent).
+    Unspecified = 0,
+    /// At the head: it has a key, and gives it to nobody.
+    Begin = 1,
+    /// At the tail: it has that key.
+    Keep = 2,
+    /// At the head: the domain is there.
+    End = 3,
 }
 
 /// What became of an attempt.

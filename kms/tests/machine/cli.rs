@@ -300,6 +300,28 @@ fn access_is_administered(dir: &Path, out: &Path) {
     says(&["credential", "show", &other], &["BEGIN CERTIFICATE", "from_csr\": true"]);
     let counts = kms(&["domain", "list", "--counts", "--dir", utf8(dir)]);
     assert!(text(&counts.stdout).contains("CREDENTIALS"), "{}", text(&counts.stdout));
+    domains(dir, out);
+}
+
+/// A domain is made, made again, and ended for good.
+fn domains(dir: &Path, out: &Path) {
+    let create = ["domain", "create", "--name", "first", "--dir", utf8(dir), "--out", utf8(out)];
+    let says = |more: &[&str], words: &str| -> String {
+        let output = kms(&[&create, more].concat());
+        let (said, error) = (text(&output.stdout).to_owned(), text(&output.stderr));
+        assert!(output.status.success() && said.contains(words), "{more:?}: {said} {error}");
+        said
+    };
+    let said = says(&[], "is there, in both zones");
+    let id = said.split_whitespace().nth(1).expect("an id").to_owned();
+    let credential = said.split("Credential ").nth(1).and_then(|rest| rest.split(',').next()).expect("an id");
+    assert!(text_of(&out.join(format!("{credential}.key"))).contains("PRIVATE KEY"));
+    says(&["--id", &id], "was there already");
+    let list = kms(&["domain", "list", "--dir", utf8(dir)]);
+    assert!(text(&list.stdout).contains(&id), "{}", text(&list.stdout));
+    let end = ["domain", "terminate", &id, "--confirm", &id, "--wait", "0", "--dir", utf8(dir)];
+    assert!(kms(&end).status.success());
+    fails(&[&create[..], &["--id", &id]].concat(), 1, &["never used again"]);
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test writes what the program reads")]

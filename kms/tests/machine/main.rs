@@ -6,6 +6,7 @@ mod chain;
 mod cli;
 mod common;
 mod copies;
+mod created;
 mod disk;
 mod domain;
 mod entry;

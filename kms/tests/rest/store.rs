@@ -3,7 +3,10 @@
 use kms::{
     env::BoxFuture,
     record::{CommitId, RecordKey, SealedRecord, Transaction},
-    store::api::{CommitError, Page, Place, ReadError, Reading, RecordStore, Refusal, StoreHealth},
+    store::api::{
+        CommitError, KeyringStep, Page, Place, PutError, ReadError, Reading, RecordStore, Refusal,
+        StoreHealth,
+    },
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -199,6 +202,22 @@ impl RecordStore for MemoryStore {
                 return Err(error);
             }
             Ok(inner.keyring.get(&domain).cloned())
+        })
+    }
+
+    fn put_keyring(
+        &self,
+        _step: KeyringStep,
+        _epoch: (u64, Vec<u8>),
+        domain: [u8; 16],
+        sealed: Vec<u8>,
+    ) -> BoxFuture<'_, Result<Vec<u8>, PutError>> {
+        Box::pin(async move {
+            let mut inner = self.lock();
+            if inner.near_down || inner.far_down {
+                return Err(PutError::Not(ReadError::Unreachable));
+            }
+            Ok(inner.keyring.entry(domain).or_insert(sealed).clone())
         })
     }
 

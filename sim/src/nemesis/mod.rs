@@ -203,6 +203,7 @@ impl Nemesis<'_> {
             Act::TerminateDomain { draw } => world.terminate_domain(*draw),
             Act::Seal { nodes } => nodes.iter().for_each(|node| self.held.seal(world, node, index, true)),
             Act::RotateShares { .. } => world.rotate_shares(),
+            Act::CreateDomain { draw } => world.create_domain(*draw),
             Act::Restore { backup, interrupt_us } => world.restore(*backup, *interrupt_us),
             Act::CutStore { .. } | Act::SlowStore { .. } | Act::FlakyStore { .. } => {
                 let trouble = trouble(&fault.act);
@@ -275,6 +276,7 @@ impl Nemesis<'_> {
             | Act::ReplaceWitness { .. }
             | Act::TerminateDomain { .. }
             | Act::RotateShares { .. }
+            | Act::CreateDomain { .. }
             | Act::Restore { .. }
             | Act::LoseStore { .. }
             | Act::DamageStore { .. } => {}

@@ -152,6 +152,10 @@ impl Actions for Fake {
         self.say("rotate-shares".to_owned());
     }
 
+    fn create_domain(&self, _: u64) {
+        self.say("create-domain".to_owned());
+    }
+
     fn restore(&self, backup: bool, _: Option<Micros>) {
         self.say(format!("restore {backup}"));
     }

@@ -105,6 +105,7 @@ pub(super) fn check(plan: &Plan) -> Result<(), OverBudget> {
             | Act::TerminateDomain { .. }
             | Act::Seal { .. }
             | Act::RotateShares { .. }
+            | Act::CreateDomain { .. }
             | Act::CutStore { .. }
             | Act::SlowStore { .. }
             | Act::FlakyStore { .. } => {}

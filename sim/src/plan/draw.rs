@@ -359,6 +359,7 @@ fn node_act(spec: &FaultSpec, kind: FaultKind, nodes: Vec<String>, dice: &mut Di
         FaultKind::ReturnDisk => Act::ReturnDisk { node: one_database(nodes) },
         FaultKind::ReplaceWitness => Act::ReplaceWitness { interrupt_us: None },
         FaultKind::TerminateDomain => Act::TerminateDomain { draw: dice.bits() },
+        FaultKind::CreateDomain => Act::CreateDomain { draw: dice.bits() },
         FaultKind::RestoreFromReplica | FaultKind::RestoreFromBackup => {
             Act::Restore { backup: kind == FaultKind::RestoreFromBackup, interrupt_us: None }
         }

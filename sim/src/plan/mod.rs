@@ -307,6 +307,11 @@ pub enum Act {
     RotateShares {
         nodes: Vec<String>,
     },
+    /// An operator makes a domain, whose id is drawn by `draw`; a client of its own uses it from then on.
+    CreateDomain {
+        #[serde(with = "seed_text")]
+        draw: u64,
+    },
     /// The stores do not answer.
     CutStore {
         stores: Vec<String>,
@@ -358,6 +363,7 @@ impl Act {
             Act::Rebuild { abandon: true, .. } => FaultKind::Abandon,
             Act::ReplaceWitness { .. } => FaultKind::ReplaceWitness,
             Act::TerminateDomain { .. } => FaultKind::TerminateDomain,
+            Act::CreateDomain { .. } => FaultKind::CreateDomain,
             Act::Restore { backup: false, .. } => FaultKind::RestoreFromReplica,
             Act::Restore { backup: true, .. } => FaultKind::RestoreFromBackup,
             Act::Seal { .. } => FaultKind::Seal,
@@ -414,7 +420,7 @@ impl Act {
             | Act::RollBackDisk { node }
             | Act::ReplaceMachine { node, .. }
             | Act::Rebuild { node, .. } => vec![node],
-            Act::TerminateDomain { .. } => vec![HEAD],
+            Act::TerminateDomain { .. } | Act::CreateDomain { .. } => vec![HEAD],
             Act::Restore { .. } => vec![REPLICA],
             Act::CutStore { .. }
             | Act::SlowStore { .. }
@@ -491,6 +497,10 @@ impl Plan {
         let ends = |fault: &Fault| matches!(fault.act, Act::TerminateDomain { .. });
         if self.topology.domains < 2 && self.faults.iter().any(ends) {
             return senseless("a domain is terminated, and there is no other");
+        }
+        let creates = |fault: &Fault| matches!(fault.act, Act::CreateDomain { .. });
+        if self.access.is_some() && self.faults.iter().any(creates) {
+            return senseless("a domain is made, whose access nobody has planned");
         }
         if self.topology.witness_with_replica && !self.topology.replica {
             return senseless("the witness is with a replica that is not there");

@@ -4,6 +4,7 @@
 pub mod access;
 mod audits;
 mod backups;
+mod created;
 mod images;
 mod keepers;
 mod keys;

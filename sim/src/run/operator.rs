@@ -1,7 +1,11 @@
 //! The operator of a simulated region: runs the very code of `kms rebuild` and `kms witness replace`, from a machine of its own, and states
 //! only what is true. Tries until it is done, or there is nothing to do.
 
-use super::{keepers::Keepers, sim::NODE_DIR};
+use super::{
+    created::{Badges, Making},
+    keepers::Keepers,
+    sim::NODE_DIR,
+};
 use crate::{
     actions::Actions,
     dice::Dice,
@@ -51,7 +55,7 @@ const MAKES_SURE: Duration = Duration::from_secs(20);
 /// Who is refused for so long has been given an order that makes no sense.
 const REFUSED: Duration = Duration::from_secs(40);
 
-/// Installs the operator's files on its machine, and has it wait for orders.
+/// Installs the operator's files on its machine, and has it wait for orders. Answers where the badges of those appear whose domains it makes.
 ///
 /// # Errors
 /// A harness error.
@@ -60,7 +64,7 @@ pub(super) fn hire(
     bundle: &Bundle,
     witness: &'static str,
     endpoint: &dyn Fn(&ClientIdentity, String) -> Endpoint,
-) -> Result<(), String> {
+) -> Result<Badges, String> {
     let env = world.env(OPERATOR);
     // Shares are handed out, and their files deleted.
     let (shares, files): (Vec<FileSpec>, Vec<FileSpec>) =
@@ -73,6 +77,8 @@ pub(super) fn hire(
     };
     let domains = bundle.domains.clone();
     let (place, numbers, heard) = (world.clone(), AtomicU64::new(0), Arc::default());
+    let badges = Badges::default();
+    let issued = badges.clone();
     world.hire(Box::new(move |order| {
         match (&order, &keepers) {
             (OperatorOrder::Seal { node, sealed }, Some(keepers)) => {
@@ -84,6 +90,7 @@ pub(super) fn hire(
         let number = numbers.fetch_add(1, Ordering::Relaxed);
         let desk = Desk {
             heard: Arc::clone(&heard),
+            badges: issued.clone(),
             domains: domains.clone(),
             witness,
             world: place.clone(),
@@ -95,7 +102,16 @@ pub(super) fn hire(
         };
         drop(env.spawn("operator", desk.see_to(order)));
     }));
-    Ok(())
+    Ok(badges)
+}
+
+/// A file of the operator's, as text.
+///
+/// # Errors
+/// A harness error.
+pub(super) fn operator_file(env: &Env, name: &str) -> Result<String, String> {
+    let read = env.disk.read(&operator_dir().join(name)).map_err(|error| error.to_string())?;
+    String::from_utf8(read.ok_or_else(|| format!("no {name}"))?).map_err(|error| error.to_string())
 }
 
 fn operator_dir() -> PathBuf {
@@ -125,6 +141,7 @@ struct Heard {
 /// One order, and who sees to it.
 struct Desk {
     heard: Arc<Mutex<Heard>>,
+    badges: Badges,
     domains: Vec<Uuid>,
     /// The machine that the witness runs on.
     witness: &'static str,
@@ -146,6 +163,7 @@ impl Desk {
             }
             OperatorOrder::ReplaceWitness { interrupt_us } => self.replace_witness(interrupt_us).await,
             OperatorOrder::TerminateDomain { draw } => self.terminate(draw).await,
+            OperatorOrder::CreateDomain { draw } => self.create(draw).await,
             OperatorOrder::Restore { backup, interrupt_us } => self.restore(backup, interrupt_us).await,
             // Whoever keeps shares sees to it, and there are none.
             OperatorOrder::Seal { .. } | OperatorOrder::RotateShares => {}
@@ -211,6 +229,31 @@ impl Desk {
                 }
                 Some(Err(error)) => self.note(&error.to_string()),
                 None => self.note("interrupted"),
+            }
+            self.env.sleep(PAUSE).await;
+        }
+    }
+
+    /// Makes a domain, and the first credential of it.
+    async fn create(&self, draw: u64) {
+        let mut making = Making::new(&self.env, (&self.config, &self.tls), &self.badges, draw);
+        while self.env.now() < self.until {
+            match making.attempt().await {
+                Ok(()) => {
+                    self.note(&format!("domain {} is there", making.domain()));
+                    self.world.probe("domain-created", DATABASES[0]);
+                    break;
+                }
+                Err(error) => self.note(&error),
+            }
+            self.env.sleep(PAUSE).await;
+        }
+        // Somebody has not heard of it, and asks once more.
+        self.env.sleep(making.pause()).await;
+        while self.env.now() < self.until {
+            match making.again().await {
+                Ok(()) => return self.world.probe("domain-created-again", DATABASES[0]),
+                Err(error) => self.note(&error),
             }
             self.env.sleep(PAUSE).await;
         }

@@ -2,7 +2,7 @@
 //! and the end checks that read everything from each database alone. The same against simulated and real
 //! processes. Judges nothing but whether the region came back at all.
 
-use super::access::Access;
+use super::{access::Access, created::Newcomer};
 use crate::{
     access::Bearer,
     actions::{Actions, StoreTrouble},
@@ -45,6 +45,8 @@ pub struct Cast<'a> {
     pub prober: Client,
     /// Who may do some of what they ask for, and who changes that.
     pub guests: Option<Guests>,
+    /// Who comes when a domain is made.
+    pub newcomers: Vec<Newcomer>,
 }
 
 /// Who comes beside the load's clients.
@@ -89,7 +91,7 @@ pub(super) fn us(span: Micros) -> Duration {
 /// # Errors
 /// The region was never ready, or a client's task died: a harness error.
 pub async fn play(cast: Cast<'_>) -> Result<Played, String> {
-    let Cast { plan, world, env, recorder, mut clients, mut prober, guests } = cast;
+    let Cast { plan, world, env, recorder, mut clients, mut prober, guests, newcomers } = cast;
     let links = ms(plan.limits.detection_ms * 4);
     if !writable(&mut prober, READY_LIMIT + links).await {
         return Err(format!(
@@ -116,6 +118,8 @@ pub async fn play(cast: Cast<'_>) -> Result<Played, String> {
             client.env.clone().spawn("visitor", run_source(client, pace, visitor, stop.clone()))
         })
         .collect();
+    domains.extend(newcomers.iter().map(|who| (who.planned.number, who.planned.domain.to_string())));
+    let coming = await_newcomers(plan, newcomers, &env, &stop);
     env.sleep(us(plan.phases.warm_us)).await;
     let faults_from = world.now();
     let changing = access.map(|access| access.begin(faults_from));
@@ -127,6 +131,10 @@ pub async fn play(cast: Cast<'_>) -> Result<Played, String> {
     let mut clients = Vec::new();
     for task in tasks {
         clients.push(task.await.map_err(|_| "a client's task panicked".to_owned())?);
+    }
+    for task in coming {
+        let came = task.await.map_err(|_| "a client's task panicked".to_owned())?;
+        clients.extend(came.transpose()?);
     }
     for task in visiting {
         task.await.map_err(|_| "a visitor's task panicked".to_owned())?;
@@ -176,6 +184,33 @@ fn start_load(plan: &Plan, clients: Vec<Client>, stop: &Stop) -> Vec<Task<Client
         let env = client.env.clone();
         let work = run_client(client, plan.load.clone(), chances.clone(), board, stop.clone());
         tasks.push(env.spawn("client", work));
+    }
+    tasks
+}
+
+/// Each waits for its domain, then is a client like the others; `None`: it never came.
+fn await_newcomers(
+    plan: &Plan,
+    newcomers: Vec<Newcomer>,
+    env: &Env,
+    stop: &Stop,
+) -> Vec<Task<Option<Result<Client, String>>>> {
+    let mut tasks = Vec::new();
+    for (number, mut who) in (plan.topology.domains as usize..).zip(newcomers) {
+        let board = Board::new(plan.seed, number, &plan.load);
+        let (load, stop, clock) = (plan.load.clone(), stop.clone(), env.clone());
+        tasks.push(env.spawn("newcomer", async move {
+            loop {
+                match (who.comes)() {
+                    Some(Ok(client)) => {
+                        return Some(Ok(run_client(client, load, who.planned.chances, board, stop).await));
+                    }
+                    Some(Err(why)) => return Some(Err(why)),
+                    None if stop.stopped() => return None,
+                    None => clock.sleep(PROBE_PAUSE).await,
+                }
+            }
+        }));
     }
     tasks
 }

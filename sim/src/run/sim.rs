@@ -5,6 +5,7 @@ use super::{
     access::{Access, Badge},
     audits::Auditor,
     backups::Reader,
+    created::{self, Badges, Newcomer},
     images::{self, Images},
     keys::{self, Looks},
     operator,
@@ -153,7 +154,7 @@ async fn simulate(
     let store = data.join(init::STORE_DIR).join(kms::store::engine::STORE_FILE);
     world.set_swapper(Box::new(RedbSwapper::new(store, StoredRows { data })));
     let at = |identity: &ClientIdentity, address: String| endpoint(plan, &bundle, identity, address);
-    operator::hire(world, &bundle, plan.topology.witness(), &at)?;
+    let badges = operator::hire(world, &bundle, plan.topology.witness(), &at)?;
     for node in plan.nodes() {
         world.boot(&node);
     }
@@ -161,12 +162,21 @@ async fn simulate(
     let people = People { plan, world, bundle: &bundle, recorder: &recorder };
     let (clients, prober) = people.clients(per_domain, access.as_ref())?;
     let guests = access.map(|access| people.guests(access)).transpose()?;
+    let newcomers = people.newcomers(&badges);
     *reader = Reader::new(plan, world, &bundle)?;
     *auditor = Auditor::new(plan, world, &bundle)?;
     let reading = reader.clone().map(|reader| harness.spawn("backups", reader.sample()).abort_on_drop());
-    let played =
-        phases::play(Cast { plan, world, env: harness, recorder: recorder.clone(), clients, prober, guests })
-            .await;
+    let played = phases::play(Cast {
+        plan,
+        world,
+        env: harness,
+        recorder: recorder.clone(),
+        clients,
+        prober,
+        guests,
+        newcomers,
+    })
+    .await;
     drop(reading);
     if let Some(reader) = reader {
         reader.read_all().await;
@@ -339,17 +349,37 @@ struct People<'a> {
 
 impl People<'_> {
     fn client(&self, number: u32, domain: &str, badge: Badge) -> Result<Client, String> {
+        let env = self.world.env(&client_name(number));
+        Client::new(number, env, domain.to_owned(), self.endpoint(badge), self.recorder.clone())
+    }
+
+    fn endpoint(&self, badge: Badge) -> Endpoint {
         let (cert_pem, key_pem) = badge.certificate.unwrap_or_default();
-        let endpoint = Endpoint {
+        Endpoint {
             address: self.bundle.endpoint.clone(),
             server_name: server_name(self.plan),
             ca_pem: self.bundle.ca_pem.clone(),
             cert_pem,
             key_pem,
             token: badge.token,
+        }
+    }
+
+    /// Whoever is to use a domain that is made while the region runs, each from a machine of its own.
+    fn newcomers(&self, badges: &Badges) -> Vec<Newcomer> {
+        let newcomer = |planned: created::Planned| {
+            add_client(self.plan, self.world, planned.number);
+            let (badges, of, recorder) = (badges.clone(), planned.clone(), self.recorder.clone());
+            let env = self.world.env(&client_name(of.number));
+            let door = self.endpoint(Badge::default());
+            let comes = move || {
+                let (cert_pem, key_pem) = badges.take(of.draw)?.certificate?;
+                let endpoint = Endpoint { cert_pem, key_pem, ..door.clone() };
+                Some(Client::new(of.number, env.clone(), of.domain.to_string(), endpoint, recorder.clone()))
+            };
+            Newcomer { planned, comes: Box::new(comes) }
         };
-        let env = self.world.env(&client_name(number));
-        Client::new(number, env, domain.to_owned(), endpoint, self.recorder.clone())
+        created::planned(self.plan).into_iter().map(newcomer).collect()
     }
 
     /// The load's clients, dealt to the domains in turn, and the prober, of the first domain.

@@ -204,6 +204,8 @@ pub enum FaultKind {
     ReplaceWitness,
     /// An operator ends the service of a domain: of any but the first, which the harness's own client belongs to.
     TerminateDomain,
+    /// An operator makes a domain, and somebody comes who uses it.
+    CreateDomain,
     /// The region is made anew from the replica.
     RestoreFromReplica,
     /// The region is made anew from a backup.
@@ -536,6 +538,7 @@ impl FaultKind {
             FaultKind::TerminateDomain => "terminate-domain",
             FaultKind::Seal => "seal",
             FaultKind::RotateShares => "rotate-shares",
+            FaultKind::CreateDomain => "create-domain",
             FaultKind::RestoreFromReplica => "restore-from-replica",
             FaultKind::RestoreFromBackup => "restore-from-backup",
             FaultKind::CutStore => "cut-store",
@@ -612,6 +615,7 @@ impl Storm {
                     | TerminateDomain
                     | Seal
                     | RotateShares
+                    | CreateDomain
                     | RestoreFromReplica
                     | RestoreFromBackup
             );

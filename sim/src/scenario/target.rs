@@ -190,10 +190,10 @@ impl Target {
                 Err("replace-witness is done to node:witness".to_owned())
             }
             Target::Nodes(nodes)
-                if kind == FaultKind::TerminateDomain
+                if matches!(kind, FaultKind::TerminateDomain | FaultKind::CreateDomain)
                     && !matches!(nodes, NodeTarget::Database(Some(Zone::A))) =>
             {
-                Err("terminate-domain is done to database:a".to_owned())
+                Err(format!("{} is done to database:a", kind.word()))
             }
             Target::Nodes(nodes) if kind == FaultKind::Seal && !nodes.are_hosts() => {
                 Err("seal is done to hosts".to_owned())

@@ -141,7 +141,8 @@ impl Stop {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    fn stopped(&self) -> bool {
+    /// Whether it is so.
+    pub fn stopped(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }

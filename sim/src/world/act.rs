@@ -142,6 +142,10 @@ impl Actions for World {
         self.give(OperatorOrder::RotateShares);
     }
 
+    fn create_domain(&self, draw: u64) {
+        self.give(OperatorOrder::CreateDomain { draw });
+    }
+
     fn restore(&self, backup: bool, interrupt_us: Option<Micros>) {
         self.give(OperatorOrder::Restore { backup, interrupt_us });
     }

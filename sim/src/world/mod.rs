@@ -86,6 +86,11 @@ pub enum OperatorOrder {
     },
     /// Put another set of shares in the place of the one there is.
     RotateShares,
+    /// Make a domain.
+    CreateDomain {
+        /// Its id is drawn by this.
+        draw: u64,
+    },
     /// Make the lost region anew.
     Restore {
         /// Of a backup, not of what the replica has.

@@ -53,6 +53,7 @@ const SCENARIOS: [&str; 35] = [
     "restore-while-restoring",
     "destroy-then-restore",
     "terminate-then-restore",
+    "domain-created",
 ];
 /// Seeds of each, if nothing is said.
 const SEEDS: u64 = 20;

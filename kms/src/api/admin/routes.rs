@@ -3,7 +3,7 @@
 use super::{
     call::{Admin, Call},
     seal::{self, SEAL, SHARES, UNSEAL},
-    types::{CredentialList, HostStatus, Tried},
+    types::{CredentialList, DomainCreated, HostStatus, Tried},
 };
 use crate::{
     api::rest::{
@@ -31,6 +31,7 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
         .route(SEAL, get(seal::state).post(seal::seal))
         .route(UNSEAL, post(seal::unseal).delete(seal::forget))
         .route(SHARES, routing::put(seal::rotate))
+        .route("/admin/v1/domain/{domain}", routing::put(create_domain))
         .route(&of("inventory"), get(inventory))
         .route(&of("policies"), get(list::<Policy>))
         .route(&of("policies/{name}"), routing::put(put::<Policy>).delete(delete::<Policy>))
@@ -59,6 +60,13 @@ async fn status(call: Call) -> Reply {
         can_write: health.can_write,
     };
     json(StatusCode::OK, &status)
+}
+
+async fn create_domain(call: Call) -> Reply {
+    let domain = call.domain()?;
+    let new = call.admin.app.service.create_domain(&call.may, domain).await?;
+    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
+    json(status, &DomainCreated { domain, new })
 }
 
 async fn inventory(call: Call) -> Reply {

@@ -21,6 +21,15 @@ pub struct HostStatus {
     pub can_write: bool,
 }
 
+/// A domain is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainCreated {
+    /// Its id.
+    pub domain: Uuid,
+    /// It was not there before.
+    pub new: bool,
+}
+
 /// A page of credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CredentialList {

@@ -10,11 +10,16 @@ use crate::{
     limits::{Limits, ms},
     record::{CommitId, RecordKey, SealedRecord, Transaction},
     store::{
-        api::{CommitError, Leased, Page, Place, ReadError, Reading, RecordStore, Refusal, StoreHealth},
+        api::{
+            CommitError, KeyringStep, Leased, Page, Place, PutError, ReadError, Reading, RecordStore,
+            Refusal, StoreHealth,
+        },
         codec,
     },
     wire::{
-        message::{Body, Commit, Damaged, Envelope, Fate, NotDone, NotRead, Read, Scan},
+        message::{
+            Body, Commit, Damaged, Envelope, Fate, KeyringObject, NotDone, NotRead, PutKeyring, Read, Scan,
+        },
         tls::NodeTls,
     },
 };
@@ -235,6 +240,30 @@ impl RecordStore for StoreClient {
                 Body::KeyringObject(object) => Ok(object.sealed),
                 Body::NotRead(why) => Err(not_read(why)),
                 _ => Err(ReadError::Unreachable),
+            }
+        })
+    }
+
+    fn put_keyring(
+        &self,
+        step: KeyringStep,
+        (epoch_no, epoch_id): (u64, Vec<u8>),
+        domain: [u8; 16],
+        sealed: Vec<u8>,
+    ) -> BoxFuture<'_, Result<Vec<u8>, PutError>> {
+        let put = PutKeyring { domain: domain.to_vec(), sealed, step: step as i32, epoch_no, epoch_id };
+        Box::pin(async move {
+            let channel = if step == KeyringStep::Keep { &self.tail } else { &self.head };
+            let deadline = self.env.now() + ms(self.knowledge.limits.write_deadline_ms);
+            match channel.request(Body::PutKeyring(put), deadline).await {
+                Ok(Body::KeyringObject(KeyringObject { sealed: Some(sealed) })) => Ok(sealed),
+                Ok(Body::NotRead(why)) => Err(PutError::Not(not_read(why))),
+                Ok(Body::BadRequest(why)) => {
+                    tracing::error!(%why, "a database does not take a step of a new domain");
+                    Err(PutError::Not(ReadError::NotServing))
+                }
+                Err(Lost::NotSent) => Err(PutError::Not(ReadError::Unreachable)),
+                Ok(_) | Err(Lost::NoAnswer) => Err(PutError::NoAnswer),
             }
         })
     }

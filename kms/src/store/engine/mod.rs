@@ -11,6 +11,7 @@ mod files;
 mod follow;
 mod identity;
 mod journal;
+mod keyring;
 
 use super::{
     api::Page,
@@ -33,6 +34,7 @@ pub use files::{
 pub use follow::records_in;
 pub use journal::JOURNAL_FILE;
 use journal::{Change, Journal};
+pub use keyring::{BEGUN, Beside, Lies, begun};
 use redb::{Database, ReadTransaction, StorageBackend, TableDefinition};
 use std::{
     fmt, io,

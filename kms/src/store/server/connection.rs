@@ -1,4 +1,4 @@
-//! One connection to a database: who may ask what (hosts: Commit, Get, Scan, Resolve, Keyring, Damaged;
+//! One connection to a database: who may ask what (hosts: Commit, Get, Scan, Resolve, Keyring, PutKeyring, Damaged;
 //! the head: its link; a database that is filled: FillBegin; a replica: Follow; the operator: Status, Order, ReadEpoch), and the answers. Requests of a host run
 //! side by side.
 
@@ -7,7 +7,7 @@ use super::{
     feed,
     fill::{self, Filling},
     head::{Event, From, Waiting},
-    orders,
+    keyring as put_keyring, orders,
     read::{self, Query},
     replace, status, tail, terminate,
     view::Shared,
@@ -229,6 +229,7 @@ impl Behind {
             Body::Commit(message) => commit_attempt(shared, events.as_ref(), &message, envelope.seen).await,
             Body::Resolve(id) => resolve(shared, &id).await,
             Body::Keyring(domain) => keyring(shared, &domain).await,
+            Body::PutKeyring(message) => put_keyring::put(shared, message, envelope.seen).await,
             Body::Damaged(damaged) => {
                 tracing::warn!(
                     target: "kms::probe",
@@ -305,6 +306,9 @@ async fn commit_attempt(
             drop(view);
             shared.found_behind();
             return Body::NotDone(NotDone::Behind as i32);
+        }
+        if put_keyring::is_early(&view, &attempt.transaction) {
+            return Body::NotDone(NotDone::InDoubt as i32);
         }
     }
     let Some(events) = events else {

@@ -9,7 +9,7 @@ use crate::{
         codec,
         engine::{Engine, EngineError},
         epoch::{Epoch, lineage_out},
-        giving::{give_keyring, give_rows},
+        giving::{Keys, give_keyring, give_rows},
         log::{Entry, Position},
     },
     wire::{
@@ -21,7 +21,10 @@ use crate::{
     },
 };
 use std::{collections::VecDeque, sync::Arc};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
 
 /// Why a feed ends.
 enum End {
@@ -49,7 +52,9 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     let mut newest = shared.feed.subscribe();
     shared.feed.send_modify(|feed| *feed += 1);
     let own = *newest.borrow_and_update();
-    let mut feed = FeedOf { shared, reader, write, epoch: shared.epoch() };
+    // Before the keys are read that it gives.
+    let keyring = shared.keyring.subscribe();
+    let mut feed = FeedOf { shared, reader, write, epoch: shared.epoch(), keyring };
     let work = async {
         match feed.begin(envelope, follow).await {
             Ok(at) => feed.run(at).await,
@@ -86,6 +91,8 @@ struct FeedOf<'a, R, W> {
     write: &'a mut W,
     /// What is fed is of this epoch.
     epoch: Epoch,
+    /// Changes when a domain is made whose key this feed has not given (R23).
+    keyring: watch::Receiver<u64>,
 }
 
 fn storage(error: EngineError) -> End {
@@ -107,6 +114,14 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
         view.serving() && view.identity.active() && view.identity.epoch() == self.epoch
     }
 
+    /// R23: a domain's key goes before its first record, and only the beginning of a feed gives keys.
+    fn has_all_keys(&self) -> Result<(), End> {
+        match self.keyring.has_changed() {
+            Ok(false) => Ok(()),
+            _ => Err(End::Broken("a domain was made: the next feed begins with its key".to_owned())),
+        }
+    }
+
     /// Finds where the replica stands in this log; sends a snapshot if it stands nowhere. Answers where the feed goes on.
     async fn begin(&mut self, envelope: &Envelope, follow: &Follow) -> Result<Position, End> {
         let malformed = |error: codec::Malformed| End::Broken(error.to_string());
@@ -123,7 +138,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
             Some(at) => {
                 self.stands_here(at).await?;
                 self.announce(at, 0).await?;
-                give_keyring(&**self.shared, self.write).await?;
+                give_keyring(&**self.shared, self.write, Keys::OfDomains).await?;
                 Ok(at)
             }
             None => self.snapshot().await,
@@ -167,7 +182,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
         let (rows, snapshot) = taken.await.map_err(storage)?;
         let at = snapshot.at();
         self.announce(at, rows).await?;
-        give_keyring(&**self.shared, self.write).await?;
+        give_keyring(&**self.shared, self.write, Keys::OfDomains).await?;
         let digest = give_rows(&**self.shared, self.write, snapshot).await?;
         self.say(Body::FillEnd(wire::FillEnd { digest: digest.to_vec() })).await?;
         Ok(at)
@@ -178,6 +193,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
         let (env, limits) = (self.shared.env.clone(), &self.shared.config.limits);
         let mut changes = self.shared.link.subscribe();
         let mut confirmed = self.shared.confirmed.subscribe();
+        let mut keyring = self.keyring.clone();
         let mut silence = Silence::new(env.clone(), limits.connection_idle());
         // What was sent and not yet taken: where each part ended, and its bytes.
         let mut sent: VecDeque<(u64, usize)> = VecDeque::new();
@@ -185,6 +201,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
         loop {
             if !self.may_feed() {
                 return End::Unfed(Unfed::NotServing);
+            }
+            if let Err(end) = self.has_all_keys() {
+                return end;
             }
             confirmed.borrow_and_update();
             let end = self.shared.view().confirmed;
@@ -203,6 +222,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
                 biased;
                 // Perhaps into another epoch.
                 _ = changes.changed() => continue,
+                _ = keyring.changed() => continue,
                 heard = self.reader.next() => heard,
                 // Entries that are committed together travel together.
                 _ = async { let _ = confirmed.changed().await; env.sleep(ms(limits.feed_ms)).await }, if at.seq >= end.seq => continue,
@@ -245,6 +265,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
             (Some(_), _) => return Err(End::Unfed(Unfed::Diverged)),
             (None, _) => return Err(End::Unfed(Unfed::TooFarBehind)),
         };
+        // After they were read: what is in them was written after its domain was made.
+        self.has_all_keys()?;
         // R18: what the head has not heard to be confirmed, its tail may not have.
         entries.retain(|entry| entry.position.seq <= end.seq);
         let to = entries.last().map_or(at, |entry| entry.position);

@@ -15,7 +15,7 @@ use crate::{
         backoff::Backoff,
         engine::{Engine, EngineError, FILLING_DIR, Filler, KEYRING_DIR, Loaded, RowDigest},
         epoch::{DbId, Identity, Phase, Registered, lineage_in, lineage_out},
-        giving::{PATIENCE, give_keyring, give_rows, say},
+        giving::{Keys, PATIENCE, give_keyring, give_rows, say},
         log::{Entry, Position},
         termination::{check_row, erase_keys_beside},
     },
@@ -516,7 +516,7 @@ async fn send_all<W: AsyncWrite + Unpin>(
                 return Err("the source's confirmed position moved: no longer a source that takes no writes"
                     .to_owned());
             }
-            give_keyring(&**shared, write).await?;
+            give_keyring(&**shared, write, Keys::BegunToo).await?;
             give_rows(&**shared, write, snapshot).await?
         }
         None => [0; 32],

@@ -9,6 +9,7 @@ mod feed;
 mod fill;
 mod head;
 mod join;
+mod keyring;
 mod leases;
 mod link;
 mod orders;
@@ -244,6 +245,7 @@ async fn incarnation(
                 // A failure ends this incarnation, as any other of the store.
                 let _ = shared.compare_with_beginning(begins).await;
             }
+            keyring::find_begun(&shared).await;
             let events = head.then(|| {
                 let (events, inbox) = mpsc::unbounded_channel();
                 parts.push(env.spawn("head", head::Head::new(shared.clone()).run(inbox)).abort_on_drop());

@@ -79,9 +79,9 @@ fn refused(why: i32) -> &'static str {
     }
 }
 
-/// Whether there is anything of a domain here: its key, or records that only its key opens.
+/// Whether there is anything of a domain here: its key, begun or not, or records that only its key opens.
 async fn known(shared: &Arc<Shared>, domain: Uuid) -> Result<bool, String> {
-    if keys(shared).await?.contains(&domain) {
+    if shared.view().begun.contains(&domain) || keys(shared).await?.contains(&domain) {
         return Ok(true);
     }
     let found = shared.engine("domain", move |engine| {

@@ -19,7 +19,7 @@ use crate::{
     wire::message::{Body, ENVELOPE_VERSION, Envelope, NotRead},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -74,6 +74,8 @@ pub(super) struct View {
     pub(super) replica: Option<u64>,
     /// The domains whose service has ended.
     pub(super) ended: Ended,
+    /// Head: the domains whose keys are begun (R23). Nothing is written in them.
+    pub(super) begun: BTreeSet<Uuid>,
     /// The last loud event, for `kms status`, until what gave rise to it is over.
     pub(super) loud: Option<&'static str>,
 }
@@ -172,7 +174,9 @@ pub(super) struct Shared {
     pub(super) link: watch::Sender<u64>,
     /// Counts the feeds of a replica: an older one ends when it changes.
     pub(super) feed: watch::Sender<u64>,
-    /// One writer at a time: batches, copies, and changes of the identity.
+    /// Counts the domain keys that were put: a feed that began before ends when it changes (R23).
+    pub(super) keyring: watch::Sender<u64>,
+    /// One writer at a time: batches, copies, changes of the identity, and domain keys.
     pub(super) writer: tokio::sync::Mutex<()>,
     /// See [`Node::diverged`].
     pub(super) diverged: Arc<Mutex<Option<DbId>>>,
@@ -211,6 +215,7 @@ impl Shared {
             catch_up_to: 0,
             replica: None,
             ended: Ended::new(loaded.terminated.iter().copied()),
+            begun: BTreeSet::new(),
             loud: diverged.then_some("loud:not-a-prefix"),
         };
         assert!(view.confirmed.seq <= view.last.seq, "confirmed <= last");
@@ -225,6 +230,7 @@ impl Shared {
             confirmed: watch::Sender::new(loaded.confirmed.seq),
             link: watch::Sender::new(0),
             feed: watch::Sender::new(0),
+            keyring: watch::Sender::new(0),
             writer: tokio::sync::Mutex::new(()),
             diverged: node.diverged.clone(),
             operator: node.operator,

@@ -266,6 +266,7 @@ async fn play(job: &Job, plan: &Plan) -> Result<(RunReport, History, Left), Stri
         clients,
         prober,
         guests: None,
+        newcomers: Vec::new(),
     };
     let played: Result<Played, String> = tokio::select! {
         biased;

@@ -207,6 +207,7 @@ impl Actions for Processes {
     fn terminate_domain(&self, _: u64) {}
     fn seal(&self, _: &str, _: bool) {}
     fn rotate_shares(&self) {}
+    fn create_domain(&self, _: u64) {}
     fn restore(&self, _: bool, _: Option<Micros>) {}
     fn remember_disk(&self, _: &str) {}
     fn roll_back_disk(&self, _: &str) {}
