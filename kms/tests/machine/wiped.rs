@@ -48,6 +48,7 @@ fn number(hex: &str) -> u64 {
 }
 
 #[tokio::test]
+#[expect(clippy::print_stderr, reason = "says that it proves nothing here")]
 async fn a_destroyed_key_is_nowhere_in_memory() {
     let scratch = Scratch::new("wiped");
     let (dir, dev) = Dev::anywhere(&scratch);

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The scenarios of an edition: all that lose or damage something and end within seconds, and the calm one.
-const SCENARIOS: [&str; 35] = [
+const SCENARIOS: [&str; 36] = [
     "calm",
     "host-loss",
     "zone-loss",

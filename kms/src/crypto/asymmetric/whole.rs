@@ -16,6 +16,11 @@ pub(super) enum WholeSigner {
     Rsa(Box<rsa::KeyPair>),
 }
 
+#[expect(clippy::disallowed_methods, reason = "ring takes no other source")]
+fn random() -> SystemRandom {
+    SystemRandom::new()
+}
+
 fn on(curve: Curve) -> Option<&'static EcdsaSigningAlgorithm> {
     match curve {
         Curve::P256 => Some(&signature::ECDSA_P256_SHA256_FIXED_SIGNING),
@@ -44,9 +49,8 @@ impl WholeSigner {
                 let public = key.public();
                 let ([x, y], d) = (public.point(), key.number());
                 let point = [&[4], &*x, &*y].concat();
-                let random = SystemRandom::new();
                 let algorithm = on(public.curve())?;
-                EcdsaKeyPair::from_private_key_and_public_key(algorithm, d.expose(), &point, &random)
+                EcdsaKeyPair::from_private_key_and_public_key(algorithm, d.expose(), &point, &random())
                     .ok()
                     .map(|pair| WholeSigner::Ec(public.curve(), Box::new(pair)))
             }
@@ -59,7 +63,7 @@ impl WholeSigner {
 
     /// `None`: the algorithm is not one of this key, or there was no randomness. Whoever signs the digest instead finds out which.
     pub(super) fn sign(&self, algorithm: SignatureAlgorithm, message: &[u8]) -> Option<Vec<u8>> {
-        let random = SystemRandom::new();
+        let random = random();
         match self {
             WholeSigner::Ec(curve, pair) => {
                 let fits = algorithm == SignatureAlgorithm::Es(*curve);
