@@ -120,7 +120,11 @@ async fn create(env: Env, options: CreateOptions) -> Result<(), Failure> {
         }
         mendable => mendable,
     };
-    let new = hosts.create_domain(domain).await.map_err(access::failure).map_err(again)?;
+    let new = hosts.create_domain(domain).await.map_err(|error| match error.status() {
+        None | Some(503 | 504) => again(access::failure(error)),
+        // Nothing would be different the next time.
+        Some(_) => access::failure(error),
+    })?;
     say(match new {
         true => format!("Domain {domain} is there, in both zones.\n"),
         false => format!("Domain {domain} was there already: it is as it was.\n"),

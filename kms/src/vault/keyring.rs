@@ -48,8 +48,8 @@ pub enum CreateError {
     /// No answer to the last step: whether the domain is there is not known.
     #[error("the last step was not answered")]
     Unknown,
-    /// What lies at a database does not open under the root key.
-    #[error("a key that lies there does not open")]
+    /// What lies at a database does not open under the root key, or is records without their key.
+    #[error("a key that lies there does not open, or records lie there without their key")]
     Damaged,
     /// The databases have different keys for it.
     #[error("{0:?}: another key lies there")]
@@ -63,6 +63,7 @@ impl CreateError {
     fn of(step: KeyringStep, error: PutError) -> CreateError {
         match (step, error) {
             (_, PutError::Not(ReadError::Terminated)) => CreateError::Ended,
+            (_, PutError::Not(ReadError::Damaged)) => CreateError::Damaged,
             (KeyringStep::End, PutError::NoAnswer) => CreateError::Unknown,
             _ => CreateError::Not(step, error),
         }
@@ -144,6 +145,20 @@ impl Keyring {
         Ok(Arc::clone(opened.keys.entry(key.domain()).or_insert(key)))
     }
 
+    /// The sealed key of a domain that one of the databases gives, if either has one that opens.
+    async fn lying(&self, root: &RootKey, domain: Uuid) -> Result<Option<Vec<u8>>, CreateError> {
+        let mut unknown = None;
+        for place in [Place::Near, Place::Far] {
+            match self.store.keyring(place, domain.into_bytes()).await {
+                Ok(Some(there)) if open_domain_key(root, domain, &there).is_ok() => return Ok(Some(there)),
+                Ok(Some(_)) => unknown = Some(CreateError::Damaged),
+                Ok(None) => {}
+                Err(error) => unknown = Some(CreateError::of(KeyringStep::Begin, PutError::Not(error))),
+            }
+        }
+        unknown.map_or(Ok(None), Err)
+    }
+
     /// The key of a domain.
     ///
     /// # Errors
@@ -184,7 +199,12 @@ impl Keyring {
             let put = self.store.put_keyring(step, epoch.clone(), domain.into_bytes(), sealed).await;
             put.map_err(|error| CreateError::of(step, error))
         };
-        let object = put(KeyringStep::Begin, new_domain_key(env, &root, domain)?).await?;
+        // What one of them has is what both are to have: a key that is missing beside one log is put back.
+        let (step, first) = match self.lying(&root, domain).await? {
+            Some(there) => (KeyringStep::Mend, there),
+            None => (KeyringStep::Begin, new_domain_key(env, &root, domain)?),
+        };
+        let object = put(step, first).await?;
         open_domain_key(&root, domain, &object).map_err(|_| CreateError::Damaged)?;
         for step in [KeyringStep::Keep, KeyringStep::End] {
             if put(step, object.clone()).await? != object {

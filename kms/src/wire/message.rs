@@ -574,6 +574,8 @@ pub enum KeyringStep {
     Keep = 2,
     /// At the head: the domain is there.
     End = 3,
+    /// At the head, in place of `Begin`: the key is the one that a database has already given, so there may be records that it opens.
+    Mend = 4,
 }
 
 /// What became of an attempt.

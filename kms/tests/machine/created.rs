@@ -266,6 +266,42 @@ async fn a_domain_needs_both_databases_and_a_repeat_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_missing_beside_one_log_is_put_back_and_no_other_takes_its_place() {
+    for missing in DATABASES {
+        let (region, _witness, head, tail) = Region::at_work(&format!("created-mended-{missing}")).await;
+        let (host, client) = (Host::start(&region, "host-a1").await, region.client("host-a1"));
+        assert!(host.create(&region).await);
+        assert_eq!(write(&region, &client, 1).await, Ok(()));
+        let made = keys(&region, missing);
+        let [head, tail] = match missing {
+            "db-a" => {
+                head.shutdown().await;
+                region.env.disk.remove(&keyring_dir(&region, "db-a").join(DOMAIN.to_string())).expect("gone");
+                [region.database("db-a").await, tail]
+            }
+            _ => {
+                tail.shutdown().await;
+                region.env.disk.remove(&keyring_dir(&region, "db-b").join(DOMAIN.to_string())).expect("gone");
+                [head, region.database("db-b").await]
+            }
+        };
+        if missing == "db-a" {
+            let refused = step(&region, &client, KeyringStep::Begin, &[2; 61]).await;
+            assert_eq!(refused, Err(PutError::Not(ReadError::Damaged)), "there are records of it");
+        }
+        assert_eq!(keys(&region, missing), [None, None]);
+        assert!(!host.create(&region).await, "it was there");
+        for node in DATABASES {
+            assert_eq!(keys(&region, node), made, "{node}");
+        }
+        assert_eq!(write(&region, &client, 2).await, Ok(()));
+        for node in [head, tail] {
+            node.shutdown().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_is_begun_outlives_the_other_database() {
     let (region, _witness, head, tail) = Region::at_work("created-rebuilt").await;
     let client = region.client("host-a1");

@@ -152,6 +152,7 @@ impl Timeline {
                 }
                 // Nobody has made it anew meanwhile: then it is the newest one, and its node is as good as ever.
                 What::DiskReturned { node } if unwritable.is_on(node) && !adopted.contains(node) => {
+                    exchanged.remove(node);
                     rebuilt.off(node, at, false);
                     unwritable.off(node, at, false);
                 }

@@ -222,6 +222,8 @@ impl Keeper {
 
     async fn seal(&mut self) {
         self.happened(Keeping::Sealing);
+        // Whether it is, the next look says, whatever becomes of this.
+        self.unsealed = false;
         let heard = self.shared.env.timeout(PATIENCE, self.seals.seal()).await;
         if let Heard::Stands(_) = self.heard(heard.unwrap_or_default()) {
             self.happened(Keeping::Sealed);

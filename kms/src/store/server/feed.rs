@@ -32,6 +32,8 @@ enum End {
     Unfed(Unfed),
     /// The connection is of no use any more, or must be made anew.
     Broken(String),
+    /// A domain was made: the next feed, which begins with its key, goes on here.
+    Made,
 }
 
 impl From<String> for End {
@@ -66,8 +68,10 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         _ = newest.changed() => return "a newer feed has begun".to_owned(),
         end = work => end,
     };
+    let goes_on = matches!(end, End::Made);
     let why = match end {
         End::Broken(why) => why,
+        End::Made => "a domain was made: the next feed begins with its key".to_owned(),
         End::Unfed(why) => {
             // It may be gone; it asks again either way.
             let _ = feed.say(Body::Unfed(why as i32)).await;
@@ -76,6 +80,10 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     };
     if *shared.feed.borrow() == own {
         shared.view().replica = None;
+        if goes_on {
+            // The log is kept for it, as for one that is slow: what it has just loaded may take longer than a log lasts.
+            return why;
+        }
         let over = |engine: &Engine| {
             engine.fed(None);
             Ok(())
@@ -118,7 +126,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> FeedOf<'_, R, W> {
     fn has_all_keys(&self) -> Result<(), End> {
         match self.keyring.has_changed() {
             Ok(false) => Ok(()),
-            _ => Err(End::Broken("a domain was made: the next feed begins with its key".to_owned())),
+            _ => Err(End::Made),
         }
     }
 

@@ -1,7 +1,10 @@
 //! A new domain, at a database (R23): its sealed key is put beside the store in the writer's turn, so that no entry ends the domain
 //! meanwhile and no other epoch begins. A key is never replaced, and never put for a domain whose service has ended. Opens none.
 
-use super::view::{Shared, View};
+use super::{
+    terminate::keyless,
+    view::{Shared, View},
+};
 use crate::{
     limits::DOMAIN_KEY_MAX_BYTES,
     record::Transaction,
@@ -90,17 +93,34 @@ async fn take(shared: &Arc<Shared>, put: Put) -> Body {
     }
     let (domain, step) = (put.domain, put.step);
     let (disk, dir) = (shared.env.disk.clone(), shared.config.data_dir.join(STORE_DIR));
-    let done = shared.engine("keyring", move |_| {
+    if step == KeyringStep::Begin {
+        // Records that another key was made for would never open again.
+        match keyless(shared, domain).await {
+            Ok(false) => {}
+            Ok(true) => return Body::NotRead(NotRead::Damaged as i32),
+            Err(_) => return Body::NotRead(NotRead::NotServing as i32),
+        }
+    }
+    // The store has no part in it: a key file that cannot be written is no reason to close it.
+    let work = move || {
         let beside = Beside::new(&*disk, &dir, domain);
         let lies = match step {
-            KeyringStep::Keep => Some(beside.keep(put.sealed)?),
-            KeyringStep::End => beside.end(put.sealed)?,
-            _ => beside.begin(put.sealed)?,
+            KeyringStep::Keep => beside.keep(put.sealed).map(Some),
+            KeyringStep::End => beside.end(put.sealed),
+            _ => beside.begin(put.sealed),
         };
-        Ok((lies, begun(&*disk, &dir)?))
-    });
-    let Ok((lies, begun)) = done.await else {
-        return Body::NotRead(NotRead::NotServing as i32);
+        (lies, begun(&*disk, &dir))
+    };
+    let (lies, begun) = match shared.env.blocking("keyring", work).await {
+        Ok((Ok(lies), Ok(begun))) => (lies, begun),
+        Ok((Err(error), _) | (_, Err(error))) => {
+            tracing::error!(%error, "own disk: a step of a new domain");
+            // It may lie there all the same, under either name.
+            shared.keyring.send_modify(|keyring| *keyring += 1);
+            find_begun(shared).await;
+            return Body::NotRead(NotRead::NotServing as i32);
+        }
+        Err(_) => return Body::NotRead(NotRead::NotServing as i32),
     };
     let Some(Lies { sealed, new }) = lies else {
         shared.view().begun = begun;

@@ -84,6 +84,18 @@ async fn known(shared: &Arc<Shared>, domain: Uuid) -> Result<bool, String> {
     if shared.view().begun.contains(&domain) || keys(shared).await?.contains(&domain) {
         return Ok(true);
     }
+    has_records(shared, domain).await
+}
+
+/// Whether there are records of a domain here and no key for them.
+pub(super) async fn keyless(shared: &Arc<Shared>, domain: Uuid) -> Result<bool, String> {
+    if shared.view().begun.contains(&domain) || keys(shared).await?.contains(&domain) {
+        return Ok(false);
+    }
+    has_records(shared, domain).await
+}
+
+async fn has_records(shared: &Arc<Shared>, domain: Uuid) -> Result<bool, String> {
     let found = shared.engine("domain", move |engine| {
         for prefix in prefixes(domain) {
             if !engine.scan(&prefix, None, 1)?.records.is_empty() {
