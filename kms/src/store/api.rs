@@ -6,7 +6,7 @@ use crate::{
     record::{CommitId, RecordKey, SealedRecord, Transaction},
 };
 
-pub use crate::wire::message::KeyringStep;
+pub use crate::wire::keyring::KeyringStep;
 
 /// Which database to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,6 +6,7 @@ pub mod feed;
 pub mod frame;
 pub mod hyper_io;
 pub mod identity;
+pub mod keyring;
 pub mod message;
 pub mod restore;
 pub mod silence;

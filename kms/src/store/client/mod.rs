@@ -17,9 +17,8 @@ use crate::{
         codec,
     },
     wire::{
-        message::{
-            Body, Commit, Damaged, Envelope, Fate, KeyringObject, NotDone, NotRead, PutKeyring, Read, Scan,
-        },
+        keyring::{KeyringObject, PutKeyring},
+        message::{Body, Commit, Damaged, Envelope, Fate, NotDone, NotRead, Read, Scan},
         tls::NodeTls,
     },
 };

@@ -28,9 +28,8 @@ use crate::{
     wire::{
         epoch::Order,
         frame::{self, FrameError, FrameReader},
-        message::{
-            Body, Commit, ENVELOPE_VERSION, Empty, Envelope, Fate, KeyringObject, NotDone, NotRead, Pong,
-        },
+        keyring::KeyringObject,
+        message::{Body, Commit, ENVELOPE_VERSION, Empty, Envelope, Fate, NotDone, NotRead, Pong},
         silence::Silence,
         tls::{NodeTls, Peer, PeerRole},
     },

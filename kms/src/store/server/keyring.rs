@@ -14,7 +14,10 @@ use crate::{
         epoch::Epoch,
         termination::domain_of,
     },
-    wire::message::{Body, KeyringObject, KeyringStep, NotRead, PutKeyring},
+    wire::{
+        keyring::{KeyringObject, KeyringStep, PutKeyring},
+        message::{Body, NotRead},
+    },
 };
 use std::sync::Arc;
 use uuid::Uuid;
