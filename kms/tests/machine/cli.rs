@@ -1,10 +1,9 @@
 //! The program as a person meets it: help, errors that say what to do, exit codes, a region that survives.
 
-use crate::common::Scratch;
+use crate::{common::Scratch, region::free_ports};
 use kms::crypto::asymmetric::{PrivateKey, Shape};
 use std::{
     io::{BufRead, BufReader, Read},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
@@ -119,7 +118,7 @@ impl Dev {
     pub fn anywhere(scratch: &Scratch) -> (PathBuf, Dev) {
         let start = |attempt| {
             let dir = scratch.path(&format!("dev-{attempt}"));
-            Dev::start(&dir, free_port()).map(|dev| (dir, dev))
+            Dev::start(&dir, free_ports()).map(|dev| (dir, dev))
         };
         (0..10).find_map(start).expect("free ports")
     }
@@ -136,13 +135,6 @@ impl Drop for Dev {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A port that is free now, with room for the nodes after it.
-#[expect(clippy::disallowed_methods, reason = "asks the machine for a free port")]
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
-    listener.local_addr().expect("an address").port().min(65_000)
 }
 
 #[test]
