@@ -27,7 +27,7 @@ fn copies(process: u32, numbers: &[Vec<u8>]) -> io::Result<usize> {
         numbers.iter().map(|number| number.iter().rev().copied().collect::<Vec<u8>>()[PART].to_vec());
     let parts: Vec<Vec<u8>> = forward.chain(backward).collect();
     let mut memory = std::fs::File::open(format!("/proc/{process}/mem"))?;
-    let mut found = 0;
+    let (mut found, mut read) = (0, 0);
     for line in std::fs::read_to_string(format!("/proc/{process}/maps"))?.lines() {
         let mut words = line.split(' ');
         let (Some(range), Some(rights)) = (words.next(), words.next()) else { continue };
@@ -37,8 +37,12 @@ fn copies(process: u32, numbers: &[Vec<u8>]) -> io::Result<usize> {
         memory.seek(SeekFrom::Start(from))?;
         // A mapping that is gone by now has nothing in it.
         if memory.read_exact(&mut bytes).is_ok() {
+            read += 1;
             found += parts.iter().map(|part| memchr::memmem::find_iter(&bytes, part).count()).sum::<usize>();
         }
+    }
+    if read == 0 {
+        return Err(io::Error::other("not one mapping gives its bytes"));
     }
     Ok(found)
 }
