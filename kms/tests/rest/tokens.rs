@@ -10,6 +10,17 @@ use kms::{
 };
 use serde_json::{Value, json};
 
+fn issuer(key: &PrivateKey) -> Issuer {
+    Issuer {
+        name: "idp".to_owned(),
+        issuer: "https://idp".to_owned(),
+        algorithm: "ES256".to_owned(),
+        key: serde_json::to_value(Jwk::of_public(&key.public())).expect("JSON"),
+        audience: None,
+        identity_prefix: "urn:v1:eu:identity:user:acme/".to_owned(),
+    }
+}
+
 fn token(region: &Region, key: &PrivateKey, claims: &Value) -> String {
     let header = json!({"alg": "ES256", "typ": "JWT"}).to_string();
     let signed = format!("{}.{}", B64.encode(header), B64.encode(claims.to_string()));
@@ -35,14 +46,7 @@ async fn a_token_in_use_counts_for_its_domain_and_strangers_do_not_keep_it_out()
     };
     let region = Region::with(limits).await;
     let key = PrivateKey::generate(&region.env, Shape::Ec(Curve::P256)).expect("a key");
-    let issuer = Issuer {
-        name: "idp".to_owned(),
-        issuer: "https://idp".to_owned(),
-        algorithm: "ES256".to_owned(),
-        key: serde_json::to_value(Jwk::of_public(&key.public())).expect("JSON"),
-        audience: None,
-        identity_prefix: "urn:v1:eu:identity:user:acme/".to_owned(),
-    };
+    let issuer = issuer(&key);
     region.operator().put_issuer(region.domain(), &issuer).await.expect("put");
     let now = region.env.clock.wall().as_secs();
     let of = |exp| {
@@ -84,14 +88,7 @@ async fn a_token_is_as_good_as_the_policies_for_its_subject() {
     let region = Region::new().await;
     let (operator, domain) = (region.operator(), region.domain());
     let key = PrivateKey::generate(&region.env, Shape::Ec(Curve::P256)).expect("a key");
-    let issuer = Issuer {
-        name: "idp".to_owned(),
-        issuer: "https://idp".to_owned(),
-        algorithm: "ES256".to_owned(),
-        key: serde_json::to_value(Jwk::of_public(&key.public())).expect("JSON"),
-        audience: None,
-        identity_prefix: "urn:v1:eu:identity:user:acme/".to_owned(),
-    };
+    let issuer = issuer(&key);
     let now = region.env.clock.wall().as_secs();
     let of = |sub: &str, exp| token(&region, &key, &json!({"iss": "https://idp", "sub": sub, "exp": exp}));
     let bob = format!("Bearer {}", of("bob", now + 60));
