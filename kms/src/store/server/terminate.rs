@@ -81,18 +81,17 @@ fn refused(why: i32) -> &'static str {
 
 /// Whether there is anything of a domain here: its key, begun or not, or records that only its key opens.
 async fn known(shared: &Arc<Shared>, domain: Uuid) -> Result<bool, String> {
-    if shared.view().begun.contains(&domain) || keys(shared).await?.contains(&domain) {
-        return Ok(true);
-    }
-    has_records(shared, domain).await
+    Ok(has_key(shared, domain).await? || has_records(shared, domain).await?)
 }
 
 /// Whether there are records of a domain here and no key for them.
 pub(super) async fn keyless(shared: &Arc<Shared>, domain: Uuid) -> Result<bool, String> {
-    if shared.view().begun.contains(&domain) || keys(shared).await?.contains(&domain) {
-        return Ok(false);
-    }
-    has_records(shared, domain).await
+    Ok(!has_key(shared, domain).await? && has_records(shared, domain).await?)
+}
+
+/// Whether the key of a domain is here, begun or not.
+async fn has_key(shared: &Arc<Shared>, domain: Uuid) -> Result<bool, String> {
+    Ok(shared.view().begun.contains(&domain) || keys(shared).await?.contains(&domain))
 }
 
 async fn has_records(shared: &Arc<Shared>, domain: Uuid) -> Result<bool, String> {
