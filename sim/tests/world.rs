@@ -340,3 +340,29 @@ fn disk_faults_have_their_errno() {
         assert_eq!(done.load(Ordering::Relaxed), 1, "{:?}", world.events());
     });
 }
+
+#[test]
+fn an_image_has_what_is_durable_under_the_names_that_are_durable() {
+    run(11, |world| async move {
+        add(&world, "db", "10.0.0.1", None);
+        let disk = world.env("db").disk;
+        let named = |durable: bool| {
+            let files = world.disk_image("db").into_iter().filter(|file| file.durable == durable);
+            files.map(|file| (file.path, file.named)).collect::<Vec<_>>()
+        };
+        let is = |path: &str, named: bool| vec![(path.to_owned(), named)];
+        disk.create_dir(Path::new("d")).expect("made");
+        disk.sync_dir(Path::new("")).expect("synced");
+        let file = disk.open(Path::new("d/old"), OpenMode::CreateNew).expect("creates");
+        file.write(0, &[1]).expect("writes");
+        file.sync_data().expect("synced");
+        assert_eq!(named(true), is("d/old", false), "the name is not durable, whatever the bytes are");
+        disk.sync_dir(Path::new("d")).expect("synced");
+        disk.rename(Path::new("d/old"), Path::new("d/new")).expect("renamed");
+        assert_eq!((named(false), named(true)), (is("d/new", true), is("d/old", true)));
+        disk.sync_dir(Path::new("d")).expect("synced");
+        assert_eq!((named(false), named(true)), (is("d/new", true), is("d/new", true)));
+        disk.remove(Path::new("d/new")).expect("removed");
+        assert_eq!(named(true), is("d/new", true), "it may come back");
+    });
+}

@@ -35,7 +35,7 @@ pub struct DiskFaults {
 /// One file of a disk image.
 #[derive(Debug, Clone)]
 pub struct ImageFile {
-    /// Its path, or its last known one if it has none any more.
+    /// Its path: of what is durable, one that is durable. Its last known one if it has none.
     pub path: String,
     /// True: what a power cut now would surely leave; false: what the operating system shows.
     pub durable: bool,

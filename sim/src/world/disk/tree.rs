@@ -496,23 +496,39 @@ impl Tree {
         secret_files.iter().any(|end| path.ends_with(end.as_str()))
     }
 
+    /// All files, as they are shown and as they are durable: these by the names that are durable, each of them.
     pub(super) fn image(&self) -> Vec<ImageFile> {
-        let kept = self.reached(|inode| match &inode.body {
-            Body::Dir { durable, .. } => durable.values().copied().collect(),
-            Body::File { .. } => Vec::new(),
-        });
+        let mut names = BTreeMap::new();
+        self.durable_names(ROOT, "", &mut names);
         let mut files = Vec::new();
         for (number, inode) in &self.inodes {
-            let named = kept.contains(number);
-            if let Body::File { cached, durable, .. } = &inode.body {
-                for (pages, durable) in [(cached, false), (durable, true)] {
-                    let mut bytes = vec![0; usize::try_from(pages.len).unwrap_or(usize::MAX)];
-                    pages.read(0, &mut bytes);
-                    files.push(ImageFile { path: inode.path.clone(), durable, named, bytes });
-                }
-            }
+            let Body::File { cached, durable, .. } = &inode.body else { continue };
+            let [shown, kept] = [cached, durable].map(|pages| {
+                let mut bytes = vec![0; usize::try_from(pages.len).unwrap_or(usize::MAX)];
+                pages.read(0, &mut bytes);
+                bytes
+            });
+            let (path, names) = (inode.path.clone(), names.remove(number).unwrap_or_default());
+            let named = !names.is_empty();
+            let kept_as = if named { names } else { vec![path.clone()] };
+            files.push(ImageFile { path, durable: false, named, bytes: shown });
+            let durable = |path| ImageFile { path, durable: true, named, bytes: kept.clone() };
+            files.extend(kept_as.into_iter().map(durable));
         }
         files
+    }
+
+    /// The paths that a power cut now would surely leave, of each file below a directory.
+    fn durable_names(&self, dir: u64, path: &str, names: &mut BTreeMap<u64, Vec<String>>) {
+        let Some(Inode { body: Body::Dir { durable, .. }, .. }) = self.inodes.get(&dir) else { return };
+        for (name, inode) in durable {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
+            match self.inodes.get(inode).map(|inode| &inode.body) {
+                Some(Body::File { .. }) => names.entry(*inode).or_default().push(path),
+                Some(Body::Dir { .. }) => self.durable_names(*inode, &path, names),
+                None => {}
+            }
+        }
     }
 
     /// Shows every stretch of pages of every file, cached, and durable where it differs, and every unsynced
