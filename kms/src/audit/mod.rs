@@ -38,7 +38,7 @@ use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 const BATCH_MAX: usize = 128;
 /// Requests that may wait for the writer.
 const QUEUE_MAX: usize = 4_096;
-/// How often a spool that failed is opened anew, and one that is full looked at.
+/// How often a spool that failed is opened anew, and one that is full, or nearly, looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often segments that are too old are looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(3_600);
@@ -85,6 +85,7 @@ pub struct Standing {
 
 struct Known {
     state: State,
+    crowded: bool,
     bytes: u64,
     head: Link,
     /// Since when a write is under way.
@@ -118,7 +119,8 @@ impl Audit {
         pen: OwnedMutexGuard<()>,
     ) -> Audit {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
-        let known = Known { state: State::Failed, bytes: 0, head: Link::default(), writing: None };
+        let known =
+            Known { state: State::Failed, crowded: false, bytes: 0, head: Link::default(), writing: None };
         let known = Arc::new(Mutex::new(known));
         let (key, head) = (Arc::new(key), Arc::new(AtomicU64::new(0)));
         let forwarding = config.forward.clone();
@@ -149,6 +151,12 @@ impl Audit {
         let known = lock(&self.known);
         let stalled = |since: Mono| self.env.now().since(since) > ms(AUDIT_STALL_MS);
         if known.writing.is_some_and(stalled) { State::Failed } else { known.state }
+    }
+
+    /// Whether there is so little room left that it is kept for those whom a domain knows: anybody can ask for what is refused, and each
+    /// refusal is an entry.
+    pub fn is_crowded(&self) -> bool {
+        lock(&self.known).crowded
     }
 
     /// What the spool has.
@@ -286,10 +294,13 @@ impl Writer {
     /// What is done while nobody waits, and at least as often as [`LOOK`] says.
     async fn look(&mut self) {
         self.looked = self.env.now();
-        let full = lock(&self.known).state == State::Full;
+        let pressed = {
+            let known = lock(&self.known);
+            known.state == State::Full || known.crowded
+        };
         let Some(mut spool) = self.spool.take() else { return self.open().await };
         let lately = self.tidied.is_some_and(|at| self.looked.since(at) < TIDY_EVERY);
-        if lately && !full {
+        if lately && !pressed {
             self.spool = Some(spool);
             return;
         }
@@ -320,7 +331,16 @@ impl Writer {
                 "audit: the spool is FULL and this host cannot serve: export it, then `kms audit prune`"
             );
         }
+        let crowded = spool.is_crowded();
+        if crowded && !known.crowded {
+            let bytes = spool.bytes();
+            tracing::warn!(
+                bytes,
+                "audit: the spool is nearly full, and who shows no valid certificate or token is refused: export it, then `kms audit prune`"
+            );
+        }
         known.state = state;
+        known.crowded = crowded;
         known.bytes = spool.bytes();
         known.head = spool.head();
         self.head.store(known.head.sequence, Ordering::Relaxed);

@@ -267,6 +267,11 @@ impl Spool {
         self.bytes().saturating_add(RESERVE_BYTES) <= self.config.max_bytes
     }
 
+    /// Whether nine tenths of what it takes of new requests are there.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.bytes() / 9 > self.config.max_bytes.saturating_sub(RESERVE_BYTES) / 10
+    }
+
     /// Makes entries durable; `encode` gives them by the sequence number of the first. They must fit in a frame.
     ///
     /// # Errors

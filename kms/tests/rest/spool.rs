@@ -312,6 +312,34 @@ async fn a_full_spool_records_nothing_until_it_is_pruned() {
 }
 
 #[tokio::test]
+async fn a_spool_that_is_nearly_full_says_so_until_it_is_pruned() {
+    let world = World::new();
+    let config = AuditConfig { segment_bytes: 256 << 10, ..small() };
+    let audit = Arc::new(world.start(config).await);
+    let mut id = 0;
+    while !audit.is_crowded() {
+        assert_eq!(audit.state(), State::Recording, "not before it is full");
+        for recorded in futures_util::future::join_all((0..50).map(|n| audit.record(event(id + n)))).await {
+            recorded.expect("recorded");
+        }
+        id += 50;
+        world.wall.1.fetch_add(60_000, Ordering::Relaxed);
+    }
+    let taken = audit.standing().bytes as f64 / f64::from((4 << 20) - (1 << 20));
+    assert!((0.9..0.92).contains(&taken), "{taken}");
+    assert_eq!(audit.state(), State::Recording);
+    let now = world.wall.1.load(Ordering::Relaxed);
+    audit::prune(&world.env, Path::new(DATA), &world.key(), now).expect("prunes beside the host");
+    for _ in 0..300 {
+        world.env.sleep(Duration::from_millis(20)).await;
+        if !audit.is_crowded() {
+            return;
+        }
+    }
+    panic!("nobody has looked");
+}
+
+#[tokio::test]
 async fn old_segments_go_and_the_chain_goes_on_from_the_anchor() {
     let world = World::new();
     world.fill(20).await;

@@ -4,6 +4,7 @@ use crate::{client::Client, region::Region};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
 use http_body_util::Full;
 use kms::{
+    config::AuditConfig,
     crypto::asymmetric::{Curve, Jwk, PrivateKey, Shape, SignatureAlgorithm},
     iam::{Issuer, Policy},
     limits::Limits,
@@ -81,6 +82,36 @@ async fn a_token_in_use_counts_for_its_domain_and_strangers_do_not_keep_it_out()
         after.push(with(&mut nobody, "/random", "authorization", &bob).await);
     }
     assert!(after.contains(&200), "strangers take nothing of the domain's: {after:?}");
+}
+
+#[tokio::test]
+async fn strangers_leave_room_in_the_audit_for_those_whom_a_domain_knows() {
+    // A mebibyte is kept free for requests under way; what is left takes some dozens of entries.
+    let audit = AuditConfig { max_bytes: (1 << 20) + (20 << 10), ..AuditConfig::default() };
+    let region = Region::audited(audit).await;
+    let key = PrivateKey::generate(&region.env, Shape::Ec(Curve::P256)).expect("a key");
+    region.operator().put_issuer(region.domain(), &issuer(&key)).await.expect("put");
+    let claims = json!({"iss": "https://idp", "sub": "bob", "exp": region.env.clock.wall().as_secs() + 600});
+    let bob = format!("Bearer {}", token(&region, &key, &claims));
+    let mut nobody = region.anonymous().await;
+    let mut refused = 0;
+    while with(&mut nobody, "/random", "authorization", "Bearer x.y.z").await == 401 {
+        refused += 1;
+        assert!(refused < 200, "the spool is never crowded");
+    }
+    assert!(refused > 10, "it was not empty: {refused}");
+    let there = crate::audit::entries(&region).len();
+    for path in ["/random", "/servicekey", "/servicekey/x"] {
+        assert_eq!(with(&mut nobody, path, "authorization", "Bearer x.y.z").await, 503);
+        assert_eq!(with(&mut nobody, path, "accept", "*/*").await, 503, "who shows nothing at all");
+    }
+    assert_eq!(crate::audit::entries(&region).len(), there, "nothing was done, and nothing recorded");
+    let mut client = region.client().await;
+    let health = client.get("/healthz").await;
+    assert_eq!((health.status, &health.body["audit"]), (200, &json!("ok")), "and it serves");
+    assert_eq!(client.get("/random").await.status, 200);
+    assert_eq!(with(&mut nobody, "/random", "authorization", &bob).await, 200, "a token that it never saw");
+    assert_eq!(crate::audit::entries(&region).len(), there + 2);
 }
 
 #[tokio::test]

@@ -79,6 +79,11 @@ impl App {
             None => Err(HostService::sealed_error()),
         }
     }
+
+    /// Whether what room the audit has is kept for those whom a domain knows.
+    fn is_crowded(&self) -> bool {
+        self.audit.as_ref().and_then(Recorder::audit).is_some_and(|audit| audit.is_crowded())
+    }
 }
 
 impl Note {
@@ -160,7 +165,6 @@ impl Call {
 
 /// The token that a request bears. Vault's clients send one in a header of their own, and send something there with a certificate too.
 fn token(parts: &Parts, note: &Note) -> Option<Result<Bearer, Error>> {
-    let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     // One that begins like a token and is none never falls back to the certificate of who passed it on.
     let mut given = parts.headers.get_all("authorization").into_iter();
     match (given.next(), given.next()) {
@@ -180,7 +184,8 @@ fn token(parts: &Parts, note: &Note) -> Option<Result<Bearer, Error>> {
     }
     let of_vault = note.path.get().is_some_and(|path| path.as_str().starts_with("/api/{okmsId}/v1/secret/"));
     let nobody = matches!(note.caller, Caller::Client(None));
-    text("x-vault-token").filter(|_| of_vault && nobody).map(|token| Bearer::parse(token.trim_ascii()))
+    let of_vault = (of_vault && nobody).then(|| parts.headers.get("x-vault-token")).flatten();
+    of_vault.and_then(|value| value.to_str().ok()).map(|token| Bearer::parse(token.trim_ascii()))
 }
 
 fn identity(note: &Note) -> Result<&Identity, Error> {
@@ -193,11 +198,17 @@ fn identity(note: &Note) -> Result<&Identity, Error> {
     }
 }
 
-/// Takes a request, if whoever it counts for has not had too many.
-fn admit(app: &App, note: &Note, domain: Option<Uuid>) -> Result<(), Error> {
-    if !app.rates.takes(domain, app.env.now()) {
-        return Err(Error::new(Code::TooMany, "too many requests: try again later"));
+/// Counts a request, if whoever it counts for has not had too many.
+fn count(app: &App, domain: Option<Uuid>) -> Result<(), Error> {
+    match app.rates.takes(domain, app.env.now()) {
+        true => Ok(()),
+        false => Err(Error::new(Code::TooMany, "too many requests: try again later")),
     }
+}
+
+/// Takes a request: it is counted, and will be recorded.
+fn admit(app: &App, note: &Note, domain: Option<Uuid>) -> Result<(), Error> {
+    count(app, domain)?;
     note.begin();
     Ok(())
 }
@@ -229,7 +240,11 @@ impl FromRequestParts<Arc<App>> for Call {
         let print = token.as_ref().and_then(|token| token.as_ref().ok()).map(Bearer::fingerprint);
         let of_certificate = note.identity().map(Identity::domain);
         let known = of_certificate.is_none() && print.is_some_and(|print| app.rates.knows(&print));
-        if !known {
+        // A stranger, while the room that is left in the audit is kept for others: he may turn out to be one of them, and is recorded then.
+        let held_back = !known && of_certificate.is_none() && app.is_crowded();
+        if held_back {
+            count(app, None)?;
+        } else if !known {
             admit(app, &note, of_certificate)?;
         }
         let asked = ask(parts, app, &note, token).await;
@@ -242,6 +257,12 @@ impl FromRequestParts<Arc<App>> for Call {
             Ok((domain, _)) if known => admit(app, &note, Some(*domain))?,
             // Of whose domain it would have been, nobody knows.
             Err(_) if known => admit(app, &note, None)?,
+            Ok((domain, _)) if held_back => admit(app, &note, Some(*domain))?,
+            Err(_) if held_back => {
+                return Err(
+                    Error::refused("audit: the room that is left is kept for valid credentials").into()
+                );
+            }
             _ => {}
         }
         let (okms_id, rights) = asked?;
