@@ -221,7 +221,6 @@ async fn host(env: &Env, dir: &Path) {
     let pairs = pairs(env);
     let keys = Keys::new(pairs[0].to_pkcs8().expose(), pairs[1].to_pkcs8().expose());
     let bare = Bare::start(region.rest_tls(), keys).await;
-    let mut to_bare = region.connect_many(bare.address(), LANES[1]).await;
     let seal = region.create(&mut lanes[0]).await;
     let [ec, rsa] =
         [import(&region, &mut lanes[0], &pairs[0]).await, import(&region, &mut lanes[0], &pairs[1]).await];
@@ -244,12 +243,14 @@ async fn host(env: &Env, dir: &Path) {
             "processor time of a request, {count} kept mTLS connections, turn by turn:"
         ));
         for (what, path, bare_path, body, requests, least) in &cases {
+            // Anew for each: a connection that rests for long is closed.
+            let mut lanes = region.connect_many(region.host(), count).await;
+            let mut to_bare = region.connect_many(bare.address(), count).await;
             let (mut of_host, mut of_bare) = (Series::NONE, Series::NONE);
             for _ in 0..size.rounds {
-                let to_bare = &mut to_bare[..count];
-                let time = cost(env, bare::THREAD, to_bare, *requests, bare_path, body).await;
+                let time = cost(env, bare::THREAD, &mut to_bare, *requests, bare_path, body).await;
                 of_bare.add(Duration::from_secs_f64(time));
-                let time = cost(env, HOST, &mut lanes[..count], *requests, path, body).await;
+                let time = cost(env, HOST, &mut lanes, *requests, path, body).await;
                 of_host.add(Duration::from_secs_f64(time));
             }
             report::time(&format!("{what}: the host"), &of_host);

@@ -31,15 +31,22 @@ pub fn processor_time(env: &Env) -> f64 {
     stat(env, Path::new("/proc/self/stat")).map_or(0.0, |(_, seconds)| seconds)
 }
 
-/// The same of the threads of this name, of those that have not ended.
+/// The same of the threads of this name, of those that have not ended; exact to the nanosecond where the kernel tells so much.
 pub fn processor_time_of(env: &Env, thread: &str) -> f64 {
     let tasks = Path::new("/proc/self/task");
-    let stats = env.disk.list(tasks).unwrap_or_default().into_iter();
-    stats
-        .filter_map(|task| stat(env, &tasks.join(task).join("stat")))
-        .filter(|(name, _)| name == thread)
-        .map(|(_, seconds)| seconds)
-        .sum()
+    let all = env.disk.list(tasks).unwrap_or_default().into_iter().map(|task| tasks.join(task));
+    let times = all.filter_map(|task| {
+        let (name, in_ticks) = stat(env, &task.join("stat"))?;
+        (name == thread).then(|| exact(env, &task.join("schedstat")).unwrap_or(in_ticks))
+    });
+    times.sum()
+}
+
+/// Processor time of a thread, seconds, of what the scheduler counts in nanoseconds.
+fn exact(env: &Env, path: &Path) -> Option<f64> {
+    let counts = env.disk.read(path).ok().flatten()?;
+    let ns: u64 = String::from_utf8_lossy(&counts).split_whitespace().next()?.parse().ok()?;
+    Some(ns as f64 / 1e9)
 }
 
 /// Name and processor time, seconds, of a process or thread.

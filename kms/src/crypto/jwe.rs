@@ -5,10 +5,12 @@
 use super::{Canonical, DoesNotOpen, NONCE_BYTES, SealingKey, Secret, SecretBytes, TAG_BYTES, hkdf, sha256};
 use crate::env::{Env, Purpose};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
-use std::io;
+use std::{fmt::Write, io, sync::OnceLock};
 use uuid::Uuid;
 
 const SALT_BYTES: usize = 32;
+/// Room for the longest header.
+const HEADER_MAX_BYTES: usize = 160;
 
 /// What a message is. Part of its key, so that neither opens as the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +33,7 @@ pub struct JweKey<'a> {
 
 impl JweKey<'_> {
     fn message_key(&self, purpose: JwePurpose, salt: &[u8], context: &[u8]) -> Secret<32> {
-        let context_hash = sha256(Canonical::new("okms/context/v1").add(context).bytes());
+        let context_hash = hash_of_context(context);
         let word: &[u8] = match purpose {
             JwePurpose::Encrypt => b"encrypt",
             JwePurpose::DataKey => b"datakey",
@@ -46,11 +48,18 @@ impl JweKey<'_> {
 
     /// The one serialisation of the protected header.
     fn header(&self, salt: &str) -> String {
-        format!(
-            r#"{{"alg":"dir","enc":"A256GCM","kid":"{}","x-key-ver":{},"x-salt":"{salt}"}}"#,
-            self.id.hyphenated(),
-            self.version
-        )
+        let mut id = Uuid::encode_buffer();
+        let id: &str = self.id.hyphenated().encode_lower(&mut id);
+        let mut header = String::with_capacity(HEADER_MAX_BYTES);
+        for part in [r#"{"alg":"dir","enc":"A256GCM","kid":""#, id, r#"","x-key-ver":"#] {
+            header.push_str(part);
+        }
+        // A string takes whatever is written.
+        let _ = write!(header, "{}", self.version);
+        for part in [r#","x-salt":""#, salt, r#""}"#] {
+            header.push_str(part);
+        }
+        header
     }
 
     /// Encrypts; `context` must be the same when the message is opened.
@@ -69,19 +78,20 @@ impl JweKey<'_> {
         let (salt, iv) = random.split_at(SALT_BYTES);
         let mut nonce = [0; NONCE_BYTES];
         nonce.copy_from_slice(iv);
-        let header = B64.encode(self.header(&B64.encode(salt)));
+        let header = self.header(&B64.encode(salt));
         let mut body = text.into_sealable();
-        SealingKey::new(&self.message_key(purpose, salt, context)).seal(nonce, header.as_bytes(), &mut body);
+        let bytes = header.len() + NONCE_BYTES + body.len() + TAG_BYTES;
+        // Each part has up to two characters more than a third of its bytes, and there are four dots.
+        let mut out = Token(Vec::with_capacity(bytes * 4 / 3 + 4 * 2 + 4));
+        out.part(header.as_bytes());
+        SealingKey::new(&self.message_key(purpose, salt, context)).seal(nonce, &out.0, &mut body);
         let (ciphertext, tag) = body.split_at(body.len() - TAG_BYTES);
-        let mut out = header;
-        out.reserve(body.len() * 4 / 3 + 48);
-        out.push_str("..");
-        B64.encode_string(iv, &mut out);
-        out.push('.');
-        B64.encode_string(ciphertext, &mut out);
-        out.push('.');
-        B64.encode_string(tag, &mut out);
-        Ok(out)
+        out.0.push(b'.');
+        for part in [iv, ciphertext, tag] {
+            out.0.push(b'.');
+            out.part(part);
+        }
+        String::from_utf8(out.0).map_err(io::Error::other)
     }
 
     /// Decrypts.
@@ -116,6 +126,25 @@ impl JweKey<'_> {
         body.truncate(len);
         Ok(body)
     }
+}
+
+/// A compact serialisation that is being written.
+struct Token(Vec<u8>);
+
+impl Token {
+    fn part(&mut self, bytes: &[u8]) {
+        let from = self.0.len();
+        self.0.resize(from + bytes.len().div_ceil(3) * 4, 0);
+        let written = B64.encode_slice(bytes, &mut self.0[from..]).expect("there is room for padding too");
+        self.0.truncate(from + written);
+    }
+}
+
+/// The hash of a context, which is a part of keys. Most messages have none.
+fn hash_of_context(context: &[u8]) -> [u8; 32] {
+    static OF_NONE: OnceLock<[u8; 32]> = OnceLock::new();
+    let hash = || sha256(Canonical::new("okms/context/v1").add(context).bytes());
+    if context.is_empty() { *OF_NONE.get_or_init(hash) } else { hash() }
 }
 
 /// The salt's text inside a header of the one accepted form: what stands between the last quotes.

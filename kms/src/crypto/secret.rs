@@ -90,8 +90,11 @@ impl SecretBytes {
         SecretBytes(self.0.clone())
     }
 
-    /// The bytes in a buffer with room for a tag, to be encrypted in place.
-    pub(crate) fn into_sealable(self) -> Vec<u8> {
+    /// The bytes in a buffer with room for a tag, to be encrypted in place: the same buffer, if it has that room.
+    pub(crate) fn into_sealable(mut self) -> Vec<u8> {
+        if self.0.capacity() - self.0.len() >= super::TAG_BYTES {
+            return std::mem::take(&mut self.0);
+        }
         let mut buffer = Vec::with_capacity(self.0.len() + super::TAG_BYTES);
         buffer.extend_from_slice(&self.0);
         buffer

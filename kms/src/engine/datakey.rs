@@ -17,7 +17,7 @@ pub const DATA_KEY_MAX_BITS: u32 = 4096;
 
 /// Data keys come of symmetric keys: an RSA key with the same operation carries keys in and out of the service.
 fn symmetric(usable: &Usable) -> Result<(), Error> {
-    match usable.view.kind {
+    match usable.view().kind {
         KeyType::Oct(_) => Ok(()),
         KeyType::Of(_) => Err(Error::new(Code::WrongUse, "data keys are made of oct keys alone")),
     }

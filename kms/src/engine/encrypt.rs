@@ -34,22 +34,31 @@ pub(super) enum Use {
 
 /// A key that may be used for what was asked.
 pub(super) struct Usable {
-    pub(super) view: KeyView,
-    pub(super) material: SecretBytes,
+    record: Arc<KeyRecord>,
     domain: Uuid,
     /// The version that this was read as.
     version: Version,
 }
 
 impl Usable {
+    /// What it is.
+    pub(super) fn view(&self) -> &KeyView {
+        &self.record.view
+    }
+
+    /// What it is made of: of a pair, its private half.
+    pub(super) fn material(&self) -> &SecretBytes {
+        &self.record.material
+    }
+
     /// The key as a message is bound to it.
     pub(super) fn jwe(&self) -> JweKey<'_> {
-        JweKey { id: self.view.id, version: 0, material: &self.material }
+        JweKey { id: self.view().id, version: 0, material: self.material() }
     }
 
     /// What keys that were read are kept by.
     pub(super) fn which(&self) -> Which {
-        Which { domain: self.domain, id: self.view.id, version: self.version }
+        Which { domain: self.domain, id: self.view().id, version: self.version }
     }
 
     /// Its private half, read anew: [`HostService::private_half`] keeps it.
@@ -57,10 +66,10 @@ impl Usable {
     /// # Errors
     /// `WrongUse` if it has none.
     pub(super) fn private(&self) -> Result<PrivateKey, Error> {
-        if self.view.class() != Class::Pair {
+        if self.view().class() != Class::Pair {
             return Err(Error::new(Code::WrongUse, "the key has no private half"));
         }
-        PrivateKey::from_pkcs8(self.material.expose())
+        PrivateKey::from_pkcs8(self.material().expose())
             .map_err(|_| Error::integrity("a sealed key does not read"))
     }
 
@@ -69,7 +78,7 @@ impl Usable {
     /// # Errors
     /// `WrongUse` if it has none.
     pub(super) fn public(&self) -> Result<PublicKey, Error> {
-        let spki = self.view.public.as_ref();
+        let spki = self.view().public.as_ref();
         let spki = spki.ok_or_else(|| Error::new(Code::WrongUse, "the key has no public half"))?;
         PublicKey::from_spki(spki).map_err(|_| Error::integrity("a sealed key does not read"))
     }
@@ -78,8 +87,8 @@ impl Usable {
 /// What it is used for is the same under both: its name, or a date, is not part of that.
 impl Same for Usable {
     fn same(&self, other: &Self) -> bool {
-        let (one, two) = (&self.view, &other.view);
-        self.material.same(&other.material)
+        let (one, two) = (self.view(), other.view());
+        self.material().same(other.material())
             && (one.id, one.kind, one.flags) == (two.id, two.kind, two.flags)
             && one.public == two.public
     }
@@ -106,9 +115,8 @@ fn usable(
 ) -> Result<Usable, Error> {
     let opened = found.ok_or_else(Error::key_not_found)?;
     let version = opened.version();
-    let record = opened.into_value();
-    may_be_used(&record.view, operation, state_allows)?;
-    Ok(Usable { view: record.view, material: record.material, domain, version })
+    may_be_used(&opened.value().view, operation, state_allows)?;
+    Ok(Usable { record: Arc::new(opened.into_value()), domain, version })
 }
 
 impl HostService {
@@ -131,8 +139,7 @@ impl HostService {
         if let Some(held) = look.held {
             tracing::debug!(target: "kms::probe", name = "used-by-lease");
             may_be_used(&held.record.view, operation, state_allows)?;
-            let (view, material) = (held.record.view.clone(), held.record.material.duplicate());
-            return Ok(Usable { view, material, domain, version: held.version });
+            return Ok(Usable { record: Arc::clone(&held.record), domain, version: held.version });
         }
         self.decide_opened(domain, &key, |found| {
             if found.as_ref().is_some_and(|found: &Opened<KeyRecord>| found.value().view.state.is_destroyed())
@@ -155,7 +162,7 @@ impl HostService {
                 // One that does not open is reported by whoever reads it to use it.
                 let opened = open::<KeyRecord>(&domain_key, &key, &record).ok()?;
                 let version = opened.version();
-                Some(LeasedKey { record: opened.into_value(), version, until, epoch })
+                Some(LeasedKey { record: Arc::new(opened.into_value()), version, until, epoch })
             });
             leased.answered(generation, &key, answer);
         });

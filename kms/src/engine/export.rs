@@ -34,12 +34,12 @@ impl HostService {
         let (id, transport_id) = (*may.of(), *may_wrap.of());
         let how = (Operations::NONE, Use::Protect);
         let leaves = self.to_use(may.domain(), id, how).await?;
-        if !leaves.view.flags.extractable || leaves.view.flags.public_only {
+        if !leaves.view().flags.extractable || leaves.view().flags.public_only {
             let sentence =
                 "the key is not extractable, or a public half alone: that is shown with format=jwk";
             return Err(Error::new(Code::NotExtractable, sentence));
         }
-        let text = written(leaves.view.kind, &leaves.material, way.format)?;
+        let text = written(leaves.view().kind, leaves.material(), way.format)?;
         let how = (Operations::WRAP, Use::Protect);
         let transport = self.to_use(may_wrap.domain(), transport_id, how).await?;
         let to = self.public_half(&transport)?;

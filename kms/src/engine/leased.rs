@@ -10,6 +10,7 @@ use crate::{
     env::Mono,
     limits::{LEASED_KEYS_MAX, LEASED_KEYS_MAX_BYTES, Limits, ms},
     record::{RecordKey, Version},
+    store::api::KnownEpoch,
     vault::{KIND_SERVICE_KEY, record_prefix},
 };
 use std::{
@@ -25,11 +26,11 @@ const KEY_BYTES: usize = 512;
 
 /// A key as it stands while the lease lasts.
 pub(super) struct LeasedKey {
-    pub(super) record: KeyRecord,
+    pub(super) record: Arc<KeyRecord>,
     pub(super) version: Version,
     pub(super) until: Mono,
     /// The epoch that the lease is of.
-    pub(super) epoch: (u64, Vec<u8>),
+    pub(super) epoch: KnownEpoch,
 }
 
 /// What there is to do with a key that is about to be used.
@@ -70,7 +71,7 @@ impl LeasedKeys {
     }
 
     /// Looks for a key that is used now.
-    pub(super) fn look(&self, key: &RecordKey, now: Mono, epoch: &(u64, Vec<u8>)) -> Look {
+    pub(super) fn look(&self, key: &RecordKey, now: Mono, epoch: &KnownEpoch) -> Look {
         if self.lease.is_zero() {
             return Look::default();
         }
@@ -141,6 +142,10 @@ mod tests {
         vault::record_key,
     };
 
+    fn of_epoch(no: u64, id: u8) -> KnownEpoch {
+        (no, [id].into())
+    }
+
     fn at(millis: u64) -> Mono {
         Mono(ms(millis))
     }
@@ -157,17 +162,17 @@ mod tests {
             dates: Dates::default(),
         };
         let material = SecretBytes::new(vec![7; bytes]);
-        let record = KeyRecord { view, context: None, reason: 0, material };
+        let record = Arc::new(KeyRecord { view, context: None, reason: 0, material });
         let version = Version { counter: 1, commit_id: CommitId([1; 16]) };
-        LeasedKey { record, version, until, epoch: (1, vec![1]) }
+        LeasedKey { record, version, until, epoch: of_epoch(1, 1) }
     }
 
     fn place(id: u8) -> RecordKey {
         record_key(KIND_SERVICE_KEY, Uuid::from_u128(5), Uuid::from_bytes([id; 16]))
     }
 
-    fn keys() -> (LeasedKeys, (u64, Vec<u8>)) {
-        (LeasedKeys::new(&Limits::default()), (1, vec![1]))
+    fn keys() -> (LeasedKeys, KnownEpoch) {
+        (LeasedKeys::new(&Limits::default()), of_epoch(1, 1))
     }
 
     #[test]
@@ -203,8 +208,8 @@ mod tests {
         let ask = keys.look(&place(1), at(1), &epoch).ask.expect("asked");
         keys.answered(ask, &place(1), Some(key(at(100), 32)));
         assert!(keys.look(&place(1), at(2), &epoch).held.is_some());
-        assert!(keys.look(&place(1), at(3), &(2, vec![2])).held.is_none());
-        assert!(keys.look(&place(1), at(3), &(1, vec![9])).held.is_none());
+        assert!(keys.look(&place(1), at(3), &of_epoch(2, 2)).held.is_none());
+        assert!(keys.look(&place(1), at(3), &of_epoch(1, 9)).held.is_none());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::{
     env::Mono,
     limits::{Limits, ms},
     record::Version,
+    store::api::KnownEpoch,
 };
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -53,7 +54,7 @@ impl Halves {
 #[derive(Default)]
 struct Held {
     /// What is kept is of this epoch, by number and id.
-    epoch: (u64, Vec<u8>),
+    epoch: KnownEpoch,
     keys: Lru<Which, Halves>,
     /// The host is sealed: whoever is still at work keeps nothing.
     closed: bool,
@@ -76,7 +77,7 @@ pub(super) struct ParsedKeys {
 }
 
 /// The moment of an operation: the time, and the epoch that the store knows of.
-pub(super) type Moment = (Mono, (u64, Vec<u8>));
+pub(super) type Moment = (Mono, KnownEpoch);
 
 impl ParsedKeys {
     pub(super) fn new(limits: &Limits) -> ParsedKeys {
@@ -215,7 +216,7 @@ mod tests {
         fn new(limits: Limits) -> World {
             let key = PrivateKey::generate(&counting(), Shape::Ec(Curve::P256)).expect("made");
             let keys = ParsedKeys::new(&limits);
-            World { keys, key, moment: (Mono::default(), (1, vec![1])), reads: Cell::new(0) }
+            World { keys, key, moment: (Mono::default(), (1, [1].into())), reads: Cell::new(0) }
         }
 
         fn ask(&self, which: Which) -> Arc<PrivateKey> {
@@ -308,9 +309,9 @@ mod tests {
     fn another_epoch_begins_with_nothing() {
         let mut world = World::new(Limits::default());
         world.ask(which(1, 1, 1));
-        world.moment.1 = (1, vec![2]);
+        world.moment.1 = (1, [2].into());
         assert!(world.read(which(1, 1, 1)), "the same number by another operator");
-        world.moment.1 = (2, vec![2]);
+        world.moment.1 = (2, [2].into());
         assert!(world.read(which(1, 1, 1)));
         assert_eq!(world.count().0, 1);
     }
@@ -322,7 +323,7 @@ mod tests {
         world.keys.close();
         assert_eq!(Arc::strong_count(&last), 1, "only who uses it still has it");
         for epoch in [1, 2] {
-            world.moment.1 = (epoch, vec![1]);
+            world.moment.1 = (epoch, [1].into());
             assert!(world.read(which(1, 1, 1)) && world.read(which(1, 1, 1)));
             assert_eq!(world.count(), (0, 0));
         }

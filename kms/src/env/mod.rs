@@ -81,7 +81,11 @@ impl Env {
     /// # Errors
     /// [`Elapsed`] once `span` has passed.
     pub async fn timeout<T>(&self, span: Duration, work: impl Future<Output = T>) -> Result<T, Elapsed> {
-        self.deadline(self.now() + span, work).await
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = self.sleep(span) => Err(Elapsed),
+        }
     }
 
     /// Starts `work` as a task of this node; its name appears in traces.

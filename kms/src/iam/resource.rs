@@ -6,6 +6,9 @@ use uuid::Uuid;
 /// Longest path of a secret, characters.
 pub const PATH_MAX_CHARS: usize = 255;
 
+/// What the URNs of all domains begin with.
+const URN_PREFIX: &str = "urn:v1:eu:resource:okms:";
+
 /// What actions are done on.
 pub trait Resource: Clone + PartialEq {
     /// Its name in policies.
@@ -18,7 +21,13 @@ pub struct TheDomain;
 
 /// The name of a domain in policies.
 pub fn domain_urn(domain: Uuid) -> String {
-    format!("urn:v1:eu:resource:okms:{domain}")
+    urn(domain, "", "")
+}
+
+/// The URN of something in a domain.
+fn urn(domain: Uuid, kind: &str, name: &str) -> String {
+    let mut buffer = Uuid::encode_buffer();
+    [URN_PREFIX, domain.hyphenated().encode_lower(&mut buffer), kind, name].concat()
 }
 
 impl Resource for TheDomain {
@@ -30,7 +39,7 @@ impl Resource for TheDomain {
 /// A service key.
 impl Resource for Uuid {
     fn urn(&self, domain: Uuid) -> String {
-        format!("{}/serviceKey/{self}", domain_urn(domain))
+        urn(domain, "/serviceKey/", self.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
     }
 }
 
@@ -67,6 +76,6 @@ impl SecretPath {
 
 impl Resource for SecretPath {
     fn urn(&self, domain: Uuid) -> String {
-        format!("{}/secret/{}", domain_urn(domain), self.0)
+        urn(domain, "/secret/", &self.0)
     }
 }

@@ -5,8 +5,12 @@ use crate::{
     env::{BoxFuture, Mono},
     record::{CommitId, RecordKey, SealedRecord, Transaction},
 };
+use std::sync::Arc;
 
 pub use crate::wire::keyring::KeyringStep;
+
+/// Number and id of an epoch, as a host knows it.
+pub type KnownEpoch = (u64, Arc<[u8]>);
 
 /// Which database to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,7 +149,7 @@ pub struct Leased {
     /// By the monotonic clock of who asked.
     pub until: Mono,
     /// It holds in this epoch, see [`RecordStore::epoch`], and in no other.
-    pub epoch: (u64, Vec<u8>),
+    pub epoch: KnownEpoch,
 }
 
 /// The store as a host sees it. An implementation sends each commit attempt at most once.
@@ -173,7 +177,7 @@ pub trait RecordStore: Send + Sync {
     fn put_keyring(
         &self,
         step: KeyringStep,
-        epoch: (u64, Vec<u8>),
+        epoch: KnownEpoch,
         domain: [u8; 16],
         sealed: Vec<u8>,
     ) -> BoxFuture<'_, Result<Vec<u8>, PutError>>;
@@ -186,7 +190,7 @@ pub trait RecordStore: Send + Sync {
         Box::pin(std::future::ready(None))
     }
     /// Number and id of the newest epoch that it knows of: what was kept of another one is void.
-    fn epoch(&self) -> (u64, Vec<u8>) {
-        (0, Vec::new())
+    fn epoch(&self) -> KnownEpoch {
+        KnownEpoch::default()
     }
 }

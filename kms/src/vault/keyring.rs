@@ -4,7 +4,7 @@
 use super::{DomainKey, RootKey, new_domain_key, open_domain_key};
 use crate::{
     env::Env,
-    store::api::{KeyringStep, Place, PutError, ReadError, RecordStore},
+    store::api::{KeyringStep, KnownEpoch, Place, PutError, ReadError, RecordStore},
 };
 use std::{
     collections::BTreeMap,
@@ -81,7 +81,7 @@ pub struct Keyring {
 struct Opened {
     /// None: the host is sealed, and there are no keys either.
     root: Option<Arc<RootKey>>,
-    epoch: (u64, Vec<u8>),
+    epoch: KnownEpoch,
     keys: BTreeMap<Uuid, Arc<DomainKey>>,
 }
 
@@ -132,7 +132,7 @@ impl Keyring {
     }
 
     /// Keeps a key that was asked for in `epoch`, and none of another one; nor one of a host that was sealed meanwhile.
-    fn keep(&self, epoch: (u64, Vec<u8>), key: DomainKey) -> Result<Arc<DomainKey>, DomainError> {
+    fn keep(&self, epoch: KnownEpoch, key: DomainKey) -> Result<Arc<DomainKey>, DomainError> {
         let key = Arc::new(key);
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         if opened.root.is_none() {

@@ -239,7 +239,7 @@ async fn a_domain_needs_both_databases_and_a_repeat_goes_on() {
         assert_eq!(refused, Err(PutError::Not(ReadError::NotServing)), "{} bytes", odd.len());
     }
     let (number, _) = client.epoch();
-    let elsewhere = (number, vec![7; 16]);
+    let elsewhere = (number, [7; 16].into());
     let refused = client.put_keyring(KeyringStep::Keep, elsewhere, DOMAIN.into_bytes(), first.clone()).await;
     assert_eq!(refused, Err(PutError::Not(ReadError::EpochChanged)));
     assert_eq!(keys(&region, "db-b"), [None, None]);

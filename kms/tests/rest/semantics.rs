@@ -141,6 +141,33 @@ async fn bodies_are_json_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_plaintext_is_the_same_however_its_text_is_escaped() {
+    let region = Region::new().await;
+    let mut client = region.client().await;
+    let key = client.create("k").await;
+    let path = format!("/servicekey/{key}");
+    for (text, status) in [
+        ("aGVsbG8=", 200),
+        (r"aGVsbG8\u003d", 200),
+        (r"\u0061GVsbG8=", 200),
+        ("aGVsbG8", 400),
+        (r"aGVsbG8\u00e9", 400),
+        (r"aGVsbG8\ud800", 400),
+    ] {
+        let body = format!(r#"{{"plaintext":"{text}"}}"#);
+        let sealed = with(&mut client, "POST", &format!("{path}/encrypt"), &[JSON], &body).await;
+        assert_eq!(sealed.status, status, "{text}: {}", sealed.body);
+        if status == 200 {
+            let ciphertext = json!({"ciphertext": sealed.text("ciphertext")});
+            let opened = client.post(&format!("{path}/decrypt"), ciphertext).await;
+            assert_eq!(opened.text("plaintext"), "aGVsbG8=", "{text}");
+        }
+    }
+    let number = with(&mut client, "POST", &format!("{path}/encrypt"), &[JSON], r#"{"plaintext":5}"#).await;
+    assert_eq!(number.status, 400, "{}", number.body);
+}
+
+#[tokio::test]
 async fn whole_numbers_are_whole_however_they_are_written() {
     let region = Region::new().await;
     let mut client = region.client().await;

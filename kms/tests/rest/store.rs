@@ -4,8 +4,8 @@ use kms::{
     env::BoxFuture,
     record::{CommitId, RecordKey, SealedRecord, Transaction},
     store::api::{
-        CommitError, KeyringStep, Page, Place, PutError, ReadError, Reading, RecordStore, Refusal,
-        StoreHealth,
+        CommitError, KeyringStep, KnownEpoch, Page, Place, PutError, ReadError, Reading, RecordStore,
+        Refusal, StoreHealth,
     },
 };
 use std::{
@@ -208,7 +208,7 @@ impl RecordStore for MemoryStore {
     fn put_keyring(
         &self,
         _step: KeyringStep,
-        _epoch: (u64, Vec<u8>),
+        _epoch: KnownEpoch,
         domain: [u8; 16],
         sealed: Vec<u8>,
     ) -> BoxFuture<'_, Result<Vec<u8>, PutError>> {

@@ -10,7 +10,6 @@ use super::{
 };
 use crate::{
     engine::{HostService, random_id},
-    env::Purpose,
     error::{Blame, Code, Error},
 };
 use axum::{Router, body::Body, response::IntoResponse};
@@ -20,7 +19,10 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use time::OffsetDateTime;
@@ -36,12 +38,36 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// The service of one connection.
 #[derive(Clone)]
 pub(super) struct Border {
+    connection: Arc<Connection>,
+    router: Router,
+}
+
+/// What requests of one connection share.
+pub(super) struct Connection {
     pub(super) app: Arc<App>,
-    pub(super) router: Router,
     pub(super) caller: Caller,
     /// Address of the other end of the connection.
     pub(super) peer: Arc<str>,
     pub(super) activity: Activity,
+    pub(super) ids: Ids,
+}
+
+/// The ids of a connection's requests: the first is drawn at random, and the others count on from there. So one draw is enough for a connection,
+/// and two machines that are copies of each other give out no id twice: they have no connection in common.
+pub(super) struct Ids {
+    first: u128,
+    given: AtomicU64,
+}
+
+impl Ids {
+    pub(super) fn new(random: [u8; 16]) -> Ids {
+        Ids { first: u128::from_be_bytes(random), given: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> Uuid {
+        let given = self.given.fetch_add(1, Ordering::Relaxed);
+        random_id(self.first.wrapping_add(u128::from(given)).to_be_bytes())
+    }
 }
 
 impl hyper::service::Service<Request<Incoming>> for Border {
@@ -50,21 +76,25 @@ impl hyper::service::Service<Request<Incoming>> for Border {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.activity.serving();
-        let mut this = self.clone();
+        self.connection.activity.serving();
+        let Border { connection, mut router } = self.clone();
         Box::pin(async move {
-            let response = this.answer(request).await;
-            this.activity.resting();
+            let response = connection.answer(&mut router, request).await;
+            connection.activity.resting();
             Ok(response)
         })
     }
 }
 
 impl Border {
-    async fn answer(&mut self, mut request: Request<Incoming>) -> Response<Body> {
-        let began = self.app.env.now();
-        // Without randomness nothing secret can be done; the request fails later on its own.
-        let id = random_id(self.app.env.random(Purpose::Public).unwrap_or_default());
+    pub(super) fn new(router: Router, connection: Connection) -> Border {
+        Border { connection: Arc::new(connection), router }
+    }
+}
+
+impl Connection {
+    async fn answer(&self, router: &mut Router, mut request: Request<Incoming>) -> Response<Body> {
+        let (began, id) = (self.app.env.now(), self.ids.next());
         let note = Arc::new(Note::new(id, self.caller.clone(), Arc::clone(&self.peer)));
         let method = request.method().clone();
         let trail = Trail::begin(&self.app, &note, &method);
@@ -77,7 +107,7 @@ impl Border {
         let mut response = if self.is_closed(&request, &trail) {
             Failure(HostService::sealed_error()).into_response()
         } else {
-            match self.router.call(request).instrument(span).await {
+            match router.call(request).instrument(span).await {
                 Ok(response) => response,
                 Err(never) => match never {},
             }
@@ -207,6 +237,18 @@ fn log(note: &Note, method: &Method, status: StatusCode, error: Option<&Error>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn ids_of_a_connection_are_well_formed_and_differ() {
+        // The draws that count over the fixed bits of a UUID, and over all of them.
+        for random in [[0; 16], [0xff; 16], [0x5a; 16], (0x3fff_ffff_ffff_ffff_u128).to_be_bytes()] {
+            let ids = Ids::new(random);
+            let given: BTreeSet<Uuid> = (0..1_000).map(|_| ids.next()).collect();
+            assert_eq!(given.len(), 1_000, "{random:?}");
+            assert!(given.iter().all(|id| id.get_version_num() == 4), "{random:?}");
+        }
+    }
 
     #[test]
     fn dates_are_imf_fixdates() {

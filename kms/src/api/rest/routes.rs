@@ -5,7 +5,7 @@ use super::{
     call::{App, Call},
     openapi,
     paths::{Paths, get, post},
-    reply::{Failure, Reply, json, no_content},
+    reply::{Failure, Reply, json, no_content, token},
     secrets_v1, secrets_v2, transfer,
     types::*,
 };
@@ -205,7 +205,7 @@ async fn encrypt(call: Call, request: Request<Body>) -> Reply {
     let body: EncryptBody = body::json(&call.app, request).await?;
     let (plaintext, context) = body.into_parts()?;
     let ciphertext = call.app.service.encrypt(&may, plaintext, &context).await?;
-    json(StatusCode::OK, &CiphertextBody { ciphertext })
+    token(StatusCode::OK, "ciphertext", &ciphertext)
 }
 
 async fn decrypt(call: Call, request: Request<Body>) -> Reply {

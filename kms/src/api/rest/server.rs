@@ -2,7 +2,7 @@
 //! in flight end when it is asked to stop. Never serves in clear. The same for clients and for the operator; who is let in differs.
 
 use super::{
-    border::{Border, Dates},
+    border::{Border, Connection, Dates, Ids},
     call::{App, Caller, Client},
     io::{Activity, NodeExecutor, Patient},
     meter::Meter,
@@ -301,9 +301,10 @@ fn parts(
     let activity = Activity::new();
     let idle = ms(shared.app.limits.client_idle_ms);
     let io = Patient::new(stream, shared.env.clone(), activity.clone(), http2, idle);
-    let (app, router) = (Arc::clone(&shared.app), shared.router.clone());
-    let border = Border { app, router, caller, peer, activity };
-    (io, border)
+    let app = Arc::clone(&shared.app);
+    // Without randomness nothing secret can be done; requests fail later on their own.
+    let ids = Ids::new(app.env.random(Purpose::Public).unwrap_or_default());
+    (io, Border::new(shared.router.clone(), Connection { app, caller, peer, activity, ids }))
 }
 
 async fn serve_http1(

@@ -3,7 +3,7 @@
 use super::body::Whole;
 use crate::{
     crypto::{
-        SecretBytes,
+        SecretBytes, TAG_BYTES,
         asymmetric::{Curve, Jwk, PublicKey, Shape, SignatureAlgorithm},
     },
     dates::rfc3339,
@@ -14,8 +14,11 @@ use crate::{
     error::{Code, Error},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, Visitor},
+};
+use std::{fmt, time::Duration};
 use uuid::Uuid;
 
 /// Longest base64 plaintext, characters.
@@ -291,19 +294,45 @@ impl DeactivateBody {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EncryptBody {
-    plaintext: String,
+    plaintext: SentBase64,
     context: Option<String>,
 }
 
 impl EncryptBody {
     pub(super) fn into_parts(self) -> Result<(SecretBytes, Context), Error> {
-        let text = zeroize::Zeroizing::new(self.plaintext);
-        if text.len() > PLAINTEXT_MAX_CHARS {
+        let SentBase64 { chars, bytes } = self.plaintext;
+        if chars > PLAINTEXT_MAX_CHARS {
             return Err(Error::bad("plaintext is longer than 5464 characters"));
         }
-        let plaintext =
-            STANDARD.decode(text.as_bytes()).map_err(|_| Error::bad("plaintext is not base64"))?;
-        Ok((SecretBytes::new(plaintext), context(self.context)?))
+        let plaintext = bytes.ok_or_else(|| Error::bad("plaintext is not base64"))?;
+        Ok((plaintext, context(self.context)?))
+    }
+}
+
+/// Something secret in base64, decoded where it stands in the body: its text is copied nowhere.
+struct SentBase64 {
+    /// Length of the text.
+    chars: usize,
+    /// None: it is not base64. With room for the tag of what is made of it.
+    bytes: Option<SecretBytes>,
+}
+
+impl<'de> Deserialize<'de> for SentBase64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SentBase64, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = SentBase64;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<SentBase64, E> {
+                let mut bytes = Vec::with_capacity(base64::decoded_len_estimate(text.len()) + TAG_BYTES);
+                let decoded = STANDARD.decode_vec(text, &mut bytes).is_ok();
+                let bytes = SecretBytes::new(bytes);
+                Ok(SentBase64 { chars: text.len(), bytes: decoded.then_some(bytes) })
+            }
+        }
+        deserializer.deserialize_str(Reader)
     }
 }
 
@@ -478,12 +507,6 @@ impl From<KeyPage> for ListBody {
             is_truncated: page.truncated,
         }
     }
-}
-
-/// A ciphertext.
-#[derive(Serialize)]
-pub(super) struct CiphertextBody {
-    pub(super) ciphertext: String,
 }
 
 /// Bytes in base64, wiped after the answer was written.

@@ -19,6 +19,7 @@ use crate::{
     error::{Code, Error},
     iam::{Bearer, Credential, Document, Identity, Rights},
     limits::{ACCESS_CREDENTIALS_MAX, ACCESS_DOMAINS_MAX, ACCESS_KEPT_MAX_BYTES, ms},
+    store::api::KnownEpoch,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -70,7 +71,7 @@ struct Fresh {
     asked: Mono,
     /// When all was answered.
     answered: Mono,
-    epoch: (u64, Vec<u8>),
+    epoch: KnownEpoch,
     state: Arc<State>,
 }
 

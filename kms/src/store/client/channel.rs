@@ -174,7 +174,7 @@ impl Keeper {
             version: ENVELOPE_VERSION,
             region: self.knowledge.region.clone(),
             epoch_no: seen.epoch_no,
-            epoch_id: seen.epoch_id,
+            epoch_id: seen.epoch_id.to_vec(),
             call,
             seen: seen.seq,
             body: Some(body),

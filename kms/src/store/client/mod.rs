@@ -11,8 +11,8 @@ use crate::{
     record::{CommitId, RecordKey, SealedRecord, Transaction},
     store::{
         api::{
-            CommitError, KeyringStep, Leased, Page, Place, PutError, ReadError, Reading, RecordStore,
-            Refusal, StoreHealth,
+            CommitError, KeyringStep, KnownEpoch, Leased, Page, Place, PutError, ReadError, Reading,
+            RecordStore, Refusal, StoreHealth,
         },
         codec,
     },
@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug, Clone, Default)]
 struct Seen {
     epoch_no: u64,
-    epoch_id: Vec<u8>,
+    epoch_id: Arc<[u8]>,
     seq: u64,
 }
 
@@ -49,9 +49,9 @@ impl Knowledge {
     fn learn(&self, envelope: &Envelope) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if envelope.epoch_no > seen.epoch_no {
-            *seen =
-                Seen { epoch_no: envelope.epoch_no, epoch_id: envelope.epoch_id.clone(), seq: envelope.seen };
-        } else if envelope.epoch_no == seen.epoch_no && envelope.epoch_id == seen.epoch_id {
+            let epoch_id = envelope.epoch_id.as_slice().into();
+            *seen = Seen { epoch_no: envelope.epoch_no, epoch_id, seq: envelope.seen };
+        } else if envelope.epoch_no == seen.epoch_no && *envelope.epoch_id == *seen.epoch_id {
             seen.seq = seen.seq.max(envelope.seen);
         }
     }
@@ -246,11 +246,12 @@ impl RecordStore for StoreClient {
     fn put_keyring(
         &self,
         step: KeyringStep,
-        (epoch_no, epoch_id): (u64, Vec<u8>),
+        (epoch_no, epoch_id): KnownEpoch,
         domain: [u8; 16],
         sealed: Vec<u8>,
     ) -> BoxFuture<'_, Result<Vec<u8>, PutError>> {
-        let put = PutKeyring { domain: domain.to_vec(), sealed, step: step as i32, epoch_no, epoch_id };
+        let (domain, epoch_id) = (domain.to_vec(), epoch_id.to_vec());
+        let put = PutKeyring { domain, sealed, step: step as i32, epoch_no, epoch_id };
         Box::pin(async move {
             let channel = if step == KeyringStep::Keep { &self.tail } else { &self.head };
             let deadline = self.env.now() + ms(self.knowledge.limits.write_deadline_ms);
@@ -296,7 +297,7 @@ impl RecordStore for StoreClient {
         StoreHealth { can_read: head.serving || tail.serving, can_write: head.writable }
     }
 
-    fn epoch(&self) -> (u64, Vec<u8>) {
+    fn epoch(&self) -> KnownEpoch {
         let seen = self.knowledge.seen();
         (seen.epoch_no, seen.epoch_id)
     }
