@@ -224,6 +224,10 @@ async fn list(env: Env, options: ListOptions) -> Result<(), Failure> {
         }
         rows.push(row);
     }
+    for domain in &domains.half_made {
+        let again = format!("not in both zones yet: kms domain create --id {domain}");
+        rows.push(vec![domain.to_string(), "half made".to_owned(), again]);
+    }
     for ended in &domains.ended {
         rows.push(vec![ended.domain.to_string(), "ended".to_owned(), key_of(ended)]);
     }

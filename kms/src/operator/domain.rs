@@ -147,6 +147,8 @@ impl Copies {
 pub struct Domains {
     /// Those that are served.
     pub served: BTreeSet<Uuid>,
+    /// Those whose making was begun and is not at its end, as far as the head says so: it goes on when it is ordered again.
+    pub half_made: BTreeSet<Uuid>,
     /// Those whose service has ended.
     pub ended: Vec<EndedDomain>,
 }
@@ -189,9 +191,13 @@ impl Operator {
             answer = domains(&self.env, &self.tls, self.address(Zone::B)).await;
         }
         let keys = answer.map_err(|error| RebuildError::Away("neither database".to_owned(), error))?;
-        let ended = self.copies().await.ended();
+        let copies = self.copies().await;
+        let ended = copies.ended();
         let is_over = |domain: &Uuid| ended.iter().any(|ended| ended.domain == *domain);
-        Ok(Domains { served: keys.into_iter().filter(|domain| !is_over(domain)).collect(), ended })
+        let served: BTreeSet<Uuid> = keys.into_iter().filter(|domain| !is_over(domain)).collect();
+        let begun = copies.databases.iter().flatten().flat_map(|status| &status.half_made).copied();
+        let half_made = begun.filter(|domain| !is_over(domain) && !served.contains(domain)).collect();
+        Ok(Domains { served, half_made, ended })
     }
 }
 

@@ -28,7 +28,7 @@ use kms::{
     wire::tls::NodeTls,
 };
 use serde_json::json;
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 use uuid::Uuid;
 
 const STORES: [&str; 2] = ["eu-west-sbg", "eu-west-gra"];
@@ -160,7 +160,8 @@ async fn a_domain_is_made_once_and_used_at_every_host() {
     for node in DATABASES {
         assert_eq!(keys(&region, node), [own.clone(), None], "{node}: one domain, one key");
     }
-    assert!(region.operator().domains().await.expect("lists").served.contains(&DOMAIN));
+    let listed = region.operator().domains().await.expect("lists");
+    assert!(listed.served.contains(&DOMAIN) && listed.half_made.is_empty());
 
     // Its first credential is good at every host, and at those that had been asked before it was there.
     let signed = hosts[1].credential(&region).await;
@@ -226,7 +227,9 @@ async fn a_domain_needs_both_databases_and_a_repeat_goes_on() {
     let first = step(&region, &client, KeyringStep::Begin, &[1; 61]).await.expect("begun");
     let begun = [None, Some(first.clone())];
     assert_eq!(keys(&region, "db-a"), begun);
-    assert!(!region.operator().domains().await.expect("lists").served.contains(&DOMAIN), "not there yet");
+    let listed = region.operator().domains().await.expect("lists");
+    assert!(!listed.served.contains(&DOMAIN), "not there yet");
+    assert_eq!(listed.half_made, BTreeSet::from([DOMAIN]), "but an operator sees that it was begun");
     assert_eq!(client.keyring(Place::Near, DOMAIN.into_bytes()).await, Ok(None), "and given to nobody");
     // Somebody else begins: one key.
     assert_eq!(step(&region, &client, KeyringStep::Begin, &[2; 61]).await.expect("begun"), first);

@@ -4,6 +4,7 @@ use super::{connection::Behind, view::Shared};
 use crate::store::{epoch::Identity, termination::TerminatedStatus};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// What a database says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +62,8 @@ pub struct DatabaseStatus {
     pub alarm: Option<String>,
     /// The domains whose service has ended, and whether their keys are gone from this disk.
     pub terminated: Vec<TerminatedStatus>,
+    /// Head: the domains whose making was begun and is not at its end (R23).
+    pub half_made: Vec<Uuid>,
     /// The store that is being filled, if there is one.
     pub fill: Option<FillStatus>,
 }
@@ -131,6 +134,7 @@ async fn member(shared: &Arc<Shared>) -> DatabaseStatus {
         withheld: view.withheld.word().map(str::to_owned),
         alarm: view.loud.map(str::to_owned),
         terminated: view.ended.status(),
+        half_made: view.begun.iter().copied().collect(),
         ..DatabaseStatus::default()
     }
 }
