@@ -105,13 +105,16 @@ async fn strangers_leave_room_in_the_audit_for_those_whom_a_domain_knows() {
         assert_eq!(with(&mut nobody, path, "authorization", "Bearer x.y.z").await, 503);
         assert_eq!(with(&mut nobody, path, "accept", "*/*").await, 503, "who shows nothing at all");
     }
+    let theirs = format!("/api/{}/v1/servicekey", region.domain());
+    assert_eq!(region.client_of(1).await.get(&theirs).await.status, 503, "who belongs to another domain");
     assert_eq!(crate::audit::entries(&region).len(), there, "nothing was done, and nothing recorded");
     let mut client = region.client().await;
     let health = client.get("/healthz").await;
     assert_eq!((health.status, &health.body["audit"]), (200, &json!("ok")), "and it serves");
     assert_eq!(client.get("/random").await.status, 200);
     assert_eq!(with(&mut nobody, "/random", "authorization", &bob).await, 200, "a token that it never saw");
-    assert_eq!(crate::audit::entries(&region).len(), there + 2);
+    assert_eq!(client.get("/servicekey/x").await.status, 400, "what is wrong with it is told to who may ask");
+    assert_eq!(crate::audit::entries(&region).len(), there + 3);
 }
 
 #[tokio::test]

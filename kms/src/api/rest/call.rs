@@ -198,6 +198,11 @@ fn identity(note: &Note) -> Result<&Identity, Error> {
     }
 }
 
+/// Whether what is wrong is who asks.
+fn is_of_credentials(error: &Error) -> bool {
+    matches!(error.code(), Code::Unauthorised | Code::Forbidden)
+}
+
 /// Counts a request, if whoever it counts for has not had too many.
 fn count(app: &App, domain: Option<Uuid>) -> Result<(), Error> {
     match app.rates.takes(domain, app.env.now()) {
@@ -240,10 +245,10 @@ impl FromRequestParts<Arc<App>> for Call {
         let print = token.as_ref().and_then(|token| token.as_ref().ok()).map(Bearer::fingerprint);
         let of_certificate = note.identity().map(Identity::domain);
         let known = of_certificate.is_none() && print.is_some_and(|print| app.rates.knows(&print));
-        // A stranger, while the room that is left in the audit is kept for others: he may turn out to be one of them, and is recorded then.
-        let held_back = !known && of_certificate.is_none() && app.is_crowded();
+        // While the room that is left in the audit is kept for those whom a domain knows, this may turn out to be one of them.
+        let held_back = !known && app.is_crowded();
         if held_back {
-            count(app, None)?;
+            count(app, of_certificate)?;
         } else if !known {
             admit(app, &note, of_certificate)?;
         }
@@ -257,13 +262,11 @@ impl FromRequestParts<Arc<App>> for Call {
             Ok((domain, _)) if known => admit(app, &note, Some(*domain))?,
             // Of whose domain it would have been, nobody knows.
             Err(_) if known => admit(app, &note, None)?,
-            Ok((domain, _)) if held_back => admit(app, &note, Some(*domain))?,
-            Err(_) if held_back => {
-                return Err(
-                    Error::refused("audit: the room that is left is kept for valid credentials").into()
-                );
+            Err(error) if held_back && (of_certificate.is_none() || is_of_credentials(error)) => {
+                let sentence = "audit: the room that is left is kept for valid credentials";
+                return Err(Error::refused(sentence).into());
             }
-            _ => {}
+            _ => note.begin(),
         }
         let (okms_id, rights) = asked?;
         let _ = note.who.set(Arc::clone(rights.identities()));
