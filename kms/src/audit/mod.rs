@@ -294,19 +294,23 @@ impl Writer {
     /// What is done while nobody waits, and at least as often as [`LOOK`] says.
     async fn look(&mut self) {
         self.looked = self.env.now();
-        let pressed = {
+        let (full, crowded) = {
             let known = lock(&self.known);
-            known.state == State::Full || known.crowded
+            (known.state == State::Full, known.crowded)
         };
         let Some(mut spool) = self.spool.take() else { return self.open().await };
         let lately = self.tidied.is_some_and(|at| self.looked.since(at) < TIDY_EVERY);
-        if lately && !pressed {
+        if lately && !full && !crowded {
             self.spool = Some(spool);
             return;
         }
-        self.tidied = Some(self.looked);
+        // Requests wait meanwhile: what is old is looked for seldom as long as there are any.
+        let whole = full || !lately;
+        if whole {
+            self.tidied = Some(self.looked);
+        }
         let tidied = self.env.blocking("audit-tidy", move || {
-            let gone = spool.tidy();
+            let gone = if whole { spool.tidy() } else { spool.recount().map(|()| 0) };
             (spool, gone)
         });
         match tidied.await {

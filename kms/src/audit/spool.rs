@@ -316,9 +316,18 @@ impl Spool {
             Some(before_ms) => self.place.prune(&self.key, before_ms),
             None => Ok(0),
         };
+        self.recount()?;
+        gone
+    }
+
+    /// Notices which segments somebody else has removed.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(super) fn recount(&mut self) -> io::Result<()> {
         let numbers = self.place.segments()?;
         self.sizes.retain(|number, _| numbers.binary_search(number).is_ok());
-        gone
+        Ok(())
     }
 }
 

@@ -71,7 +71,7 @@ async fn a_token_in_use_counts_for_its_domain_and_strangers_do_not_keep_it_out()
     // What fails before anybody knows whether to believe it counts for strangers.
     let mut odd = Vec::new();
     for _ in 0..50 {
-        odd.push(with(&mut nobody, "/servicekey/x", "authorization", &bob).await);
+        odd.push(with(&mut nobody, "/api/x/v1/random", "authorization", &bob).await);
     }
     assert!(odd.contains(&429) && odd.iter().all(|status| [400, 429].contains(status)), "{odd:?}");
     let mut after = Vec::new();
@@ -87,7 +87,7 @@ async fn a_token_in_use_counts_for_its_domain_and_strangers_do_not_keep_it_out()
 #[tokio::test]
 async fn strangers_leave_room_in_the_audit_for_those_whom_a_domain_knows() {
     // A mebibyte is kept free for requests under way; what is left takes some dozens of entries.
-    let audit = AuditConfig { max_bytes: (1 << 20) + (20 << 10), ..AuditConfig::default() };
+    let audit = AuditConfig { max_bytes: (1 << 20) + (64 << 10), ..AuditConfig::default() };
     let region = Region::audited(audit).await;
     let key = PrivateKey::generate(&region.env, Shape::Ec(Curve::P256)).expect("a key");
     region.operator().put_issuer(region.domain(), &issuer(&key)).await.expect("put");
@@ -106,7 +106,13 @@ async fn strangers_leave_room_in_the_audit_for_those_whom_a_domain_knows() {
         assert_eq!(with(&mut nobody, path, "accept", "*/*").await, 503, "who shows nothing at all");
     }
     let theirs = format!("/api/{}/v1/servicekey", region.domain());
-    assert_eq!(region.client_of(1).await.get(&theirs).await.status, 503, "who belongs to another domain");
+    for path in [&theirs, &format!("{theirs}/x"), "/api/x/v1/servicekey"] {
+        let answer = region.client_of(1).await.get(path).await;
+        assert_eq!(
+            answer.status, 503,
+            "{path}: who belongs to another domain, or did not come to where it is looked at"
+        );
+    }
     assert_eq!(crate::audit::entries(&region).len(), there, "nothing was done, and nothing recorded");
     let mut client = region.client().await;
     let health = client.get("/healthz").await;
@@ -115,6 +121,10 @@ async fn strangers_leave_room_in_the_audit_for_those_whom_a_domain_knows() {
     assert_eq!(with(&mut nobody, "/random", "authorization", &bob).await, 200, "a token that it never saw");
     assert_eq!(client.get("/servicekey/x").await.status, 400, "what is wrong with it is told to who may ask");
     assert_eq!(crate::audit::entries(&region).len(), there + 3);
+    // What was believed before is no excuse.
+    assert_eq!(with(&mut nobody, "/api/x/v1/random", "authorization", &bob).await, 503);
+    assert_eq!(with(&mut nobody, "/servicekey/x", "authorization", &bob).await, 400);
+    assert_eq!(crate::audit::entries(&region).len(), there + 4);
 }
 
 #[tokio::test]

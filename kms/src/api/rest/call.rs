@@ -4,7 +4,7 @@ use super::{border::Dates, meter::Meter, rate::Rates, reply::Failure};
 use crate::{
     audit::{Recorder, State},
     engine::{HostService, access::Who},
-    error::{Code, Error},
+    error::{Blame, Code, Error},
     iam::{Action, Authorized, Bearer, Identity, Rights, SecretPath, Selection, TheDomain},
     limits::Limits,
     wire::identity::Peer,
@@ -198,11 +198,6 @@ fn identity(note: &Note) -> Result<&Identity, Error> {
     }
 }
 
-/// Whether what is wrong is who asks.
-fn is_of_credentials(error: &Error) -> bool {
-    matches!(error.code(), Code::Unauthorised | Code::Forbidden)
-}
-
 /// Counts a request, if whoever it counts for has not had too many.
 fn count(app: &App, domain: Option<Uuid>) -> Result<(), Error> {
     match app.rates.takes(domain, app.env.now()) {
@@ -245,12 +240,12 @@ impl FromRequestParts<Arc<App>> for Call {
         let print = token.as_ref().and_then(|token| token.as_ref().ok()).map(Bearer::fingerprint);
         let of_certificate = note.identity().map(Identity::domain);
         let known = of_certificate.is_none() && print.is_some_and(|print| app.rates.knows(&print));
-        // While the room that is left in the audit is kept for those whom a domain knows, this may turn out to be one of them.
-        let held_back = !known && app.is_crowded();
-        if held_back {
-            count(app, of_certificate)?;
-        } else if !known {
-            admit(app, &note, of_certificate)?;
+        // The room that is left in the audit is kept for those whom a domain knows, and this may turn out to be one of them.
+        let crowded = app.is_crowded();
+        match (known, crowded) {
+            (true, _) => {}
+            (false, true) => count(app, of_certificate)?,
+            (false, false) => admit(app, &note, of_certificate)?,
         }
         let asked = ask(parts, app, &note, token).await;
         match (&asked, print) {
@@ -259,19 +254,41 @@ impl FromRequestParts<Arc<App>> for Call {
             _ => {}
         }
         match &asked {
-            Ok((domain, _)) if known => admit(app, &note, Some(*domain))?,
-            // Of whose domain it would have been, nobody knows.
-            Err(_) if known => admit(app, &note, None)?,
-            Err(error) if held_back && (of_certificate.is_none() || is_of_credentials(error)) => {
-                let sentence = "audit: the room that is left is kept for valid credentials";
-                return Err(Error::refused(sentence).into());
+            Ok(asked) if known => admit(app, &note, Some(asked.okms_id))?,
+            Ok(_) => note.begin(),
+            Err(error) if crowded => {
+                // Of whose domain it would have been, nobody knows.
+                if known {
+                    count(app, None)?;
+                }
+                return Err(unrecorded(&note, error).into());
             }
-            _ => note.begin(),
+            Err(_) if known => admit(app, &note, None)?,
+            Err(_) => {}
         }
-        let (okms_id, rights) = asked?;
+        let Asked { okms_id, key, rights } = asked?;
         let _ = note.who.set(Arc::clone(rights.identities()));
+        key?;
         Ok(Call { app: Arc::clone(app), note, okms_id, rights })
     }
+}
+
+/// What is told to who showed nothing that counts, when there is no room to record it: what is wrong on his side is not told.
+fn unrecorded(note: &Note, error: &Error) -> Error {
+    let why = error.code().category();
+    tracing::info!(request_id = %note.id, peer = %note.peer, why, "refused without an audit entry");
+    match error.code().blame() {
+        Blame::Caller => Error::refused("audit: the room that is left is kept for valid credentials"),
+        Blame::Us | Blame::Peer | Blame::Disk => error.clone(),
+    }
+}
+
+/// What a request is about, and what who asks may do there.
+struct Asked {
+    okms_id: Uuid,
+    /// Whether the key that is named in the path, if one is, has the form of one.
+    key: Result<(), Error>,
+    rights: Rights,
 }
 
 /// Who asks for what, and what he may do there. Who asks comes before what is asked.
@@ -280,7 +297,7 @@ async fn ask(
     app: &Arc<App>,
     note: &Note,
     token: Option<Result<Bearer, Error>>,
-) -> Result<(Uuid, Rights), Error> {
+) -> Result<Asked, Error> {
     let token = token.transpose()?;
     let who = match &token {
         Some(bearer) => Who::Token(bearer),
@@ -289,7 +306,7 @@ async fn ask(
     let params = RawPathParams::from_request_parts(parts, app)
         .await
         .map_err(|_| Error::bad("the path is not UTF-8"))?;
-    let mut okms_id = None;
+    let (mut okms_id, mut key) = (None, Ok(()));
     for (name, value) in &params {
         match name {
             "okmsId" => {
@@ -298,11 +315,14 @@ async fn ask(
                 let _ = note.domain.set(id);
             }
             "keyId" => {
-                let _ = note.key.set(uuid(value, "keyId")?);
+                key = uuid(value, "keyId").map(|id| {
+                    let _ = note.key.set(id);
+                });
             }
             _ => {}
         }
     }
     let okms_id = okms_id.ok_or_else(|| Error::internal("route without a domain"))?;
-    Ok((okms_id, app.service.rights(who, okms_id).await?))
+    let rights = app.service.rights(who, okms_id).await?;
+    Ok(Asked { okms_id, key, rights })
 }

@@ -268,11 +268,16 @@ async fn connection(mut shared: Shared, stream: Stream, peer: &str) {
             Err(_) => return tracing::debug!(peer, "TLS handshake not done in time"),
         },
     };
+    // Without randomness requests would have the ids of others.
+    let of = match shared.env.random(Purpose::Public) {
+        Ok(random) => (ip(peer), random),
+        Err(error) => return tracing::error!(peer, %error, "a connection is closed"),
+    };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let ended = if http2 {
-        serve_http2(shared, stream, caller, ip(peer)).await
+        serve_http2(shared, stream, caller, of).await
     } else {
-        serve_http1(shared, stream, caller, ip(peer)).await
+        serve_http1(shared, stream, caller, of).await
     };
     if let Err(error) = ended {
         tracing::debug!(peer, %error, "connection");
@@ -295,25 +300,24 @@ fn parts(
     shared: &Shared,
     stream: TlsStream<Stream>,
     caller: Caller,
-    peer: Arc<str>,
+    (peer, random): (Arc<str>, [u8; 16]),
     http2: bool,
 ) -> (Patient<TlsStream<Stream>>, Border) {
     let activity = Activity::new();
     let idle = ms(shared.app.limits.client_idle_ms);
     let io = Patient::new(stream, shared.env.clone(), activity.clone(), http2, idle);
     let app = Arc::clone(&shared.app);
-    // Without randomness nothing secret can be done; requests fail later on their own.
-    let ids = Ids::new(app.env.random(Purpose::Public).unwrap_or_default());
-    (io, Border::new(shared.router.clone(), Connection { app, caller, peer, activity, ids }))
+    let connection = Connection { app, caller, peer, activity, ids: Ids::new(random) };
+    (io, Border::new(shared.router.clone(), connection))
 }
 
 async fn serve_http1(
     mut shared: Shared,
     stream: TlsStream<Stream>,
     caller: Caller,
-    peer: Arc<str>,
+    of: (Arc<str>, [u8; 16]),
 ) -> hyper::Result<()> {
-    let (io, border) = parts(&shared, stream, caller, peer, false);
+    let (io, border) = parts(&shared, stream, caller, of, false);
     let mut builder = http1::Builder::new();
     builder.auto_date_header(false).header_read_timeout(None).half_close(false).max_buf_size(HEAD_MAX_BYTES);
     let mut connection = pin!(builder.serve_connection(io, border));
@@ -330,9 +334,9 @@ async fn serve_http2(
     mut shared: Shared,
     stream: TlsStream<Stream>,
     caller: Caller,
-    peer: Arc<str>,
+    of: (Arc<str>, [u8; 16]),
 ) -> hyper::Result<()> {
-    let (io, border) = parts(&shared, stream, caller, peer, true);
+    let (io, border) = parts(&shared, stream, caller, of, true);
     let mut builder = http2::Builder::new(NodeExecutor(shared.env.clone()));
     builder.auto_date_header(false).max_concurrent_streams(64).max_header_list_size(HEAD_MAX_BYTES as u32);
     let mut connection = pin!(builder.serve_connection(io, border));
