@@ -341,28 +341,48 @@ fn disk_faults_have_their_errno() {
     });
 }
 
+/// Paths of a node's files, as they are shown or as they are durable, and whether a name of each is durable.
+fn image(world: &World, durable: bool) -> Vec<(String, bool)> {
+    let files = world.disk_image("db").into_iter().filter(|file| file.durable == durable);
+    files.map(|file| (file.path, file.named)).collect()
+}
+
+/// Renames a file, and looks at the disk's image after each step.
+fn rename_slowly(env: &Env, world: &World) {
+    let is = |path: &str, named: bool| vec![(path.to_owned(), named)];
+    let disk = &env.disk;
+    disk.create_dir(Path::new("d")).expect("made");
+    disk.sync_dir(Path::new("")).expect("synced");
+    let file = disk.open(Path::new("d/old"), OpenMode::CreateNew).expect("creates");
+    file.write(0, &[1]).expect("writes");
+    file.sync_data().expect("synced");
+    assert_eq!(image(world, true), is("d/old", false), "the name is not durable, whatever the bytes are");
+    disk.sync_dir(Path::new("d")).expect("synced");
+    disk.rename(Path::new("d/old"), Path::new("d/new")).expect("renamed");
+    assert_eq!((image(world, false), image(world, true)), (is("d/new", true), is("d/old", true)));
+    disk.sync_dir(Path::new("d")).expect("synced");
+    assert_eq!((image(world, false), image(world, true)), (is("d/new", true), is("d/new", true)));
+    disk.remove(Path::new("d/new")).expect("removed");
+    assert_eq!(image(world, true), is("d/new", true), "it may come back");
+}
+
 #[test]
 fn an_image_has_what_is_durable_under_the_names_that_are_durable() {
     run(11, |world| async move {
         add(&world, "db", "10.0.0.1", None);
-        let disk = world.env("db").disk;
-        let named = |durable: bool| {
-            let files = world.disk_image("db").into_iter().filter(|file| file.durable == durable);
-            files.map(|file| (file.path, file.named)).collect::<Vec<_>>()
-        };
-        let is = |path: &str, named: bool| vec![(path.to_owned(), named)];
-        disk.create_dir(Path::new("d")).expect("made");
-        disk.sync_dir(Path::new("")).expect("synced");
-        let file = disk.open(Path::new("d/old"), OpenMode::CreateNew).expect("creates");
-        file.write(0, &[1]).expect("writes");
-        file.sync_data().expect("synced");
-        assert_eq!(named(true), is("d/old", false), "the name is not durable, whatever the bytes are");
-        disk.sync_dir(Path::new("d")).expect("synced");
-        disk.rename(Path::new("d/old"), Path::new("d/new")).expect("renamed");
-        assert_eq!((named(false), named(true)), (is("d/new", true), is("d/old", true)));
-        disk.sync_dir(Path::new("d")).expect("synced");
-        assert_eq!((named(false), named(true)), (is("d/new", true), is("d/new", true)));
-        disk.remove(Path::new("d/new")).expect("removed");
-        assert_eq!(named(true), is("d/new", true), "it may come back");
+        let done = Arc::new(AtomicU64::new(0));
+        let (handle, count) = (world.clone(), done.clone());
+        // By a process of the node: what is changed from outside is durable at once.
+        world.set_main(
+            "db",
+            Arc::new(move |env: Env| {
+                rename_slowly(&env, &handle);
+                count.store(1, Ordering::Relaxed);
+                Box::pin(std::future::pending())
+            }),
+        );
+        world.boot("db");
+        world.sleep_us(1_000).await;
+        assert_eq!(done.load(Ordering::Relaxed), 1, "{:?}", world.events());
     });
 }
