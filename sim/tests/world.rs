@@ -310,34 +310,42 @@ fn a_dead_life_writes_nothing_more() {
     });
 }
 
+/// Has a process of the node `db` do something to its end: what is changed from outside is durable at once.
+async fn by_process(world: &World, work: fn(&Env, &World)) {
+    add(world, "db", "10.0.0.1", None);
+    let done = Arc::new(AtomicU64::new(0));
+    let (handle, count) = (world.clone(), done.clone());
+    world.set_main(
+        "db",
+        Arc::new(move |env: Env| {
+            let (world, done) = (handle.clone(), count.clone());
+            Box::pin(async move {
+                work(&env, &world);
+                done.store(1, Ordering::Relaxed);
+                std::future::pending().await
+            })
+        }),
+    );
+    world.boot("db");
+    world.sleep_us(1_000).await;
+    assert_eq!(done.load(Ordering::Relaxed), 1, "{:?}", world.events());
+}
+
 #[test]
 fn disk_faults_have_their_errno() {
     run(10, |world| async move {
-        add(&world, "db", "10.0.0.1", None);
-        let done = Arc::new(AtomicU64::new(0));
-        let (handle, count) = (world.clone(), done.clone());
-        world.set_main(
-            "db",
-            Arc::new(move |env: Env| {
-                let (world, done) = (handle.clone(), count.clone());
-                Box::pin(async move {
-                    let file = env.disk.open(Path::new("f"), OpenMode::CreateNew).expect("creates");
-                    file.write(0, &[1; 4096]).expect("writes");
-                    world.set_disk_faults("db", |faults| faults.capacity_bytes = Some(8_192));
-                    let full = file.set_len(10_000).expect_err("full");
-                    assert_eq!((full.kind(), full.raw_os_error()), (io::ErrorKind::StorageFull, Some(28)));
-                    world.fail_syncs("db", true);
-                    assert_eq!(file.sync_data().expect_err("fails").raw_os_error(), Some(5));
-                    world.fail_syncs("db", false);
-                    file.sync_data().expect("syncs");
-                    done.store(1, Ordering::Relaxed);
-                    std::future::pending().await
-                })
-            }),
-        );
-        world.boot("db");
-        world.sleep_us(1_000).await;
-        assert_eq!(done.load(Ordering::Relaxed), 1, "{:?}", world.events());
+        by_process(&world, |env, world| {
+            let file = env.disk.open(Path::new("f"), OpenMode::CreateNew).expect("creates");
+            file.write(0, &[1; 4096]).expect("writes");
+            world.set_disk_faults("db", |faults| faults.capacity_bytes = Some(8_192));
+            let full = file.set_len(10_000).expect_err("full");
+            assert_eq!((full.kind(), full.raw_os_error()), (io::ErrorKind::StorageFull, Some(28)));
+            world.fail_syncs("db", true);
+            assert_eq!(file.sync_data().expect_err("fails").raw_os_error(), Some(5));
+            world.fail_syncs("db", false);
+            file.sync_data().expect("syncs");
+        })
+        .await;
     });
 }
 
@@ -368,21 +376,5 @@ fn rename_slowly(env: &Env, world: &World) {
 
 #[test]
 fn an_image_has_what_is_durable_under_the_names_that_are_durable() {
-    run(11, |world| async move {
-        add(&world, "db", "10.0.0.1", None);
-        let done = Arc::new(AtomicU64::new(0));
-        let (handle, count) = (world.clone(), done.clone());
-        // By a process of the node: what is changed from outside is durable at once.
-        world.set_main(
-            "db",
-            Arc::new(move |env: Env| {
-                rename_slowly(&env, &handle);
-                count.store(1, Ordering::Relaxed);
-                Box::pin(std::future::pending())
-            }),
-        );
-        world.boot("db");
-        world.sleep_us(1_000).await;
-        assert_eq!(done.load(Ordering::Relaxed), 1, "{:?}", world.events());
-    });
+    run(11, |world| async move { by_process(&world, rename_slowly).await });
 }

@@ -254,7 +254,7 @@ async fn a_failed_write_or_sync_records_nothing_until_one_works_again() {
         assert!(audit.record(event(100)).await.is_err());
         assert_eq!(audit.state(), State::Failed);
         assert!(audit.record(event(101)).await.is_err(), "nothing until it was opened again");
-        until(&world, &audit, State::Recording).await;
+        until(&world, &audit, |audit| audit.state() == State::Recording).await;
         audit.record(event(1)).await.expect("recorded");
     }
     world.disk.fill(true);
@@ -264,7 +264,7 @@ async fn a_failed_write_or_sync_records_nothing_until_one_works_again() {
     assert_eq!(audit.state(), State::Failed);
     assert!(world.segments().len() <= segments + 1, "a full disk is not filled with segments");
     world.disk.fill(false);
-    until(&world, &audit, State::Recording).await;
+    until(&world, &audit, |audit| audit.state() == State::Recording).await;
     audit.record(event(2)).await.expect("recorded");
     world.stopped(audit).await;
     let (done, ids) = world.read();
@@ -273,14 +273,29 @@ async fn a_failed_write_or_sync_records_nothing_until_one_works_again() {
     assert_eq!(told, ["0", "1", "1", "2"]);
 }
 
-async fn until(world: &World, audit: &Audit, state: State) {
+async fn until(world: &World, audit: &Audit, is: impl Fn(&Audit) -> bool) {
     for _ in 0..500 {
-        if audit.state() == state {
+        if is(audit) {
             return;
         }
         world.env.sleep(Duration::from_millis(20)).await;
     }
-    panic!("still {:?}", audit.state());
+    panic!("still {:?}", audit.standing());
+}
+
+/// Records events, so many at a time, as long as the audit is so; how many.
+async fn fill_while(world: &World, audit: &Audit, together: u64, is: impl Fn(&Audit) -> bool) -> u64 {
+    let mut id = 0;
+    while is(audit) {
+        let all = (0..together).map(|n| audit.record(event(id + n)));
+        for recorded in futures_util::future::join_all(all).await {
+            recorded.expect("those under way are recorded");
+        }
+        id += together;
+        world.wall.1.fetch_add(60_000, Ordering::Relaxed);
+        assert!(id < 100_000, "it never fills");
+    }
+    id
 }
 
 #[tokio::test]
@@ -288,23 +303,14 @@ async fn a_full_spool_records_nothing_until_it_is_pruned() {
     let world = World::new();
     let config = AuditConfig { segment_bytes: 256 << 10, ..small() };
     let audit = Arc::new(world.start(config).await);
-    let mut id = 0;
-    while audit.state() == State::Recording {
-        let together = (0..200).map(|n| audit.record(event(id + n)));
-        for recorded in futures_util::future::join_all(together).await {
-            recorded.expect("those under way are recorded");
-        }
-        id += 200;
-        world.wall.1.fetch_add(60_000, Ordering::Relaxed);
-        assert!(id < 100_000, "it never fills");
-    }
+    let id = fill_while(&world, &audit, 200, |audit| audit.state() == State::Recording).await;
     assert_eq!(audit.state(), State::Full);
     let (bytes, segments) = (audit.standing().bytes, world.segments().len());
     assert!(bytes <= 4 << 20, "{bytes}");
     let now = world.wall.1.load(Ordering::Relaxed);
     let gone = audit::prune(&world.env, Path::new(DATA), &world.key(), now).expect("prunes beside the host");
     assert_eq!(gone as usize, segments - 1, "never the last");
-    until(&world, &audit, State::Recording).await;
+    until(&world, &audit, |audit| audit.state() == State::Recording).await;
     audit.record(event(id)).await.expect("recorded");
     let (done, _) = world.read();
     assert!(done.is_whole(), "{done:?}");
@@ -316,27 +322,17 @@ async fn a_spool_that_is_nearly_full_says_so_until_it_is_pruned() {
     let world = World::new();
     let config = AuditConfig { segment_bytes: 256 << 10, ..small() };
     let audit = Arc::new(world.start(config).await);
-    let mut id = 0;
-    while !audit.is_crowded() {
+    fill_while(&world, &audit, 50, |audit| {
         assert_eq!(audit.state(), State::Recording, "not before it is full");
-        for recorded in futures_util::future::join_all((0..50).map(|n| audit.record(event(id + n)))).await {
-            recorded.expect("recorded");
-        }
-        id += 50;
-        world.wall.1.fetch_add(60_000, Ordering::Relaxed);
-    }
+        !audit.is_crowded()
+    })
+    .await;
     let taken = audit.standing().bytes as f64 / f64::from((4 << 20) - (1 << 20));
     assert!((0.9..0.92).contains(&taken), "{taken}");
     assert_eq!(audit.state(), State::Recording);
     let now = world.wall.1.load(Ordering::Relaxed);
     audit::prune(&world.env, Path::new(DATA), &world.key(), now).expect("prunes beside the host");
-    for _ in 0..300 {
-        world.env.sleep(Duration::from_millis(20)).await;
-        if !audit.is_crowded() {
-            return;
-        }
-    }
-    panic!("nobody has looked");
+    until(&world, &audit, |audit| !audit.is_crowded()).await;
 }
 
 #[tokio::test]

@@ -261,7 +261,7 @@ impl FromRequestParts<Arc<App>> for Call {
                 if known {
                     count(app, None)?;
                 }
-                return Err(unrecorded(&note, error).into());
+                return Err(without_room(&note, error).into());
             }
             Err(_) if known => admit(app, &note, None)?,
             Err(_) => {}
@@ -274,7 +274,7 @@ impl FromRequestParts<Arc<App>> for Call {
 }
 
 /// What is told to who showed nothing that counts, when there is no room to record it: what is wrong on his side is not told.
-fn unrecorded(note: &Note, error: &Error) -> Error {
+fn without_room(note: &Note, error: &Error) -> Error {
     let why = error.code().category();
     tracing::info!(request_id = %note.id, peer = %note.peer, why, "refused without an audit entry");
     match error.code().blame() {

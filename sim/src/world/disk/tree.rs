@@ -38,6 +38,12 @@ impl Pages {
         });
     }
 
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; usize::try_from(self.len).unwrap_or(usize::MAX)];
+        self.read(0, &mut bytes);
+        bytes
+    }
+
     /// Writes without changing the length; what lies beyond it is dropped.
     pub(super) fn write(&mut self, offset: u64, data: &[u8]) {
         let fits = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX).min(data.len());
@@ -448,29 +454,21 @@ impl Tree {
         }
     }
 
-    /// The inodes that are reached from the root by such names of each directory.
-    fn reached(&self, names: impl Fn(&Inode) -> Vec<u64>) -> BTreeSet<u64> {
+    /// Forgets inodes that no name reaches, cached or durable, and no process holds.
+    pub(super) fn collect(&mut self) {
         let mut reached = BTreeSet::from([ROOT]);
         let mut next = vec![ROOT];
         while let Some(at) = next.pop() {
-            let named = self.inodes.get(&at).map(&names).unwrap_or_default();
-            next.extend(named.into_iter().filter(|inode| reached.insert(*inode)));
+            let Some(Inode { body: Body::Dir { cached, durable, log }, .. }) = self.inodes.get(&at) else {
+                continue;
+            };
+            let logged = log.iter().filter_map(|change| match change {
+                NameChange::Link(_, inode) | NameChange::Rename(_, _, inode) => Some(inode),
+                NameChange::Unlink(_) => None,
+            });
+            let named = cached.values().chain(durable.values()).chain(logged).copied();
+            next.extend(named.filter(|inode| reached.insert(*inode)));
         }
-        reached
-    }
-
-    /// Forgets inodes that no name reaches, cached or durable, and no process holds.
-    pub(super) fn collect(&mut self) {
-        let reached = self.reached(|inode| match &inode.body {
-            Body::Dir { cached, durable, log } => {
-                let logged = log.iter().filter_map(|change| match change {
-                    NameChange::Link(_, inode) | NameChange::Rename(_, _, inode) => Some(*inode),
-                    NameChange::Unlink(_) => None,
-                });
-                cached.values().chain(durable.values()).copied().chain(logged).collect()
-            }
-            Body::File { .. } => Vec::new(),
-        });
         self.inodes.retain(|number, inode| reached.contains(number) || inode.lock.is_some());
     }
 
@@ -503,17 +501,13 @@ impl Tree {
         let mut files = Vec::new();
         for (number, inode) in &self.inodes {
             let Body::File { cached, durable, .. } = &inode.body else { continue };
-            let [shown, kept] = [cached, durable].map(|pages| {
-                let mut bytes = vec![0; usize::try_from(pages.len).unwrap_or(usize::MAX)];
-                pages.read(0, &mut bytes);
-                bytes
-            });
-            let (path, names) = (inode.path.clone(), names.remove(number).unwrap_or_default());
+            let names = names.remove(number).unwrap_or_default();
             let named = !names.is_empty();
-            let kept_as = if named { names } else { vec![path.clone()] };
-            files.push(ImageFile { path, durable: false, named, bytes: shown });
-            let durable = |path| ImageFile { path, durable: true, named, bytes: kept.clone() };
-            files.extend(kept_as.into_iter().map(durable));
+            let kept_as = if named { names } else { vec![inode.path.clone()] };
+            let shown = ImageFile { path: inode.path.clone(), durable: false, named, bytes: cached.bytes() };
+            let kept = |path| ImageFile { path, durable: true, named, bytes: durable.bytes() };
+            files.push(shown);
+            files.extend(kept_as.into_iter().map(kept));
         }
         files
     }
