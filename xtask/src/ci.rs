@@ -155,7 +155,7 @@ fn described(root: &Path) -> Result<End, Failure> {
 
 /// Clients that others wrote against a region. As with the description, what is broken must be so twice.
 fn public_clients(root: &Path) -> Result<End, Failure> {
-    // What others publish does not decide whether a change passes: no client is built here.
+    // What others publish does not decide whether a change passes: no okms is installed here. Libraries are pinned, and no others.
     let args = clients::Args::without_installing();
     let is_broken = |(_, came): &(&str, clients::Came)| matches!(came, clients::Came::Broken(_));
     let mut came = clients::come(root, &args)?;

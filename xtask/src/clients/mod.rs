@@ -1,6 +1,6 @@
-//! `cargo xtask clients`: the public command line client against a running region.
+//! `cargo xtask clients`: clients that others wrote against a running region: the public command line, OVHcloud's library for Go, and one of Vault's.
 //!
-//! Starts `kms dev` on 127.0.0.1 in a directory of its own and has `okms` do all that it can do with keys, secrets and certificates:
+//! Starts `kms dev` on 127.0.0.1 in a directory of its own and has each, `okms` first of all, do all that it can do with keys, secrets and certificates:
 //! first with the certificate in the `okms.yaml` that `kms dev` writes, then with a bearer token. What the client prints is looked at, not its
 //! exit status alone. Which commands it has is asked of itself, so that none can be left out. Where there is no client, and none can be installed,
 //! nothing is proven and the command says so; that is not a failure.
@@ -8,6 +8,7 @@
 mod crypto;
 mod keys;
 mod okms;
+mod sdk;
 mod secrets;
 mod table;
 mod token;
@@ -68,7 +69,7 @@ pub struct Args {
     /// The client [default: the one in PATH, else the one that go installs below target/]
     #[arg(long, value_name = "FILE")]
     okms: Option<PathBuf>,
-    /// Install none: one that is named, in PATH, or was installed before, or the row is not exercised
+    /// Install no okms: one that is named, in PATH, or was installed before, or its row is not exercised. Libraries come in pinned versions all the same
     #[arg(long)]
     no_install: bool,
     /// The service to start, instead of the one that is built here
@@ -94,7 +95,7 @@ pub enum Came {
 }
 
 /// What came of each client, by its name.
-pub type AllCame = [(&'static str, Came); 2];
+pub type AllCame = [(&'static str, Came); 3];
 
 /// Runs the command and answers its exit status.
 ///
@@ -153,6 +154,7 @@ pub fn come(root: &Path, args: &Args) -> Result<AllCame, Failure> {
     };
     Ok([
         ("okms", apart("okms", &|run| public_client(args, &home, &kms, run))?),
+        ("OVHcloud's library for Go", apart("sdk", &|run| sdk::come(root, &home, &kms, run))?),
         ("Vault's KV version 2 by hvac", apart("hvac", &|run| vault::come(root, &home, &kms, run))?),
     ])
 }

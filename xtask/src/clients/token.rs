@@ -19,6 +19,16 @@ const DONE_WITHIN: Duration = Duration::from_secs(30);
 /// How soon a change of access holds on every host, with room.
 const HOLDS_WITHIN: Duration = Duration::from_millis(2_500);
 
+/// Tokens, as whoever they are for would hold them.
+pub struct Granted {
+    /// Of the subject that is allowed everything.
+    pub allowed: String,
+    /// Of one that no policy names.
+    pub stranger: String,
+    /// Of one whose token is signed with a key that is no issuer's.
+    pub forged: String,
+}
+
 /// Configurations of the client that hold a token.
 pub struct Tokens {
     /// Of the subject that is allowed everything.
@@ -36,7 +46,7 @@ pub struct Tokens {
 ///
 /// # Errors
 /// When the operator is refused.
-pub fn arrange(kms: &Path, region: &Region, run: &Path) -> Result<Tokens, Failure> {
+pub fn grant(kms: &Path, region: &Region, run: &Path) -> Result<Granted, Failure> {
     let operator = Operator { kms, region };
     let identity = format!("{PREFIX}{ALLOWED}");
     let domain = format!("urn:v1:eu:resource:okms:{}", region.domain);
@@ -58,21 +68,33 @@ pub fn arrange(kms: &Path, region: &Region, run: &Path) -> Result<Tokens, Failur
     std::thread::sleep(HOLDS_WITHIN);
     let sign = |keys: &Path, subject: &str| {
         let key = keys.join("issuer.private.jwk").to_string_lossy().into_owned();
-        operator.run(&["issuer", "sign-token", "--key", &key, "--issuer", ISSUER, "--subject", subject])
+        let arguments = ["issuer", "sign-token", "--key", &key, "--issuer", ISSUER, "--subject", subject];
+        Ok::<String, Failure>(operator.run(&arguments)?.trim().to_owned())
     };
-    let (allowed, stranger) = (sign(&keys, ALLOWED)?, sign(&keys, "stranger")?);
-    let forged = sign(&forger, ALLOWED)?;
+    Ok(Granted {
+        allowed: sign(&keys, ALLOWED)?,
+        stranger: sign(&keys, "stranger")?,
+        forged: sign(&forger, ALLOWED)?,
+    })
+}
+
+/// [`grant`], with a configuration of the command line client for each.
+///
+/// # Errors
+/// When the operator is refused.
+pub fn arrange(kms: &Path, region: &Region, run: &Path) -> Result<Tokens, Failure> {
+    let granted = grant(kms, region, run)?;
     let write = |name: &str, token: &str, domain: &str| -> Result<PathBuf, Failure> {
         let file = run.join(name);
         let ca = region.directory.join("region/ca.pem");
-        fs::write(&file, config(&region.address, &ca, token.trim(), domain))?;
+        fs::write(&file, config(&region.address, &ca, token, domain))?;
         Ok(file)
     };
     Ok(Tokens {
-        allowed: write("token.yaml", &allowed, &region.domain)?,
-        stranger: write("stranger.yaml", &stranger, &region.domain)?,
-        forged: write("forged.yaml", &forged, &region.domain)?,
-        elsewhere: write("elsewhere.yaml", &allowed, super::NOBODY)?,
+        allowed: write("token.yaml", &granted.allowed, &region.domain)?,
+        stranger: write("stranger.yaml", &granted.stranger, &region.domain)?,
+        forged: write("forged.yaml", &granted.forged, &region.domain)?,
+        elsewhere: write("elsewhere.yaml", &granted.allowed, super::NOBODY)?,
     })
 }
 

@@ -8,7 +8,7 @@ const LINES_MAX: usize = 800;
 
 /// No source file is too long to read in one sitting.
 pub fn length(tree: &Tree, outcome: &mut Outcome) {
-    for file in tree.under("", "rs") {
+    for file in ["rs", "go"].iter().flat_map(|extension| tree.under("", extension)) {
         let lines = tree.text(file).lines().count();
         if lines > LINES_MAX {
             outcome.findings.push(Finding::new(file, 0, format!("{lines} lines, more than {LINES_MAX}")));

@@ -20,7 +20,8 @@ const FORBIDDEN: [(&str, &str); 13] = [
     (concat!("../sha", "red"), "a folder that users do not have"),
 ];
 
-const TEXT: [&str; 10] = ["rs", "md", "toml", "sh", "yml", "yaml", "patch", "plan", "lock", "txt"];
+const TEXT: [&str; 12] =
+    ["rs", "md", "toml", "sh", "yml", "yaml", "patch", "plan", "lock", "txt", "go", "py"];
 
 /// No forbidden word in any text file.
 pub fn forbidden(tree: &Tree, outcome: &mut Outcome) {
