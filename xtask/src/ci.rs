@@ -163,17 +163,18 @@ fn public_clients(root: &Path) -> Result<End, Failure> {
         say::out("clients: broken; asked once more");
         came = clients::come(root, &args)?;
     }
-    let (mut broken, mut left_out) = (Vec::new(), Vec::new());
+    let (mut held, mut broken, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
     for (name, came) in came {
         match came {
-            clients::Came::Held => {}
+            clients::Came::Held => held.push(name),
             clients::Came::Broken(run) => broken.push(format!("{name}: see {}", run.display())),
             clients::Came::NotExercised(why) => left_out.push(format!("{name} not exercised: {why}")),
         }
     }
     Ok(match (broken.is_empty(), left_out.is_empty()) {
         (false, _) => End::Failed(broken.join("; ")),
-        (true, false) => End::LeftOut(left_out.join("; ")),
+        (true, false) if held.is_empty() => End::LeftOut(left_out.join("; ")),
+        (true, false) => End::LeftOut(format!("{}; held: {}", left_out.join("; "), held.join(", "))),
         (true, true) => End::Passed,
     })
 }
