@@ -27,6 +27,8 @@ type calls struct {
 	next      http.RoundTripper
 	made      map[string]int
 	protocols map[string]int
+	// tooMany is how many answers were 429, also those that the library has asked again after.
+	tooMany int
 }
 
 // RoundTrip passes a request on.
@@ -54,6 +56,9 @@ func (c *calls) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err == nil {
 		lastRequestId = response.Header.Get("X-Request-Id")
 		c.protocols[response.Proto]++
+		if response.StatusCode == http.StatusTooManyRequests {
+			c.tooMany++
+		}
 	}
 	return response, err
 }

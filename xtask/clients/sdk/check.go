@@ -20,6 +20,7 @@ const (
 	forbidden       okms.ErrorCode = 50479105
 	keyNotFound     okms.ErrorCode = 17190913
 	domainNotFound  okms.ErrorCode = 16994305
+	tooManyRequests okms.ErrorCode = 50434049
 	conflict        okms.ErrorCode = 50438145
 	wrongState      okms.ErrorCode = 50569217
 	casMismatch     okms.ErrorCode = 50626561

@@ -168,7 +168,12 @@ func stream(s *session, provider, wrong *okms.DataKeyProvider, block okms.BlockS
 	}
 	holds(what+": is sealed", sealed.Len() > head+length && !bytes.Contains(sealed.Bytes(), plain) || length < 16)
 	read(sealed.Bytes(), []byte("beside")).bad(what + ": other data beside it")
+	read(sealed.Bytes()[:head-1], aad).bad(what + ": cut in its head")
+	read(sealed.Bytes()[:head+1], aad).bad(what + ": cut after one byte")
 	read(sealed.Bytes()[:sealed.Len()-1], aad).bad(what + ": without its last byte")
+	if block > 0 && sealed.Len() > head+int(block) {
+		read(sealed.Bytes()[:head+int(block)], aad).bad(what + ": its first block alone")
+	}
 	flipped := bytes.Clone(sealed.Bytes())
 	flipped[head] ^= 1
 	read(flipped, aad).bad(what + ": changed")

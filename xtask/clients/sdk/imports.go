@@ -170,6 +170,14 @@ func jsons(s *session, out func(string, uuid.UUID) []byte) {
 	holds("the service verifies by a public half", of(s.Verify(ctx, s.domain, made.Id, types.ES384, true, digest, signature)).must("verified"))
 	holds("and nothing else", !of(s.Verify(ctx, s.domain, made.Id, types.ES384, true, sha384("other"), signature)).must("verified"))
 	of(s.Sign(ctx, s.domain, made.Id, nil, types.ES384, true, digest)).refused("a public half signs nothing", 400, notOfTheKey)
+	rsaPair := of(rsa.GenerateKey(rand.Reader, 2048)).must("an RSA key")
+	n := types.JsonWebKeyRequest{Kty: types.RSA, N: p(base64url.EncodeToString(rsaPair.N.Bytes())), E: p("AQAB"), Use: p(types.Sig)}
+	half := of(s.ImportKey(ctx, s.domain, n, "public half", "")).must("a public half of RSA")
+	s.isMade("a public half of RSA", half, types.RSA, ops{types.Verify})
+	digest256 := sha256.Sum256([]byte("verified"))
+	pss := of(rsa.SignPSS(rand.Reader, rsaPair, crypto.SHA256, digest256[:], &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})).must("signed by the caller")
+	verified := of(s.Verify(ctx, s.domain, half.Id, types.PS256, false, []byte("verified"), base64.StdEncoding.EncodeToString(pss)))
+	holds("the service verifies by a public half of RSA", verified.must("verified"))
 	pair := types.JsonWebKeyRequest{Kty: types.EC, Crv: p(types.P256), X: public.X, Y: public.Y}
 	of(s.ImportKey(ctx, s.domain, pair, "n", "")).refused("JWK of another curve", 400, badArgument)
 	mixed := types.JsonWebKeyRequest{Kty: types.Oct, K: p("no base64url!"), KeyOps: &encrypts}

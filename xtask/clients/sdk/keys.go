@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -86,6 +87,13 @@ func keys(s *session) {
 	transport := of(s.CreateImportServiceKey(ctx, s.domain, &jwk, asked)).must("a pair that is shown as it is made")
 	s.isMade("a pair that wraps", transport, types.RSA, wraps)
 	same("a pair that is shown as it is made", len(value("its public half", transport.Keys)), 1)
+
+	// Bounds are of characters, whatever they take.
+	long := strings.Repeat("é🔑", 16)
+	wide := of(s.GenerateSymmetricKey(ctx, s.domain, types.N256, long, long+long, encrypts...)).must("a long name")
+	same("a long name", wide.Name, long)
+	sealed := of(s.Encrypt(ctx, s.domain, wide.Id, long+long, []byte("x"))).must("a long context")
+	equal("a long context", of(s.Decrypt(ctx, s.domain, wide.Id, long+long, sealed)).must("a long context"), []byte("x"))
 
 	renamed := of(s.UpdateServiceKey(ctx, s.domain, made.Id, types.PatchServiceKeyRequest{Name: "new name"})).must("another name")
 	same("another name", renamed.Name, "new name")

@@ -110,17 +110,23 @@ func (s *session) token(name string) string {
 	return strings.TrimSpace(string(of(os.ReadFile(filepath.Join(s.tokens, name))).must("token " + name)))
 }
 
-// other is another client of the same region, which asks once.
+// other is another client of the same region. It is patient too: a host takes only so much in a second of those whom it does not know.
 func (s *session) other(config *tls.Config, token string) *okms.Client {
+	client, _ := s.seen(config, token, patient)
+	return client
+}
+
+// seen is another client of the same region, with what it sends and is answered.
+func (s *session) seen(config *tls.Config, token string, retry *okms.RetryConfig) (*okms.Client, *calls) {
 	seen := &calls{made: map[string]int{}, protocols: map[string]int{}}
 	middleware := func(next http.RoundTripper) http.RoundTripper {
 		seen.next = next
 		return seen
 	}
-	with := okms.ClientConfig{TlsCfg: config, Middleware: middleware, Retry: &okms.RetryConfig{}}
+	with := okms.ClientConfig{TlsCfg: config, Middleware: middleware, Retry: retry}
 	client := of(okms.NewRestAPIClient(s.address, with)).must("another client")
 	if token != "" {
 		client.SetCustomHeader("Authorization", "Bearer "+token)
 	}
-	return client
+	return client, seen
 }

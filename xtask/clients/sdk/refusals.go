@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/google/uuid"
 	okms "github.com/ovh/okms-sdk-go"
@@ -110,6 +112,52 @@ func allRefused(who string, made []call, status int, code okms.ErrorCode) {
 	}
 }
 
+// crowd asks more than a host takes of those whom it does not know. A machine that is too slow for that is not looked at.
+func crowd(s *session) {
+	hasty, seen := s.seen(s.trust(), "", &okms.RetryConfig{})
+	var lock sync.Mutex
+	var turnedAway error
+	var all sync.WaitGroup
+	for range 32 {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			for range 100 {
+				_, err := hasty.GetSecretConfig(ctx, s.domain)
+				lock.Lock()
+				if okms.ErrStatusCode(err) == 429 {
+					turnedAway = err
+				}
+				over := turnedAway != nil
+				lock.Unlock()
+				if over {
+					return
+				}
+			}
+		}()
+	}
+	all.Wait()
+	if turnedAway == nil {
+		return
+	}
+	lastRequestId = okms.AsKmsError(turnedAway).RequestId
+	refused("one of too many", turnedAway, 429, tooManyRequests)
+	holds("one of too many is asked once", seen.tooMany > 0)
+	// Whoever asks again when told to is answered.
+	fast := &okms.RetryConfig{RetryMax: 8, RetryWaitMin: 100 * time.Millisecond, RetryWaitMax: time.Second}
+	waits, answered := s.seen(s.trust(), "", fast)
+	for range 400 {
+		if _, err := waits.GetSecretConfig(ctx, s.domain); okms.ErrStatusCode(err) != 401 {
+			fail("a crowd that waits", "%v", err)
+		}
+		if answered.tooMany > 0 {
+			break
+		}
+	}
+	checks++
+	of(s.GetSecretConfig(ctx, s.domain)).must("whom it knows is served all the while")
+}
+
 // refusals are told in the service's words, which the client takes apart.
 func refusals(s *session) {
 	allRefused("a key that there is not", callsOfKeys(s, s.domain, nobody), 404, keyNotFound)
@@ -176,6 +224,8 @@ func refusals(s *session) {
 	}
 	same("no secret came of what strangers tried", len(of(s.ListSecretV2(ctx, s.domain, nil, nil)).must("secrets").ListSecretV2Response), 0)
 	same("nor a key", s.lists(nil), keys)
+
+	crowd(s)
 
 	over, cancel := context.WithCancel(ctx)
 	cancel()

@@ -73,6 +73,7 @@ func secretsV1(s *session) {
 	write("v1//x", nil, content).refused("a path that is none", 400, badArgument)
 	same("newest", s.one(path, nil).must("newest"), content)
 	same("by number", s.one(path, p(uint32(2))).must("by number"), data{"word": "two"})
+	same("number 0 is the newest", s.one(path, p(uint32(0))).must("number 0"), content)
 	s.one(path, p(uint32(9))).refused("a number that there is not", 404, versionNotFound)
 	s.one("v1/nothing", nil).refused("no secret", 404, secretNotFound)
 
@@ -91,6 +92,7 @@ func secretsV1(s *session) {
 		return inside.Subkeys
 	}
 	same("subkeys", subkeys(nil, nil), any(data{"user": nil, "word": nil, "deep": data{"list": nil}, "number": nil}))
+	same("subkeys to any depth", subkeys(p(uint32(0)), p(uint32(0))), subkeys(nil, nil))
 	same("subkeys to a depth", subkeys(p(uint32(1)), nil), any(data{"user": nil, "word": nil, "deep": nil, "number": nil}))
 	same("subkeys of a version", subkeys(nil, p(uint32(2))), any(data{"word": nil}))
 	of(s.GetSecretSubkeys(ctx, s.domain, "v1/nothing", nil, nil)).refused("subkeys of nothing", 404, secretNotFound)
