@@ -201,6 +201,10 @@ async fn the_view_of_vault_clients() {
     assert_eq!(client.call("POST", metadata, set).await.status, 204);
     let patch = br#"{"custom_metadata":{"k":null,"m":"x"},"delete_version_after":null}"#.to_vec();
     assert_eq!(client.send("PATCH", metadata, &merge, patch).await.status, 204);
+    // Who does not ask for a merge sends null for what he was not given.
+    let patch = json!({"custom_metadata": {"n": null}, "max_versions": null, "cas_required": null});
+    assert_eq!(client.call("PATCH", metadata, patch).await.status, 204);
+    assert_eq!(client.call("PATCH", metadata, json!({"custom_metadata": null})).await.status, 204);
     let seen = client.get(metadata).await.is(200);
     assert_eq!(seen["data"]["custom_metadata"], json!({"l": "w", "m": "x"}));
     assert_eq!(

@@ -6,33 +6,46 @@ use crate::{
     error::{Code, Error},
     limits::{BODY_MAX_BYTES, IMPORT_BODY_MAX_BYTES, SECRET_BODY_MAX_BYTES, ms},
 };
-use axum::body::{Body, Bytes};
+use axum::BoxError;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
+use hyper::body::Body;
 use serde::{
     Deserialize, Deserializer,
     de::{self, DeserializeOwned, Unexpected, Visitor},
 };
-use std::{fmt, str::FromStr};
+use std::{fmt, pin::pin, str::FromStr};
+
+/// The body of a request, as it comes.
+pub(in crate::api) trait Sent: Body<Data = Bytes, Error: Into<BoxError>> {}
+
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Sent for B {}
 
 /// Reads a JSON body.
 ///
 /// # Errors
 /// `WrongType`, `TooLarge`, `Timeout`, or `BadArgument` with what is wrong and where.
-pub(in crate::api) async fn json<T: DeserializeOwned>(app: &App, request: Request<Body>) -> Result<T, Error> {
-    check_type(request.method(), request.headers())?;
-    let bytes = collected(app, request, BODY_MAX_BYTES).await?;
-    check_object(&bytes)?;
-    serde_json::from_slice(&bytes).map_err(|error| Error::bad(format!("body: {error}")))
+pub(in crate::api) fn json<T: DeserializeOwned>(
+    app: &App,
+    request: Request<impl Sent>,
+) -> impl Future<Output = Result<T, Error>> {
+    let typed = check_type(request.method(), request.headers());
+    let collected = typed.and_then(|()| collected(app, request, BODY_MAX_BYTES));
+    async move {
+        let bytes = collected?.await?;
+        check_object(&bytes)?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::bad(format!("body: {error}")))
+    }
 }
 
 /// Reads the JSON body of an import, as [`secret`] reads one. It may be as large as [`IMPORT_BODY_MAX_BYTES`].
 ///
 /// # Errors
 /// As of [`json`].
-pub(super) async fn import<T: DeserializeOwned>(app: &App, request: Request<Body>) -> Result<T, Error> {
+pub(super) async fn import<T: DeserializeOwned>(app: &App, request: Request<impl Sent>) -> Result<T, Error> {
     check_type(request.method(), request.headers())?;
-    discreet(&collected(app, request, IMPORT_BODY_MAX_BYTES).await?)
+    discreet(&collected(app, request, IMPORT_BODY_MAX_BYTES)?.await?)
 }
 
 /// Reads a JSON body about secrets. It may be larger, and errors tell where it is wrong, but nothing of what stands there. Vault's own
@@ -42,13 +55,13 @@ pub(super) async fn import<T: DeserializeOwned>(app: &App, request: Request<Body
 /// As of [`json`].
 pub(in crate::api) async fn secret<T: DeserializeOwned>(
     app: &App,
-    request: Request<Body>,
+    request: Request<impl Sent>,
     untyped: bool,
 ) -> Result<T, Error> {
     if !untyped || request.headers().contains_key(header::CONTENT_TYPE) {
         check_type(request.method(), request.headers())?;
     }
-    discreet(&collected(app, request, SECRET_BODY_MAX_BYTES).await?)
+    discreet(&collected(app, request, SECRET_BODY_MAX_BYTES)?.await?)
 }
 
 /// Reads JSON; an error repeats nothing of what stands there.
@@ -60,22 +73,53 @@ fn discreet<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     })
 }
 
-async fn collected(app: &App, request: Request<Body>, most: usize) -> Result<Bytes, Error> {
+/// Reads a body whole, once its head says that it can be. What reads it keeps nothing else of the request.
+fn collected<B: Sent>(
+    app: &App,
+    request: Request<B>,
+    most: usize,
+) -> Result<impl Future<Output = Result<Bytes, Error>>, Error> {
     check_coding(request.headers())?;
     let (parts, body) = request.into_parts();
-    let too_large = || Error::new(Code::TooLarge, format!("the body is larger than {most} bytes"));
+    let too_large = move || Error::new(Code::TooLarge, format!("the body is larger than {most} bytes"));
     let declared =
         parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if declared.is_some_and(|length: u64| length > most as u64) {
         return Err(too_large());
     }
-    let collect = Limited::new(body, most).collect();
-    match app.env.timeout(ms(app.limits.client_idle_ms), collect).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Error::bad("the body did not arrive whole")),
-        Err(_) => Err(Error::new(Code::Timeout, "the body did not arrive in time")),
+    Ok(async move {
+        let whole = app.env.timeout(ms(app.limits.client_idle_ms), whole(body, most)).await;
+        let whole = whole.map_err(|_| Error::new(Code::Timeout, "the body did not arrive in time"))?;
+        whole.map_err(|cut| match cut {
+            Cut::Short => Error::bad("the body did not arrive whole"),
+            Cut::Long => too_large(),
+        })
+    })
+}
+
+/// Why a body is not there whole.
+enum Cut {
+    Short,
+    Long,
+}
+
+/// A body of at most so many bytes; one that comes in one piece, as nearly all do, is copied nowhere.
+async fn whole<B: Sent>(body: B, most: usize) -> Result<Bytes, Cut> {
+    let mut body = pin!(body);
+    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Cut::Short)?.into_data() else { continue };
+        if first.len() + all.len() + data.len() > most {
+            return Err(Cut::Long);
+        }
+        if first.is_empty() && all.is_empty() {
+            first = data;
+        } else {
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&data);
+        }
     }
+    Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
 /// An object: of an array serde would take fields by their places.
@@ -93,8 +137,7 @@ fn check_type(method: &Method, headers: &HeaderMap) -> Result<(), Error> {
     if value.is_some_and(|value| value.as_bytes() == b"application/json") {
         return Ok(());
     }
-    let value = value.and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = value.split(';').next().unwrap_or_default().trim_ascii();
+    let essence = essence(headers);
     let of_patch = || {
         let essence = essence.to_ascii_lowercase();
         essence == "text/json" || essence.starts_with("application/") && essence.ends_with("+json")
@@ -104,6 +147,12 @@ fn check_type(method: &Method, headers: &HeaderMap) -> Result<(), Error> {
     } else {
         Err(Error::new(Code::WrongType, "content type must be application/json"))
     }
+}
+
+/// The type of a body without its parameters; empty if none is given.
+pub(super) fn essence(headers: &HeaderMap) -> &str {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().split(';').next().unwrap_or_default().trim_ascii()
 }
 
 /// A body as it is: one that was compressed may become anything when it is unpacked.
@@ -119,7 +168,7 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Error> {
 ///
 /// # Errors
 /// `BadArgument` if it is not valid percent-encoded UTF-8, or given twice.
-pub(in crate::api) fn query(request: &Request<Body>, name: &str) -> Result<Option<String>, Error> {
+pub(in crate::api) fn query(request: &Request<impl Sent>, name: &str) -> Result<Option<String>, Error> {
     let query = request.uri().query().unwrap_or_default();
     let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     let mut named = pairs.filter(|(key, _)| {
@@ -144,7 +193,7 @@ pub(super) fn number<T: FromStr>(text: &str) -> Option<T> {
 ///
 /// # Errors
 /// `BadArgument` if it is none.
-pub(super) fn query_number(request: &Request<Body>, name: &str, default: u32) -> Result<u32, Error> {
+pub(super) fn query_number(request: &Request<impl Sent>, name: &str, default: u32) -> Result<u32, Error> {
     match query(request, name)? {
         None => Ok(default),
         Some(text) => number(&text).ok_or_else(|| Error::bad(format!("{name} is not a number"))),

@@ -106,23 +106,44 @@ struct MetadataAsked {
     max_versions: Option<Option<Whole>>,
 }
 
-fn setting<T>(asked: Option<Option<T>>, patch: bool) -> Setting<T> {
-    match asked {
-        Some(Some(value)) => Setting::Set(value),
-        Some(None) if patch => Setting::Unset,
-        _ => Setting::Keep,
+/// How metadata is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writing {
+    /// What is given is set, and custom metadata replaced.
+    Set,
+    /// What is given is set, and custom metadata merged. OVHcloud's clients send `null` for all that they were not given.
+    Patch,
+    /// The same, and `null` takes back what was set (RFC 7396).
+    MergePatch,
+}
+
+impl Writing {
+    /// What a patch is, by its content type.
+    fn of_patch(request: &Request<Body>) -> Writing {
+        let merge = "application/merge-patch+json";
+        match body::essence(request.headers()).eq_ignore_ascii_case(merge) {
+            true => Writing::MergePatch,
+            false => Writing::Patch,
+        }
+    }
+
+    fn setting<T>(self, asked: Option<Option<T>>) -> Setting<T> {
+        match asked {
+            Some(Some(value)) => Setting::Set(value),
+            Some(None) if self == Writing::MergePatch => Setting::Unset,
+            _ => Setting::Keep,
+        }
     }
 }
 
 impl MetadataAsked {
-    /// A patch sets, and takes `null` for "never set"; without, `null` is as good as not there and custom metadata is replaced.
-    fn into_change(self, patch: bool) -> Result<MetadataChange, Error> {
+    fn into_change(self, writing: Writing) -> Result<MetadataChange, Error> {
         let span = self.delete_version_after.map(|span| span.map(Span::new).transpose()).transpose()?;
         let custom = match self.custom_metadata {
             None => CustomChange::Keep,
-            Some(None) if patch => CustomChange::Replace(CustomMetadata::default()),
+            Some(None) if writing == Writing::MergePatch => CustomChange::Replace(CustomMetadata::default()),
             Some(None) => CustomChange::Keep,
-            Some(Some(changes)) if patch => CustomChange::Patch(changes),
+            Some(Some(changes)) if writing != Writing::Set => CustomChange::Patch(changes),
             Some(Some(entries)) => {
                 let entries: Option<_> =
                     entries.into_iter().map(|(name, value)| Some((name, value?))).collect();
@@ -131,12 +152,10 @@ impl MetadataAsked {
             }
         };
         Ok(MetadataChange {
-            cas_required: setting(self.cas_required, patch),
-            max_versions: setting(
-                self.max_versions.map(|versions| versions.map(|Whole(versions)| versions)),
-                patch,
-            ),
-            deactivate_after: setting(span, patch),
+            cas_required: writing.setting(self.cas_required),
+            max_versions: writing
+                .setting(self.max_versions.map(|versions| versions.map(|Whole(versions)| versions))),
+            deactivate_after: writing.setting(span),
             custom,
         })
     }
@@ -395,21 +414,23 @@ async fn metadata(call: Call, request: Request<Body>) -> Reply {
     answer(&call, body)
 }
 
-async fn change_metadata(call: Call, request: Request<Body>, patch: bool) -> Reply {
+async fn change_metadata(call: Call, request: Request<Body>, writing: Writing) -> Reply {
     let path = secret_path(&request)?;
-    let make = (!patch).then(|| call.may::<action::SecretCreate>(path.clone()));
+    let sets = writing == Writing::Set;
+    let make = sets.then(|| call.may::<action::SecretCreate>(path.clone()));
     let may = call.may::<action::SecretUpdateMetadata>(path)?;
-    let asked: MetadataAsked = body::secret(&call.app, request, !patch).await?;
-    call.app.service.set_metadata(&may, make, asked.into_change(patch)?).await?;
+    let asked: MetadataAsked = body::secret(&call.app, request, sets).await?;
+    call.app.service.set_metadata(&may, make, asked.into_change(writing)?).await?;
     no_content()
 }
 
 async fn set_metadata(call: Call, request: Request<Body>) -> Reply {
-    change_metadata(call, request, false).await
+    change_metadata(call, request, Writing::Set).await
 }
 
 async fn patch_metadata(call: Call, request: Request<Body>) -> Reply {
-    change_metadata(call, request, true).await
+    let writing = Writing::of_patch(&request);
+    change_metadata(call, request, writing).await
 }
 
 async fn delete_all(call: Call, request: Request<Body>) -> Reply {
