@@ -165,7 +165,14 @@ impl Region {
     /// # Panics
     /// If anything of it fails.
     pub async fn start(env: &Env, dir: &Path) -> Region {
-        Installed::new(env, dir, Limits::default()).await.start().await
+        Installed::new(
+            env,
+            dir,
+            Limits { domain_requests_per_s: 1_000_000, domain_burst: 1_000_000, ..Limits::default() },
+        )
+        .await
+        .start()
+        .await
     }
 
     /// Starts a node that does not run; its disk counts anew.

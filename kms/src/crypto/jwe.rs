@@ -5,12 +5,21 @@
 use super::{Canonical, DoesNotOpen, NONCE_BYTES, SealingKey, Secret, SecretBytes, TAG_BYTES, hkdf, sha256};
 use crate::env::{Env, Purpose};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
-use std::{fmt::Write, io, sync::OnceLock};
+use std::{
+    fmt::{self, Write},
+    io,
+    sync::OnceLock,
+};
 use uuid::Uuid;
 
 const SALT_BYTES: usize = 32;
+/// Characters of a salt in base64url.
+const SALT_CHARS: usize = 43;
 /// Room for the longest header.
 const HEADER_MAX_BYTES: usize = 160;
+
+/// Room for what the JSON of an answer has around a message.
+const AROUND_BYTES: usize = 32;
 
 /// What a message is. Part of its key, so that neither opens as the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,18 +56,18 @@ impl JweKey<'_> {
     }
 
     /// The one serialisation of the protected header.
-    fn header(&self, salt: &str) -> String {
-        let mut id = Uuid::encode_buffer();
-        let id: &str = self.id.hyphenated().encode_lower(&mut id);
-        let mut header = String::with_capacity(HEADER_MAX_BYTES);
-        for part in [r#"{"alg":"dir","enc":"A256GCM","kid":""#, id, r#"","x-key-ver":"#] {
-            header.push_str(part);
-        }
-        // A string takes whatever is written.
+    fn header(&self, salt: &[u8; SALT_BYTES]) -> Header {
+        let mut header = Header { bytes: [0; HEADER_MAX_BYTES], len: 0 };
+        header.put(br#"{"alg":"dir","enc":"A256GCM","kid":""#);
+        header.put(self.id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
+        header.put(br#"","x-key-ver":"#);
+        // There is room for the longest number.
         let _ = write!(header, "{}", self.version);
-        for part in [r#","x-salt":""#, salt, r#""}"#] {
-            header.push_str(part);
-        }
+        header.put(br#","x-salt":""#);
+        let mut text = [0; SALT_CHARS];
+        B64.encode_slice(salt, &mut text).expect("43 characters");
+        header.put(&text);
+        header.put(br#""}"#);
         header
     }
 
@@ -73,21 +82,21 @@ impl JweKey<'_> {
         context: &[u8],
         text: SecretBytes,
     ) -> io::Result<String> {
-        let mut random = [0; SALT_BYTES + NONCE_BYTES];
-        env.entropy.fill(Purpose::Public, &mut random)?;
-        let (salt, iv) = random.split_at(SALT_BYTES);
+        let salt: [u8; SALT_BYTES] = env.random(Purpose::Public)?;
+        // No key is used for two messages, since every salt is drawn: any nonce will do.
         let mut nonce = [0; NONCE_BYTES];
-        nonce.copy_from_slice(iv);
-        let header = self.header(&B64.encode(salt));
+        nonce.copy_from_slice(&salt[..NONCE_BYTES]);
+        let header = self.header(&salt);
         let mut body = text.into_sealable();
+        let header = header.text();
         let bytes = header.len() + NONCE_BYTES + body.len() + TAG_BYTES;
         // Each part has up to two characters more than a third of its bytes, and there are four dots.
-        let mut out = Token(Vec::with_capacity(bytes * 4 / 3 + 4 * 2 + 4));
-        out.part(header.as_bytes());
-        SealingKey::new(&self.message_key(purpose, salt, context)).seal(nonce, &out.0, &mut body);
+        let mut out = Token(Vec::with_capacity(bytes * 4 / 3 + 4 * 2 + 4 + AROUND_BYTES));
+        out.part(header);
+        SealingKey::new(&self.message_key(purpose, &salt, context)).seal(nonce, &out.0, &mut body);
         let (ciphertext, tag) = body.split_at(body.len() - TAG_BYTES);
         out.0.push(b'.');
-        for part in [iv, ciphertext, tag] {
+        for part in [&nonce[..], ciphertext, tag] {
             out.0.push(b'.');
             out.part(part);
         }
@@ -111,11 +120,10 @@ impl JweKey<'_> {
             return Err(DoesNotOpen);
         }
         let clear = B64.decode(header).map_err(|_| DoesNotOpen)?;
-        let salt_text = salt_of(&clear).ok_or(DoesNotOpen)?;
-        if self.header(salt_text).as_bytes() != clear {
+        let salt: [u8; SALT_BYTES] = exact(salt_of(&clear).ok_or(DoesNotOpen)?)?;
+        if self.header(&salt).text() != clear {
             return Err(DoesNotOpen);
         }
-        let salt: [u8; SALT_BYTES] = exact(salt_text)?;
         let nonce: [u8; NONCE_BYTES] = exact(iv)?;
         let mut body = Vec::with_capacity(ciphertext.len() + TAG_BYTES);
         B64.decode_vec(ciphertext, &mut body).map_err(|_| DoesNotOpen)?;
@@ -125,6 +133,31 @@ impl JweKey<'_> {
         let len = key.open(nonce, header.as_bytes(), body.expose_mut())?.len();
         body.truncate(len);
         Ok(body)
+    }
+}
+
+/// A protected header.
+struct Header {
+    bytes: [u8; HEADER_MAX_BYTES],
+    len: usize,
+}
+
+impl Header {
+    fn put(&mut self, part: &[u8]) {
+        let end = self.len + part.len();
+        self.bytes[self.len..end].copy_from_slice(part);
+        self.len = end;
+    }
+
+    fn text(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl fmt::Write for Header {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        self.put(part.as_bytes());
+        Ok(())
     }
 }
 

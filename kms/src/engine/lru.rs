@@ -34,10 +34,13 @@ impl<K: Ord + Clone, V: Default> Lru<K, V> {
     /// A value, used now; made if there is none.
     pub(super) fn used(&mut self, key: &K, now: Mono) -> &mut V {
         self.turns += 1;
-        let made = || Slot { value: V::default(), bytes: 0, turn: 0, used: now };
-        let slot = self.slots.entry(key.clone()).or_insert_with(made);
-        self.order.remove(&slot.turn);
-        self.order.insert(self.turns, key.clone());
+        if !self.slots.contains_key(key) {
+            let made = Slot { value: V::default(), bytes: 0, turn: 0, used: now };
+            self.slots.insert(key.clone(), made);
+        }
+        let slot = self.slots.get_mut(key).expect("it was there, or was made");
+        let named = self.order.remove(&slot.turn).unwrap_or_else(|| key.clone());
+        self.order.insert(self.turns, named);
         (slot.turn, slot.used) = (self.turns, now);
         &mut slot.value
     }
@@ -69,16 +72,15 @@ impl<K: Ord + Clone, V: Default> Lru<K, V> {
         all.iter().for_each(|key| self.remove(key));
     }
 
-    /// The one that was used longest ago, and when.
-    fn oldest(&self) -> Option<(K, Mono)> {
-        let (_, key) = self.order.first_key_value()?;
-        Some((key.clone(), self.slots.get(key)?.used))
+    /// The one that was used longest ago.
+    fn oldest(&self) -> Option<&K> {
+        self.order.first_key_value().map(|(_, key)| key)
     }
 
     /// Drops the oldest until no more than so many are left, and so many bytes.
     pub(super) fn fit(&mut self, count: usize, bytes: usize) {
         while (self.slots.len() > count || self.bytes > bytes)
-            && let Some((oldest, _)) = self.oldest()
+            && let Some(oldest) = self.oldest().cloned()
         {
             self.remove(&oldest);
         }
@@ -86,8 +88,8 @@ impl<K: Ord + Clone, V: Default> Lru<K, V> {
 
     /// Drops what was not used for so long.
     pub(super) fn expire(&mut self, now: Mono, idle: Duration) {
-        while let Some((oldest, used)) = self.oldest()
-            && now.since(used) >= idle
+        let is_idle = |slot: &Slot<V>| now.since(slot.used) >= idle;
+        while let Some(oldest) = self.oldest().filter(|key| self.slots.get(key).is_some_and(is_idle)).cloned()
         {
             self.remove(&oldest);
         }

@@ -56,7 +56,7 @@ impl<A: Action> Authorized<A> {
 /// Evidence: the identity may do `A` on what this says, of all that a domain has. What it does not say may not even be counted.
 pub struct Selection<A: Action> {
     domain: Uuid,
-    outcomes: Vec<Arc<Compiled>>,
+    outcomes: Arc<[Arc<Compiled>]>,
     action: PhantomData<fn() -> A>,
 }
 
@@ -79,7 +79,7 @@ pub struct Rights {
     domain: Uuid,
     /// Who it is.
     identities: Arc<BTreeSet<String>>,
-    outcomes: Vec<Arc<Compiled>>,
+    outcomes: Arc<[Arc<Compiled>]>,
 }
 
 fn forbidden<A: Action>() -> Error {
@@ -102,9 +102,9 @@ impl Rights {
     }
 
     /// What was found for each outcome apart.
-    pub fn joined(domain: Uuid, each: Vec<Rights>) -> Rights {
+    pub fn joined(domain: Uuid, each: &[Rights]) -> Rights {
         let identities = each.iter().flat_map(|rights| rights.identities.iter().cloned()).collect();
-        let outcomes = each.into_iter().flat_map(|rights| rights.outcomes).collect();
+        let outcomes = each.iter().flat_map(|rights| rights.outcomes.iter().cloned()).collect();
         Rights { domain, identities: Arc::new(identities), outcomes }
     }
 
@@ -137,9 +137,11 @@ impl Rights {
     pub fn select<A: Action>(&self) -> Result<Selection<A>, Error> {
         let some = !self.outcomes.is_empty() && self.outcomes.iter().all(|rights| rights.may_allow(A::PLACE));
         match some {
-            true => {
-                Ok(Selection { domain: self.domain, outcomes: self.outcomes.clone(), action: PhantomData })
-            }
+            true => Ok(Selection {
+                domain: self.domain,
+                outcomes: Arc::clone(&self.outcomes),
+                action: PhantomData,
+            }),
             false => Err(forbidden::<A>()),
         }
     }
@@ -253,7 +255,7 @@ mod tests {
     fn what_hangs_on_a_change_in_doubt_is_refused() {
         let (open, closed) = (rights(vec![Policy::open()]), rights(Vec::new()));
         let domain = Uuid::from_u128(1);
-        let both = |one: &Rights, two: &Rights| Rights::joined(domain, vec![one.clone(), two.clone()]);
+        let both = |one: &Rights, two: &Rights| Rights::joined(domain, &[one.clone(), two.clone()]);
         let key = Uuid::from_u128(2);
         assert!(both(&open, &open).authorize::<action::Get>(key).is_ok());
         assert_eq!(code(both(&open, &closed).authorize::<action::Get>(key)), Some(Code::Refused));

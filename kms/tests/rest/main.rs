@@ -6,6 +6,7 @@ mod admin;
 mod audit;
 mod bad_inputs;
 mod client;
+mod direct;
 mod disk;
 mod doubt;
 mod http2;

@@ -2,6 +2,7 @@
 
 use super::{
     call::{App, Caller, Note},
+    direct::Direct,
     io::Activity,
     leftover::Leftover,
     reply::{Failure, complete},
@@ -39,12 +40,12 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(super) struct Border {
     connection: Arc<Connection>,
-    router: Router,
 }
 
 /// What requests of one connection share.
 pub(super) struct Connection {
     pub(super) app: Arc<App>,
+    pub(super) router: Router,
     pub(super) caller: Caller,
     /// Address of the other end of the connection.
     pub(super) peer: Arc<str>,
@@ -77,9 +78,9 @@ impl hyper::service::Service<Request<Incoming>> for Border {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.connection.activity.serving();
-        let Border { connection, mut router } = self.clone();
+        let connection = Arc::clone(&self.connection);
         Box::pin(async move {
-            let response = connection.answer(&mut router, request).await;
+            let response = connection.answer(request).await;
             connection.activity.resting();
             Ok(response)
         })
@@ -87,32 +88,34 @@ impl hyper::service::Service<Request<Incoming>> for Border {
 }
 
 impl Border {
-    pub(super) fn new(router: Router, connection: Connection) -> Border {
-        Border { connection: Arc::new(connection), router }
+    pub(super) fn new(connection: Connection) -> Border {
+        Border { connection: Arc::new(connection) }
     }
 }
 
 impl Connection {
-    async fn answer(&self, router: &mut Router, mut request: Request<Incoming>) -> Response<Body> {
-        let (began, id) = (self.app.env.now(), self.ids.next());
-        let note = Arc::new(Note::new(id, self.caller.clone(), Arc::clone(&self.peer)));
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let (came, id) = (self.app.env.now(), self.ids.next());
+        let note = Arc::new(Note::new(id, came, self.caller.clone(), Arc::clone(&self.peer)));
         let method = request.method().clone();
         let trail = Trail::begin(&self.app, &note, &method);
-        request.extensions_mut().insert(Arc::clone(&note));
         // Who asks first whether to send a body has not sent it.
         let sent = request.version() == Version::HTTP_2 || !request.headers().contains_key(header::EXPECT);
         let leftover = Leftover::default();
         let span = tracing::info_span!("request", id = %id);
-        let request = leftover.lend(request);
+        let mut request = leftover.lend(request);
         let mut response = if self.is_closed(&request, &trail) {
             Failure(HostService::sealed_error()).into_response()
+        } else if let Some(direct) = self.direct(&request) {
+            direct.answer(&self.app, &note, request).instrument(span).await
         } else {
-            match router.call(request).instrument(span).await {
+            request.extensions_mut().insert(Arc::clone(&note));
+            match self.router.clone().call(request).instrument(span).await {
                 Ok(response) => response,
                 Err(never) => match never {},
             }
         };
-        if sent {
+        if sent && leftover.is_some() {
             // Whatever has not come by then is not waited for.
             let _ = self.app.env.timeout(DRAIN_PATIENCE, leftover.drain()).await;
         }
@@ -135,13 +138,21 @@ impl Connection {
         if let Some(date) = self.app.dates.at(self.app.env.clock.wall().as_secs()) {
             headers.insert(header::DATE, date);
         }
-        let took = self.app.env.now().since(began);
+        let took = self.app.env.now().since(came);
         let ms = took.as_millis() as u64;
         if let Some(meter) = &self.app.meter {
             meter.count(&note, &method, response.status(), error.as_ref(), took);
         }
         log(&note, &method, response.status(), error.as_ref(), ms);
         response
+    }
+
+    /// What a client asks for without the router.
+    fn direct<B>(&self, request: &Request<B>) -> Option<Direct> {
+        match self.caller {
+            Caller::Client(_) => Direct::of(request.method(), request.uri().path()),
+            Caller::Operator(_) => None,
+        }
     }
 
     /// A host that is sealed tells clients how it is, and nothing else. The operator unseals it.

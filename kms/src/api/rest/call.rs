@@ -4,16 +4,20 @@ use super::{border::Dates, meter::Meter, rate::Rates, reply::Failure};
 use crate::{
     audit::{Recorder, State},
     engine::{HostService, access::Who},
+    env::Mono,
     error::{Blame, Code, Error},
     iam::{Action, Authorized, Bearer, Identity, Rights, SecretPath, Selection, TheDomain},
     limits::Limits,
     wire::identity::Peer,
 };
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
-use http::request::Parts;
+use http::{HeaderMap, header, request::Parts};
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use uuid::Uuid;
 
@@ -51,19 +55,38 @@ pub(in crate::api) enum Caller {
 pub(in crate::api) struct Note {
     /// Request id.
     pub(in crate::api) id: Uuid,
+    /// When its head had come.
+    pub(super) came: Mono,
     pub(in crate::api) caller: Caller,
     /// Address of the other end of the connection, without its port.
     pub(super) peer: Arc<str>,
-    pub(in crate::api) path: OnceLock<MatchedPath>,
+    pub(in crate::api) path: OnceLock<Route>,
     pub(in crate::api) domain: OnceLock<Uuid>,
     pub(super) key: OnceLock<Uuid>,
     /// Where the secret is that it is about: for its hash alone.
     pub(super) secret: OnceLock<SecretPath>,
     /// It was taken: it will be recorded, whatever becomes of it.
-    pub(super) begun: OnceLock<()>,
+    pub(super) begun: AtomicBool,
     pub(super) asked: Mutex<Vec<&'static str>>,
     /// Who asks, as URNs, once the domain's access has said so.
     pub(super) who: OnceLock<Arc<BTreeSet<String>>>,
+}
+
+/// The path of a request, with names where it has ids and other texts.
+pub(in crate::api) enum Route {
+    /// As the router found it.
+    Matched(MatchedPath),
+    /// As it was found without the router.
+    Direct(&'static str),
+}
+
+impl Route {
+    pub(in crate::api) fn as_str(&self) -> &str {
+        match self {
+            Route::Matched(path) => path.as_str(),
+            Route::Direct(path) => path,
+        }
+    }
 }
 
 impl App {
@@ -87,14 +110,14 @@ impl App {
 }
 
 impl Note {
-    pub(super) fn new(id: Uuid, caller: Caller, peer: Arc<str>) -> Note {
+    pub(super) fn new(id: Uuid, came: Mono, caller: Caller, peer: Arc<str>) -> Note {
         let (path, domain, key, secret, begun, who) = Default::default();
-        Note { id, caller, peer, path, domain, key, secret, begun, who, asked: Mutex::default() }
+        Note { id, came, caller, peer, path, domain, key, secret, begun, who, asked: Mutex::default() }
     }
 
     /// From here on it is recorded, whatever becomes of it.
     pub(in crate::api) fn begin(&self) {
-        let _ = self.begun.set(());
+        self.begun.store(true, Ordering::Relaxed);
     }
 
     /// Whom the client's certificate names.
@@ -164,9 +187,9 @@ impl Call {
 }
 
 /// The token that a request bears. Vault's clients send one in a header of their own, and send something there with a certificate too.
-fn token(parts: &Parts, note: &Note) -> Option<Result<Bearer, Error>> {
+fn token(headers: &HeaderMap, note: &Note) -> Option<Result<Bearer, Error>> {
     // One that begins like a token and is none never falls back to the certificate of who passed it on.
-    let mut given = parts.headers.get_all("authorization").into_iter();
+    let mut given = headers.get_all(header::AUTHORIZATION).into_iter();
     match (given.next(), given.next()) {
         (Some(one), None) => {
             let of =
@@ -184,7 +207,7 @@ fn token(parts: &Parts, note: &Note) -> Option<Result<Bearer, Error>> {
     }
     let of_vault = note.path.get().is_some_and(|path| path.as_str().starts_with("/api/{okmsId}/v1/secret/"));
     let nobody = matches!(note.caller, Caller::Client(None));
-    let of_vault = (of_vault && nobody).then(|| parts.headers.get("x-vault-token")).flatten();
+    let of_vault = (of_vault && nobody).then(|| headers.get("x-vault-token")).flatten();
     of_vault.and_then(|value| value.to_str().ok()).map(|token| Bearer::parse(token.trim_ascii()))
 }
 
@@ -199,8 +222,8 @@ fn identity(note: &Note) -> Result<&Identity, Error> {
 }
 
 /// Counts a request, if whoever it counts for has not had too many.
-fn count(app: &App, domain: Option<Uuid>) -> Result<(), Error> {
-    match app.rates.takes(domain, app.env.now()) {
+fn count(app: &App, note: &Note, domain: Option<Uuid>) -> Result<(), Error> {
+    match app.rates.takes(domain, note.came) {
         true => Ok(()),
         false => Err(Error::new(Code::TooMany, "too many requests: try again later")),
     }
@@ -208,7 +231,7 @@ fn count(app: &App, domain: Option<Uuid>) -> Result<(), Error> {
 
 /// Takes a request: it is counted, and will be recorded.
 fn admit(app: &App, note: &Note, domain: Option<Uuid>) -> Result<(), Error> {
-    count(app, domain)?;
+    count(app, note, domain)?;
     note.begin();
     Ok(())
 }
@@ -218,7 +241,7 @@ pub(in crate::api) fn note_of(parts: &Parts) -> Result<Arc<Note>, Error> {
     let note = parts.extensions.get::<Arc<Note>>().cloned();
     let note = note.ok_or_else(|| Error::internal("request without a note"))?;
     if let Some(path) = parts.extensions.get::<MatchedPath>() {
-        let _ = note.path.set(path.clone());
+        let _ = note.path.set(Route::Matched(path.clone()));
     }
     Ok(note)
 }
@@ -232,9 +255,49 @@ impl FromRequestParts<Arc<App>> for Call {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Call, Failure> {
         let note = note_of(parts)?;
+        let named = match RawPathParams::from_request_parts(parts, app).await {
+            Ok(params) => Named::of(&params),
+            Err(_) => Err(Error::bad("the path is not UTF-8")),
+        };
+        Call::of(app, note, &parts.headers, named).await
+    }
+}
+
+/// What the path of a request names.
+pub(super) struct Named {
+    pub(super) domain: Option<Uuid>,
+    /// The key, or why what stands in its place is none.
+    pub(super) key: Option<Result<Uuid, Error>>,
+}
+
+impl Named {
+    fn of(params: &RawPathParams) -> Result<Named, Error> {
+        let (mut domain, mut key) = (None, None);
+        for (name, value) in params {
+            match name {
+                "okmsId" => domain = Some(uuid(value, "okmsId")?),
+                "keyId" => key = Some(uuid(value, "keyId")),
+                _ => {}
+            }
+        }
+        Ok(Named { domain, key })
+    }
+}
+
+impl Call {
+    /// Takes a request, once it is known who asks and whether he may ask at all.
+    ///
+    /// # Errors
+    /// What he is told else.
+    pub(super) async fn of(
+        app: &Arc<App>,
+        note: Arc<Note>,
+        headers: &HeaderMap,
+        named: Result<Named, Error>,
+    ) -> Result<Call, Failure> {
         app.recordable()?;
         let token = match note.caller {
-            Caller::Client(_) => token(parts, &note),
+            Caller::Client(_) => token(headers, &note),
             Caller::Operator(_) => None,
         };
         let print = token.as_ref().and_then(|token| token.as_ref().ok()).map(Bearer::fingerprint);
@@ -244,10 +307,10 @@ impl FromRequestParts<Arc<App>> for Call {
         let crowded = app.is_crowded();
         match (known, crowded) {
             (true, _) => {}
-            (false, true) => count(app, of_certificate)?,
+            (false, true) => count(app, &note, of_certificate)?,
             (false, false) => admit(app, &note, of_certificate)?,
         }
-        let asked = ask(parts, app, &note, token).await;
+        let asked = ask(app, &note, token, named).await;
         match (&asked, print) {
             (Ok(_), Some(print)) => app.rates.learn(print, true),
             (Err(error), Some(print)) if error.code() == Code::Unauthorised => app.rates.learn(print, false),
@@ -259,7 +322,7 @@ impl FromRequestParts<Arc<App>> for Call {
             Err(error) if crowded => {
                 // Of whose domain it would have been, nobody knows.
                 if known {
-                    count(app, None)?;
+                    count(app, &note, None)?;
                 }
                 return Err(without_room(&note, error).into());
             }
@@ -293,36 +356,24 @@ struct Asked {
 
 /// Who asks for what, and what he may do there. Who asks comes before what is asked.
 async fn ask(
-    parts: &mut Parts,
-    app: &Arc<App>,
+    app: &App,
     note: &Note,
     token: Option<Result<Bearer, Error>>,
+    named: Result<Named, Error>,
 ) -> Result<Asked, Error> {
     let token = token.transpose()?;
     let who = match &token {
         Some(bearer) => Who::Token(bearer),
         None => Who::Certificate(identity(note)?),
     };
-    let params = RawPathParams::from_request_parts(parts, app)
-        .await
-        .map_err(|_| Error::bad("the path is not UTF-8"))?;
-    let (mut okms_id, mut key) = (None, Ok(()));
-    for (name, value) in &params {
-        match name {
-            "okmsId" => {
-                let id = uuid(value, "okmsId")?;
-                okms_id = Some(id);
-                let _ = note.domain.set(id);
-            }
-            "keyId" => {
-                key = uuid(value, "keyId").map(|id| {
-                    let _ = note.key.set(id);
-                });
-            }
-            _ => {}
+    let Named { domain, key } = named?;
+    let okms_id = domain.ok_or_else(|| Error::internal("route without a domain"))?;
+    let _ = note.domain.set(okms_id);
+    let key = key.transpose().map(|key| {
+        if let Some(key) = key {
+            let _ = note.key.set(key);
         }
-    }
-    let okms_id = okms_id.ok_or_else(|| Error::internal("route without a domain"))?;
+    });
     let rights = app.service.rights(who, okms_id).await?;
     Ok(Asked { okms_id, key, rights })
 }

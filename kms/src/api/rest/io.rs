@@ -61,8 +61,8 @@ pub(super) struct Patient<S> {
     /// Several requests share the connection (HTTP/2): only rest is limited here, bodies elsewhere.
     shared: bool,
     idle: Duration,
-    /// When the phase that is being timed began.
-    since: Mono,
+    /// When the phase that is being timed began; none if it begins when something is next waited for.
+    since: Option<Mono>,
     reading: Option<Alarm>,
     writing: Option<Alarm>,
 }
@@ -70,9 +70,14 @@ pub(super) struct Patient<S> {
 impl<S> Patient<S> {
     /// Wraps a stream. `idle` is the time a head, or an unread answer, may take.
     pub(super) fn new(inner: S, env: Env, activity: Activity, shared: bool, idle: Duration) -> Self {
-        let since = env.now();
+        let since = Some(env.now());
         let inner = HyperIo::new(inner);
         Patient { inner, env, activity, shared, idle, since, reading: None, writing: None }
+    }
+
+    /// A phase begins. On a connection of one request at a time the next read is tried at once, and asks the clock if it has to wait.
+    fn begin(&mut self) {
+        self.since = self.shared.then(|| self.env.now());
     }
 
     /// What follows from having read something: the first bytes after a rest begin a head, and a head's time
@@ -80,7 +85,7 @@ impl<S> Patient<S> {
     fn has_read(&mut self) {
         let phase = self.activity.0.load(Ordering::Relaxed);
         if self.shared || phase != HEAD {
-            self.since = self.env.now();
+            self.begin();
         }
         if !self.shared && phase == RESTING {
             self.activity.0.store(HEAD, Ordering::Relaxed);
@@ -94,7 +99,7 @@ impl<S> Patient<S> {
             HEAD => self.idle,
             _ => ms(KEEP_ALIVE_MS),
         };
-        let end = self.since + patience;
+        let end = *self.since.get_or_insert_with(|| self.env.now()) + patience;
         // An alarm that rings early is asked again; one that would ring late is replaced.
         loop {
             match &mut self.reading {
@@ -119,7 +124,7 @@ impl<S> Patient<S> {
             self.writing = None;
             // Rest is counted from the last answer, not from the request before it.
             if self.activity.0.load(Ordering::Relaxed) != HEAD {
-                self.since = self.env.now();
+                self.begin();
             }
             return written;
         }
@@ -158,6 +163,19 @@ impl<S: AsyncRead + Unpin> hyper::rt::Read for Patient<S> {
 impl<S: AsyncWrite + Unpin> hyper::rt::Write for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let written = hyper::rt::Write::poll_write(Pin::new(&mut self.inner), cx, data);
+        self.patiently(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        hyper::rt::Write::is_write_vectored(&self.inner)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = hyper::rt::Write::poll_write_vectored(Pin::new(&mut self.inner), cx, parts);
         self.patiently(cx, written)
     }
 

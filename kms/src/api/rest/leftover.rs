@@ -37,6 +37,11 @@ impl Leftover {
         request.map(|body| Lent { body: Some(body), home: self.clone() })
     }
 
+    /// Whether anything came back.
+    pub(super) fn is_some(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Reads what came back, to the end or to the bound.
     pub(super) async fn drain(&self) {
         let Some(mut body) = self.swap(None) else {

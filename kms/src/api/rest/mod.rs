@@ -3,6 +3,7 @@
 pub(super) mod body;
 mod border;
 pub(super) mod call;
+mod direct;
 mod io;
 mod leftover;
 mod meter;

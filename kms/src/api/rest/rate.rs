@@ -84,7 +84,8 @@ impl Rates {
         let bucket = buckets.entry(domain).or_insert(Bucket { level: brim, filled: now });
         let us = u64::try_from(now.since(bucket.filled).as_micros()).unwrap_or(u64::MAX);
         bucket.level = us.saturating_mul(u64::from(per_s)).saturating_add(bucket.level).min(brim);
-        bucket.filled = now;
+        // Requests that came at about the same time are counted in any order.
+        bucket.filled = bucket.filled.max(now);
         match bucket.level.checked_sub(REQUEST) {
             Some(left) => {
                 bucket.level = left;

@@ -1,7 +1,7 @@
 //! Paths and methods of the service-key API, one small handler each.
 
 use super::{
-    body,
+    body::{self, Sent},
     call::{App, Call},
     openapi,
     paths::{Paths, get, post},
@@ -41,12 +41,12 @@ pub(super) fn paths() -> Paths {
         .route(&key(""), get(get_key).patch(change).delete(delete))
         .route(&key("/activate"), post(activate))
         .route(&key("/deactivate"), post(deactivate))
-        .route(&key("/encrypt"), post(encrypt))
-        .route(&key("/decrypt"), post(decrypt))
-        .route(&key("/datakey"), post(create_data_key))
-        .route(&key("/datakey/decrypt"), post(decrypt_data_key))
-        .route(&key("/sign"), post(sign))
-        .route(&key("/verify"), post(verify))
+        .route(&key("/encrypt"), post(encrypt::<Body>))
+        .route(&key("/decrypt"), post(decrypt::<Body>))
+        .route(&key("/datakey"), post(create_data_key::<Body>))
+        .route(&key("/datakey/decrypt"), post(decrypt_data_key::<Body>))
+        .route(&key("/sign"), post(sign::<Body>))
+        .route(&key("/verify"), post(verify::<Body>))
         .route("/api/{okmsId}/v1/random", get(random))
         .merge(transfer::routes())
         .merge(secrets_v2::routes())
@@ -161,7 +161,7 @@ async fn change(call: Call, request: Request<Body>) -> Reply {
     json(StatusCode::OK, &KeyBody::from(view))
 }
 
-async fn sign(call: Call, request: Request<Body>) -> Reply {
+pub(super) async fn sign<B: Sent>(call: Call, request: Request<B>) -> Reply {
     let may = call.may_key::<action::Sign>()?;
     let format = match body::query(&request, "format")? {
         None => SignatureFormat::Raw,
@@ -174,7 +174,7 @@ async fn sign(call: Call, request: Request<Body>) -> Reply {
     json(StatusCode::OK, &SignatureBody::from(signature))
 }
 
-async fn verify(call: Call, request: Request<Body>) -> Reply {
+pub(super) async fn verify<B: Sent>(call: Call, request: Request<B>) -> Reply {
     let may = call.may_key::<action::Verify>()?;
     let body: VerifyBody = body::json(&call.app, request).await?;
     let result = call.app.service.verify(&may, body.into_asked()?).await?;
@@ -200,15 +200,15 @@ async fn deactivate(call: Call, request: Request<Body>) -> Reply {
     no_content()
 }
 
-async fn encrypt(call: Call, request: Request<Body>) -> Reply {
+pub(super) async fn encrypt<B: Sent>(call: Call, request: Request<B>) -> Reply {
     let may = call.may_key::<action::Encrypt>()?;
     let body: EncryptBody = body::json(&call.app, request).await?;
     let (plaintext, context) = body.into_parts()?;
     let ciphertext = call.app.service.encrypt(&may, plaintext, &context).await?;
-    token(StatusCode::OK, "ciphertext", &ciphertext)
+    token(StatusCode::OK, "ciphertext", ciphertext)
 }
 
-async fn decrypt(call: Call, request: Request<Body>) -> Reply {
+pub(super) async fn decrypt<B: Sent>(call: Call, request: Request<B>) -> Reply {
     let may = call.may_key::<action::Decrypt>()?;
     let body: DecryptBody = body::json(&call.app, request).await?;
     let (ciphertext, context) = body.into_parts()?;
@@ -216,14 +216,14 @@ async fn decrypt(call: Call, request: Request<Body>) -> Reply {
     json(StatusCode::OK, &PlaintextBody { plaintext: plaintext.into() })
 }
 
-async fn create_data_key(call: Call, request: Request<Body>) -> Reply {
+pub(super) async fn create_data_key<B: Sent>(call: Call, request: Request<B>) -> Reply {
     let may = call.may_key::<action::CreateDataKey>()?;
     let body: DataKeyBody = body::json(&call.app, request).await?;
     let (key, plaintext) = call.app.service.create_data_key(&may, body.bits()?).await?;
     json(StatusCode::CREATED, &NewDataKeyBody { key, plaintext: plaintext.into() })
 }
 
-async fn decrypt_data_key(call: Call, request: Request<Body>) -> Reply {
+pub(super) async fn decrypt_data_key<B: Sent>(call: Call, request: Request<B>) -> Reply {
     let may = call.may_key::<action::DecryptDataKey>()?;
     let body: DecryptDataKeyBody = body::json(&call.app, request).await?;
     let plaintext = call.app.service.decrypt_data_key(&may, &body.into_blob()?).await?;

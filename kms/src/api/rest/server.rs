@@ -307,8 +307,9 @@ fn parts(
     let idle = ms(shared.app.limits.client_idle_ms);
     let io = Patient::new(stream, shared.env.clone(), activity.clone(), http2, idle);
     let app = Arc::clone(&shared.app);
-    let connection = Connection { app, caller, peer, activity, ids: Ids::new(random) };
-    (io, Border::new(shared.router.clone(), connection))
+    let router = shared.router.clone();
+    let connection = Connection { app, router, caller, peer, activity, ids: Ids::new(random) };
+    (io, Border::new(connection))
 }
 
 async fn serve_http1(

@@ -8,7 +8,7 @@ use crate::{
     iam::{Action, Identity, Resource, action, domain_urn},
 };
 use http::{Method, StatusCode};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, atomic::Ordering};
 use uuid::Uuid;
 
 /// The status of a request whose client had left before there was an answer.
@@ -58,7 +58,7 @@ impl Trail {
 
     /// Where the entry belongs, if there is to be one.
     fn audit(&mut self) -> Option<Option<Arc<Audit>>> {
-        let (recorder, ()) = self.app.audit.as_ref().zip(self.note.begun.get().copied())?;
+        let recorder = self.app.audit.as_ref().filter(|_| self.note.begun.load(Ordering::Relaxed))?;
         Some(self.audit.take().or_else(|| recorder.audit()))
     }
 

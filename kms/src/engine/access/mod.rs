@@ -237,7 +237,7 @@ impl HostService {
                     let identities = BTreeSet::from([identity]);
                     each.push(Rights::new(domain, [&*outcome.document], &identities));
                 }
-                Ok(Rights::joined(domain, each))
+                Ok(Rights::joined(domain, &each))
             }
         }
     }
