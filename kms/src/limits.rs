@@ -63,8 +63,6 @@ pub const ACCESS_DOMAINS_MAX: usize = 256;
 pub const ACCESS_KEPT_MAX_BYTES: u64 = 64 << 20;
 /// Credentials of a domain that a host keeps.
 pub const ACCESS_CREDENTIALS_MAX: usize = 4_096;
-/// How long a client's connection may rest between two requests.
-pub const KEEP_ALIVE_MS: u64 = 75_000;
 /// How long requests in flight may take to end when a host is asked to stop.
 pub const DRAIN_MS: u64 = 5_000;
 /// How long a request waits for its audit entry to be durable before it is answered that it was not.
@@ -174,6 +172,8 @@ pub struct Limits {
     pub entry_misses: u32,
     /// Longest time a client may take to send its request head or body (slow-loris).
     pub client_idle_ms: u64,
+    /// How long a client's connection may rest between two requests.
+    pub keep_alive_ms: u64,
     /// Longest TLS handshake.
     pub handshake_ms: u64,
     /// Connections a node accepts at a time.
@@ -220,6 +220,7 @@ impl Default for Limits {
             entry_check_ms: 250,
             entry_misses: 2,
             client_idle_ms: 10_000,
+            keep_alive_ms: 75_000,
             handshake_ms: 5_000,
             connections_max: 1_024,
             log_keep_entries: 65_536,
@@ -264,6 +265,10 @@ impl Limits {
             (self.entry_misses > 0, "entry_misses must be positive"),
             (self.entry_check_ms > 0, "entry_check_ms must be positive"),
             (self.connect_ms > 0, "connect_ms must be positive"),
+            (
+                self.keep_alive_ms > 0,
+                "keep_alive_ms must be positive: with 0 every connection would end after one request",
+            ),
             (self.connections_max > 0, "connections_max must be positive"),
             (self.log_keep_entries > 0, "log_keep_entries must be positive"),
             (

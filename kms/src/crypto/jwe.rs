@@ -1,6 +1,8 @@
 //! Ciphertexts and data keys as clients hold them: compact JWE (RFC 7516) with `dir` and `A256GCM`, a fresh
 //! key per message derived from the service key and a random salt. Opens only what this module made: any
 //! other serialisation of a header is refused, and every failure is the same error.
+//!
+//! A message's nonce is the beginning of its salt. Once it was drawn apart: whatever it is, it is accepted.
 
 use super::{Canonical, DoesNotOpen, NONCE_BYTES, SealingKey, Secret, SecretBytes, TAG_BYTES, hkdf, sha256};
 use crate::env::{Env, Purpose};
@@ -18,8 +20,8 @@ const SALT_CHARS: usize = 43;
 /// Room for the longest header.
 const HEADER_MAX_BYTES: usize = 160;
 
-/// Room for what the JSON of an answer has around a message.
-const AROUND_BYTES: usize = 32;
+/// Room behind a message, for whoever writes it into something larger.
+const SPARE_BYTES: usize = 32;
 
 /// What a message is. Part of its key, so that neither opens as the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +93,7 @@ impl JweKey<'_> {
         let header = header.text();
         let bytes = header.len() + NONCE_BYTES + body.len() + TAG_BYTES;
         // Each part has up to two characters more than a third of its bytes, and there are four dots.
-        let mut out = Token(Vec::with_capacity(bytes * 4 / 3 + 4 * 2 + 4 + AROUND_BYTES));
+        let mut out = Token(Vec::with_capacity(bytes * 4 / 3 + 4 * 2 + 4 + SPARE_BYTES));
         out.part(header);
         SealingKey::new(&self.message_key(purpose, &salt, context)).seal(nonce, &out.0, &mut body);
         let (ciphertext, tag) = body.split_at(body.len() - TAG_BYTES);

@@ -77,24 +77,30 @@ async fn both_ways_to_a_handler_answer_and_record_the_same() {
     let oct = client.create("k").await;
     let pair = json!({"name": "p", "type": "EC", "curve": "P-256", "operations": ["sign", "verify"]});
     let pair = client.post("/servicekey", pair).await.text("id").parse().expect("a UUID");
-    let keys = format!("/api/{}/v1/servicekey", region.domain());
     let mut count = 0;
     for (key, what, body) in uses(&mut client, oct, pair).await {
         for (who, of) in ["whoever may", "another domain's", "nobody"].iter().enumerate() {
-            let mut both = Vec::new();
+            let mut all = Vec::new();
             let before = entries(&region).len();
-            for key in [key.to_string(), otherwise(key)] {
+            let (domain, key) = (region.domain(), key);
+            let ways = [
+                format!("/api/{domain}/v1/servicekey/{key}"),
+                format!("/api/{domain}/v1/servicekey/{}", otherwise(key)),
+                format!("/api/{}/v1/servicekey/{key}", otherwise(domain)),
+                format!("/api/{domain}/v1/servicekey/{}", key.to_string().to_uppercase()),
+            ];
+            for way in ways {
                 let mut client = match who {
                     0 => region.client().await,
                     1 => region.client_of(1).await,
                     _ => region.anonymous().await,
                 };
-                both.push(lasting(client.post(&format!("{keys}/{key}/{what}"), body.clone()).await));
+                all.push(lasting(client.post(&format!("{way}/{what}"), body.clone()).await));
             }
-            assert_eq!(both[0], both[1], "{what} {body}: {of}");
+            assert!(all.iter().all(|one| *one == all[0]), "{what} {body}: {of}: {all:?}");
             let left: Vec<Value> = entries(&region)[before..].iter().map(noted).collect();
-            assert_eq!(left.len(), 2, "{what} {body}: {of}");
-            assert_eq!(left[0], left[1], "{what} {body}: {of}");
+            assert_eq!(left.len(), 4, "{what} {body}: {of}");
+            assert!(left.iter().all(|one| *one == left[0]), "{what} {body}: {of}: {left:?}");
             assert!(
                 left[0]["http_path"].as_str().is_some_and(|path| path.starts_with("/api/")),
                 "{}",
@@ -113,7 +119,8 @@ async fn what_surrounds_a_body_is_looked_at_on_both_ways() {
     let oct = client.create("k").await;
     let keys = format!("/api/{}/v1/servicekey", region.domain());
     let plain = r#"{"plaintext":"eA=="}"#;
-    let cases: [(&str, &[(&str, &str)], u16); 7] = [
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], u16);
+    let cases: [Case<'_>; 7] = [
         ("POST", &[("content-type", "application/json; charset=utf-8")], 200),
         ("POST", &[("content-type", "text/plain")], 415),
         ("POST", &[], 415),

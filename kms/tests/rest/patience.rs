@@ -1,7 +1,11 @@
 //! Clients that are slow, loud or broken below the level of requests.
 
-use crate::{client::tls, region::Region};
-use kms::limits::Limits;
+use crate::{
+    client::{http2, tls},
+    region::Region,
+};
+use http_body_util::Full;
+use kms::{config::AuditConfig, limits::Limits};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -110,4 +114,79 @@ async fn connections_have_a_limit() {
     client.create("k").await;
     assert!(tls(&region, None).await.is_err());
     drop(client);
+}
+
+/// A host that lets a connection rest for less time than a head may take.
+async fn restless() -> Region {
+    Region::with(Limits { client_idle_ms: 2_000, keep_alive_ms: 400, ..Limits::default() }).await
+}
+
+/// Reads until the host ends the connection; how long that took, and how many answers of success there were.
+async fn ends(region: &Region, mut stream: impl tokio::io::AsyncRead + Unpin) -> (Duration, usize) {
+    let (began, mut answers) = (region.env.now(), Vec::new());
+    let read = region.env.timeout(Duration::from_secs(5), stream.read_to_end(&mut answers)).await;
+    read.expect("the host ends the connection").ok();
+    let answers = String::from_utf8_lossy(&answers).matches("HTTP/1.1 200").count();
+    (region.env.now().since(began), answers)
+}
+
+#[tokio::test]
+async fn a_connection_that_rests_is_ended() {
+    let region = restless().await;
+    let mut stream = tls(&region, None).await.expect("connects");
+    // Together with the end of the handshake: the host has not waited for anything yet.
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: kms\r\n\r\n").await.expect("writes");
+    let (took, answers) = ends(&region, stream).await;
+    assert_eq!(answers, 1);
+    assert!(took >= Duration::from_millis(350) && took < Duration::from_millis(1_500), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_rests_after_a_slow_request_is_ended() {
+    let region = restless().await;
+    let mut client = region.client().await;
+    let key = client.create("k").await;
+    let identity = &region.bundle.clients[0];
+    let mut stream = tls(&region, Some((&identity.cert_pem, &identity.key_pem))).await.expect("connects");
+    let body = r#"{"plaintext":"eA=="}"#;
+    let head = format!(
+        "POST {}/servicekey/{key}/encrypt HTTP/1.1\r\nhost: kms\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        client.base,
+        body.len()
+    );
+    let request = [head.as_bytes(), body.as_bytes()].concat();
+    stream.write_all(&request).await.expect("writes");
+    region.env.sleep(Duration::from_millis(200)).await;
+    // Served while whatever would have ended its rest rings.
+    stream.write_all(head.as_bytes()).await.expect("writes");
+    region.env.sleep(Duration::from_millis(700)).await;
+    stream.write_all(body.as_bytes()).await.expect("writes");
+    let (took, answers) = ends(&region, stream).await;
+    assert_eq!(answers, 2);
+    assert!(took >= Duration::from_millis(350) && took < Duration::from_millis(1_500), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_reset_leaves_a_connection_that_rests() {
+    let limits = Limits { keep_alive_ms: 400, ..Limits::default() };
+    let region = Region::audited_with(limits, AuditConfig::default()).await;
+    let mut client = region.client().await;
+    let key = client.create("k").await;
+    let mut sender = http2(&region, &["h2"]).await;
+    // It waits for its entry when the stream is reset, and is never answered.
+    region.disk.hold_syncs(true);
+    let request = http::Request::get(format!("https://kms{}/servicekey/{key}", client.base));
+    let answer = sender.send_request(request.body(Full::default()).expect("a request"));
+    assert!(
+        region.env.timeout(Duration::from_millis(300), answer).await.is_err(),
+        "answered without an entry"
+    );
+    let closed = async {
+        while !sender.is_closed() {
+            region.env.sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let closed = region.env.timeout(Duration::from_secs(3), closed).await;
+    region.disk.hold_syncs(false);
+    closed.expect("the host ends the connection");
 }

@@ -75,7 +75,12 @@ impl Region {
 
     /// A host that records what is done.
     pub async fn audited(audit: AuditConfig) -> Region {
-        Region::of(Limits::default(), Duration::ZERO, audit, None).await
+        Region::audited_with(Limits::default(), audit).await
+    }
+
+    /// The same, with other limits.
+    pub async fn audited_with(limits: Limits, audit: AuditConfig) -> Region {
+        Region::of(limits, Duration::ZERO, audit, None).await
     }
 
     /// A host that waits for 3 of 5 shares, and perhaps records what is done.

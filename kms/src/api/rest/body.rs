@@ -6,11 +6,11 @@ use crate::{
     error::{Code, Error},
     limits::{BODY_MAX_BYTES, IMPORT_BODY_MAX_BYTES, SECRET_BODY_MAX_BYTES, ms},
 };
-use axum::BoxError;
+use axum::{BoxError, body::Body};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body_util::BodyExt;
-use hyper::body::Body;
+use hyper::body::Body as HttpBody;
 use serde::{
     Deserialize, Deserializer,
     de::{self, DeserializeOwned, Unexpected, Visitor},
@@ -18,11 +18,11 @@ use serde::{
 use std::{fmt, pin::pin, str::FromStr};
 
 /// The body of a request, as it comes.
-pub(in crate::api) trait Sent: Body<Data = Bytes, Error: Into<BoxError>> {}
+pub(in crate::api) trait Sent: HttpBody<Data = Bytes, Error: Into<BoxError>> {}
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Sent for B {}
+impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>>> Sent for B {}
 
-/// Reads a JSON body.
+/// Reads a JSON body. The future holds nothing else of the request: heads are large, and it is a part of larger ones.
 ///
 /// # Errors
 /// `WrongType`, `TooLarge`, `Timeout`, or `BadArgument` with what is wrong and where.
@@ -43,7 +43,7 @@ pub(in crate::api) fn json<T: DeserializeOwned>(
 ///
 /// # Errors
 /// As of [`json`].
-pub(super) async fn import<T: DeserializeOwned>(app: &App, request: Request<impl Sent>) -> Result<T, Error> {
+pub(super) async fn import<T: DeserializeOwned>(app: &App, request: Request<Body>) -> Result<T, Error> {
     check_type(request.method(), request.headers())?;
     discreet(&collected(app, request, IMPORT_BODY_MAX_BYTES)?.await?)
 }
@@ -55,7 +55,7 @@ pub(super) async fn import<T: DeserializeOwned>(app: &App, request: Request<impl
 /// As of [`json`].
 pub(in crate::api) async fn secret<T: DeserializeOwned>(
     app: &App,
-    request: Request<impl Sent>,
+    request: Request<Body>,
     untyped: bool,
 ) -> Result<T, Error> {
     if !untyped || request.headers().contains_key(header::CONTENT_TYPE) {
@@ -193,7 +193,7 @@ pub(super) fn number<T: FromStr>(text: &str) -> Option<T> {
 ///
 /// # Errors
 /// `BadArgument` if it is none.
-pub(super) fn query_number(request: &Request<impl Sent>, name: &str, default: u32) -> Result<u32, Error> {
+pub(super) fn query_number(request: &Request<Body>, name: &str, default: u32) -> Result<u32, Error> {
     match query(request, name)? {
         None => Ok(default),
         Some(text) => number(&text).ok_or_else(|| Error::bad(format!("{name} is not a number"))),

@@ -77,11 +77,11 @@ impl hyper::service::Service<Request<Incoming>> for Border {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.connection.activity.serving();
+        let serving = self.connection.activity.serve();
         let connection = Arc::clone(&self.connection);
         Box::pin(async move {
             let response = connection.answer(request).await;
-            connection.activity.resting();
+            drop(serving);
             Ok(response)
         })
     }
@@ -115,6 +115,7 @@ impl Connection {
                 Err(never) => match never {},
             }
         };
+        // Nearly always nothing is: no timer is made for it.
         if sent && leftover.is_some() {
             // Whatever has not come by then is not waited for.
             let _ = self.app.env.timeout(DRAIN_PATIENCE, leftover.drain()).await;

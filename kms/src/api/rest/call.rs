@@ -129,6 +129,27 @@ impl Note {
     }
 }
 
+/// What the path of a request names.
+pub(super) struct Named {
+    pub(super) domain: Option<Uuid>,
+    /// The key, or why what stands in its place is none.
+    pub(super) key: Option<Result<Uuid, Error>>,
+}
+
+impl Named {
+    fn of(params: &RawPathParams) -> Result<Named, Error> {
+        let (mut domain, mut key) = (None, None);
+        for (name, value) in params {
+            match name {
+                "okmsId" => domain = Some(uuid(value, "okmsId")?),
+                "keyId" => key = Some(uuid(value, "keyId")),
+                _ => {}
+            }
+        }
+        Ok(Named { domain, key })
+    }
+}
+
 /// A request to the API proper.
 pub(super) struct Call {
     pub(super) app: Arc<App>,
@@ -138,6 +159,57 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// Takes a request, once it is known who asks and whether he may ask at all. Who asks comes before what is asked: that `named` is none is
+    /// told to nobody who shows no valid credential.
+    ///
+    /// # Errors
+    /// What he is told else.
+    pub(super) async fn of(
+        app: &Arc<App>,
+        note: Arc<Note>,
+        headers: &HeaderMap,
+        named: Result<Named, Error>,
+    ) -> Result<Call, Failure> {
+        app.recordable()?;
+        let token = match note.caller {
+            Caller::Client(_) => token(headers, &note),
+            Caller::Operator(_) => None,
+        };
+        let print = token.as_ref().and_then(|token| token.as_ref().ok()).map(Bearer::fingerprint);
+        let of_certificate = note.identity().map(Identity::domain);
+        let known = of_certificate.is_none() && print.is_some_and(|print| app.rates.knows(&print));
+        // The room that is left in the audit is kept for those whom a domain knows, and this may turn out to be one of them.
+        let crowded = app.is_crowded();
+        match (known, crowded) {
+            (true, _) => {}
+            (false, true) => count(app, &note, of_certificate)?,
+            (false, false) => admit(app, &note, of_certificate)?,
+        }
+        let asked = ask(app, &note, token, named).await;
+        match (&asked, print) {
+            (Ok(_), Some(print)) => app.rates.learn(print, true),
+            (Err(error), Some(print)) if error.code() == Code::Unauthorised => app.rates.learn(print, false),
+            _ => {}
+        }
+        match &asked {
+            Ok(asked) if known => admit(app, &note, Some(asked.okms_id))?,
+            Ok(_) => note.begin(),
+            Err(error) if crowded => {
+                // Of whose domain it would have been, nobody knows.
+                if known {
+                    count(app, &note, None)?;
+                }
+                return Err(without_room(&note, error).into());
+            }
+            Err(_) if known => admit(app, &note, None)?,
+            Err(_) => {}
+        }
+        let Asked { okms_id, key, rights } = asked?;
+        let _ = note.who.set(Arc::clone(rights.identities()));
+        key?;
+        Ok(Call { app: Arc::clone(app), note, okms_id, rights })
+    }
+
     /// Decides whether the client may do `A` on a resource of the domain.
     ///
     /// # Errors
@@ -260,79 +332,6 @@ impl FromRequestParts<Arc<App>> for Call {
             Err(_) => Err(Error::bad("the path is not UTF-8")),
         };
         Call::of(app, note, &parts.headers, named).await
-    }
-}
-
-/// What the path of a request names.
-pub(super) struct Named {
-    pub(super) domain: Option<Uuid>,
-    /// The key, or why what stands in its place is none.
-    pub(super) key: Option<Result<Uuid, Error>>,
-}
-
-impl Named {
-    fn of(params: &RawPathParams) -> Result<Named, Error> {
-        let (mut domain, mut key) = (None, None);
-        for (name, value) in params {
-            match name {
-                "okmsId" => domain = Some(uuid(value, "okmsId")?),
-                "keyId" => key = Some(uuid(value, "keyId")),
-                _ => {}
-            }
-        }
-        Ok(Named { domain, key })
-    }
-}
-
-impl Call {
-    /// Takes a request, once it is known who asks and whether he may ask at all.
-    ///
-    /// # Errors
-    /// What he is told else.
-    pub(super) async fn of(
-        app: &Arc<App>,
-        note: Arc<Note>,
-        headers: &HeaderMap,
-        named: Result<Named, Error>,
-    ) -> Result<Call, Failure> {
-        app.recordable()?;
-        let token = match note.caller {
-            Caller::Client(_) => token(headers, &note),
-            Caller::Operator(_) => None,
-        };
-        let print = token.as_ref().and_then(|token| token.as_ref().ok()).map(Bearer::fingerprint);
-        let of_certificate = note.identity().map(Identity::domain);
-        let known = of_certificate.is_none() && print.is_some_and(|print| app.rates.knows(&print));
-        // The room that is left in the audit is kept for those whom a domain knows, and this may turn out to be one of them.
-        let crowded = app.is_crowded();
-        match (known, crowded) {
-            (true, _) => {}
-            (false, true) => count(app, &note, of_certificate)?,
-            (false, false) => admit(app, &note, of_certificate)?,
-        }
-        let asked = ask(app, &note, token, named).await;
-        match (&asked, print) {
-            (Ok(_), Some(print)) => app.rates.learn(print, true),
-            (Err(error), Some(print)) if error.code() == Code::Unauthorised => app.rates.learn(print, false),
-            _ => {}
-        }
-        match &asked {
-            Ok(asked) if known => admit(app, &note, Some(asked.okms_id))?,
-            Ok(_) => note.begin(),
-            Err(error) if crowded => {
-                // Of whose domain it would have been, nobody knows.
-                if known {
-                    count(app, &note, None)?;
-                }
-                return Err(without_room(&note, error).into());
-            }
-            Err(_) if known => admit(app, &note, None)?,
-            Err(_) => {}
-        }
-        let Asked { okms_id, key, rights } = asked?;
-        let _ = note.who.set(Arc::clone(rights.identities()));
-        key?;
-        Ok(Call { app: Arc::clone(app), note, okms_id, rights })
     }
 }
 

@@ -1,10 +1,11 @@
-//! A stream for hyper with the patience of a server: a head that does not come to its
-//! end, a connection at rest for too long and a peer that does not read end with an error. Time comes from
-//! the node's clock. Knows nothing of HTTP beyond "a request is being served".
+//! The patience of a server with one connection: a head that does not come to its end, a connection at rest for too long and a peer that does
+//! not read end it. Time comes from the node's clock. Knows nothing of HTTP beyond "so many requests are being served".
+//!
+//! What is read and written passes a [`Patient`], which notes when that was. How long ago that may be is looked at by [`Patience`], beside
+//! hyper and whatever hyper is doing: it reads while it serves, and not again when it is done.
 
 use crate::{
     env::{BoxFuture, Env, Mono},
-    limits::{KEEP_ALIVE_MS, ms},
     wire::hyper_io::HyperIo,
 };
 use std::{
@@ -13,38 +14,67 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Between requests.
-const RESTING: u8 = 0;
-/// The first bytes of a request were read.
-const HEAD: u8 = 1;
-/// A request is being served; its own deadlines hold.
-const SERVING: u8 = 2;
-
-/// What a connection is doing, shared between its stream and its service.
+/// What a connection is doing, shared between its stream, its service and whoever loses patience.
 #[derive(Clone)]
-pub(super) struct Activity(Arc<AtomicU8>);
+pub(super) struct Activity(Arc<Doing>);
+
+struct Doing {
+    /// Requests that are being served; their own deadlines hold.
+    serving: AtomicU32,
+    /// A head is awaited: the first one, or one that has begun.
+    head: AtomicBool,
+    /// When the phase that is being timed began, nanoseconds of the node's clock.
+    since: AtomicU64,
+}
+
+/// A request that is being served, until this is dropped.
+pub(super) struct Serving(Activity);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.0.serving.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Activity {
     /// A connection that owes its first request.
-    pub(super) fn new() -> Activity {
-        Activity(Arc::new(AtomicU8::new(HEAD)))
+    pub(super) fn new(now: Mono) -> Activity {
+        let doing =
+            Doing { serving: AtomicU32::new(0), head: AtomicBool::new(true), since: AtomicU64::new(0) };
+        let activity = Activity(Arc::new(doing));
+        activity.begin(now);
+        activity
     }
 
     /// A request's head was read.
-    pub(super) fn serving(&self) {
-        self.0.store(SERVING, Ordering::Relaxed);
+    pub(super) fn serve(&self) -> Serving {
+        self.0.serving.fetch_add(1, Ordering::Relaxed);
+        self.0.head.store(false, Ordering::Relaxed);
+        Serving(self.clone())
     }
 
-    /// The answer is ready.
-    pub(super) fn resting(&self) {
-        self.0.store(RESTING, Ordering::Relaxed);
+    fn is_serving(&self) -> bool {
+        self.0.serving.load(Ordering::Relaxed) > 0
+    }
+
+    fn awaits_head(&self) -> bool {
+        self.0.head.load(Ordering::Relaxed)
+    }
+
+    fn begin(&self, now: Mono) {
+        let nanos = u64::try_from(now.0.as_nanos()).unwrap_or(u64::MAX);
+        self.0.since.store(nanos, Ordering::Relaxed);
+    }
+
+    fn since(&self) -> Mono {
+        Mono(Duration::from_nanos(self.0.since.load(Ordering::Relaxed)))
     }
 }
 
@@ -53,68 +83,94 @@ struct Alarm {
     sleep: BoxFuture<'static, ()>,
 }
 
-/// A stream for hyper that runs out of patience.
+impl Alarm {
+    fn new(env: &Env, at: Mono) -> Alarm {
+        Alarm { at, sleep: env.clock.sleep_until(at) }
+    }
+}
+
+/// Ends once a head takes too long, or the connection rests for too long. To be polled whenever the connection was.
+pub(super) struct Patience {
+    env: Env,
+    activity: Activity,
+    /// With a head.
+    head: Duration,
+    /// With a connection that rests.
+    rest: Duration,
+    alarm: Option<Alarm>,
+}
+
+impl Patience {
+    pub(super) fn new(env: Env, activity: Activity, head: Duration, rest: Duration) -> Patience {
+        Patience { env, activity, head, rest, alarm: None }
+    }
+
+    /// When it ends, if nothing happens; not while something is served.
+    fn end(&self) -> Option<Mono> {
+        let patience = if self.activity.awaits_head() { self.head } else { self.rest };
+        (!self.activity.is_serving()).then(|| self.activity.since() + patience)
+    }
+}
+
+impl Future for Patience {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        // An alarm that rings early is asked again; one that would ring late is replaced.
+        loop {
+            let end = this.end();
+            match &mut this.alarm {
+                Some(alarm) if end.is_none_or(|end| alarm.at <= end) => {
+                    ready!(alarm.sleep.as_mut().poll(cx));
+                    this.alarm = None;
+                    if end.is_some_and(|end| this.env.now() >= end) {
+                        return Poll::Ready(());
+                    }
+                }
+                _ => {
+                    let at = end.unwrap_or_else(|| this.env.now() + this.rest);
+                    this.alarm = Some(Alarm::new(&this.env, at));
+                }
+            }
+        }
+    }
+}
+
+/// A stream for hyper that notes when it was read and written, and does not wait for a peer that does not read.
 pub(super) struct Patient<S> {
     inner: HyperIo<S>,
     env: Env,
     activity: Activity,
-    /// Several requests share the connection (HTTP/2): only rest is limited here, bodies elsewhere.
+    /// Several requests share the connection (HTTP/2): no head is timed by itself.
     shared: bool,
+    /// Longest time that a write may be stuck.
     idle: Duration,
-    /// When the phase that is being timed began; none if it begins when something is next waited for.
-    since: Option<Mono>,
-    reading: Option<Alarm>,
     writing: Option<Alarm>,
 }
 
 impl<S> Patient<S> {
-    /// Wraps a stream. `idle` is the time a head, or an unread answer, may take.
+    /// Wraps a stream.
     pub(super) fn new(inner: S, env: Env, activity: Activity, shared: bool, idle: Duration) -> Self {
-        let since = Some(env.now());
-        let inner = HyperIo::new(inner);
-        Patient { inner, env, activity, shared, idle, since, reading: None, writing: None }
-    }
-
-    /// A phase begins. On a connection of one request at a time the next read is tried at once, and asks the clock if it has to wait.
-    fn begin(&mut self) {
-        self.since = self.shared.then(|| self.env.now());
+        Patient { inner: HyperIo::new(inner), env, activity, shared, idle, writing: None }
     }
 
     /// What follows from having read something: the first bytes after a rest begin a head, and a head's time
     /// runs on however many bytes trickle in.
     fn has_read(&mut self) {
-        let phase = self.activity.0.load(Ordering::Relaxed);
-        if self.shared || phase != HEAD {
-            self.begin();
+        let head = self.activity.awaits_head();
+        if self.shared || !head {
+            self.activity.begin(self.env.now());
         }
-        if !self.shared && phase == RESTING {
-            self.activity.0.store(HEAD, Ordering::Relaxed);
+        if !self.shared && !head && !self.activity.is_serving() {
+            self.activity.0.head.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Ready once a read has waited for too long.
-    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let patience = match self.activity.0.load(Ordering::Relaxed) {
-            SERVING => return Poll::Pending,
-            HEAD => self.idle,
-            _ => ms(KEEP_ALIVE_MS),
-        };
-        let end = *self.since.get_or_insert_with(|| self.env.now()) + patience;
-        // An alarm that rings early is asked again; one that would ring late is replaced.
-        loop {
-            match &mut self.reading {
-                Some(alarm) if alarm.at <= end => {
-                    ready!(alarm.sleep.as_mut().poll(cx));
-                    if self.env.now() >= end {
-                        return Poll::Ready(());
-                    }
-                    self.reading = None;
-                }
-                _ => {
-                    let sleep = self.env.clock.sleep_until(end);
-                    self.reading = Some(Alarm { at: end, sleep });
-                }
-            }
+    /// What follows from having written something: rest is counted from the last answer, not from the request before it.
+    fn has_written(&mut self) {
+        if !self.activity.awaits_head() {
+            self.activity.begin(self.env.now());
         }
     }
 
@@ -122,17 +178,10 @@ impl<S> Patient<S> {
     fn patiently<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.writing = None;
-            // Rest is counted from the last answer, not from the request before it.
-            if self.activity.0.load(Ordering::Relaxed) != HEAD {
-                self.begin();
-            }
             return written;
         }
         let (env, idle) = (&self.env, self.idle);
-        let alarm = self.writing.get_or_insert_with(|| {
-            let at = env.now() + idle;
-            Alarm { at, sleep: env.clock.sleep_until(at) }
-        });
+        let alarm = self.writing.get_or_insert_with(|| Alarm::new(env, env.now() + idle));
         ready!(alarm.sleep.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -145,37 +194,19 @@ impl<S: AsyncRead + Unpin> hyper::rt::Read for Patient<S> {
         mut cursor: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        match this.inner.poll_fill(cx, &mut cursor) {
-            Poll::Ready(count) => {
-                if count? > 0 {
-                    this.has_read();
-                }
-                Poll::Ready(Ok(()))
-            }
-            Poll::Pending => {
-                ready!(this.poll_patience(cx));
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
+        if ready!(this.inner.poll_fill(cx, &mut cursor))? > 0 {
+            this.has_read();
         }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl<S: AsyncWrite + Unpin> hyper::rt::Write for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let written = hyper::rt::Write::poll_write(Pin::new(&mut self.inner), cx, data);
-        self.patiently(cx, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        hyper::rt::Write::is_write_vectored(&self.inner)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = hyper::rt::Write::poll_write_vectored(Pin::new(&mut self.inner), cx, parts);
+        if written.is_ready() {
+            self.has_written();
+        }
         self.patiently(cx, written)
     }
 

@@ -135,6 +135,8 @@ mod tests {
         assert_eq!(taken(one, 499), 0);
         assert_eq!(taken(one, 500), 1);
         assert_eq!(taken(one, 100_000), 3, "never more than the burst");
+        assert_eq!(taken(one, 99_000), 0, "one that came before, and is counted after");
+        assert_eq!(taken(one, 100_500), 1, "adds nothing to what fills the bucket");
         assert_eq!(taken(None, 0), 10, "strangers have another");
         let any = Rates::new(&Limits { domain_requests_per_s: 0, ..Limits::default() });
         assert!((0..100_000).all(|_| any.takes(one, at(0))));

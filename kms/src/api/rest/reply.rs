@@ -41,12 +41,10 @@ pub(in crate::api) fn json<T: Serialize>(status: StatusCode, body: &T) -> Reply 
 /// A success that says one thing: a text of base64url and dots, so that nothing of it has to be escaped in JSON.
 pub(super) fn token(status: StatusCode, name: &'static str, text: String) -> Reply {
     debug_assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)));
-    // Written around the text where it stands: whoever made it has left room.
+    // Written around the text where it stands, if there is room.
     let mut json = text;
     json.reserve(name.len() + 7);
-    for part in ["\":\"", name, "{\""] {
-        json.insert_str(0, part);
-    }
+    json.insert_str(0, &["{\"", name, "\":\""].concat());
     json.push_str("\"}");
     written(status, json.into_bytes())
 }

@@ -4,7 +4,7 @@
 use super::{
     border::{Border, Connection, Dates, Ids},
     call::{App, Caller, Client},
-    io::{Activity, NodeExecutor, Patient},
+    io::{Activity, NodeExecutor, Patience, Patient},
     meter::Meter,
     rate::Rates,
     routes::router,
@@ -302,14 +302,15 @@ fn parts(
     caller: Caller,
     (peer, random): (Arc<str>, [u8; 16]),
     http2: bool,
-) -> (Patient<TlsStream<Stream>>, Border) {
-    let activity = Activity::new();
-    let idle = ms(shared.app.limits.client_idle_ms);
-    let io = Patient::new(stream, shared.env.clone(), activity.clone(), http2, idle);
+) -> (Patient<TlsStream<Stream>>, Border, Patience) {
+    let (env, activity) = (&shared.env, Activity::new(shared.env.now()));
+    let (idle, rest) = (ms(shared.app.limits.client_idle_ms), ms(shared.app.limits.keep_alive_ms));
+    let io = Patient::new(stream, env.clone(), activity.clone(), http2, idle);
+    let patience = Patience::new(env.clone(), activity.clone(), idle, rest);
     let app = Arc::clone(&shared.app);
     let router = shared.router.clone();
     let connection = Connection { app, router, caller, peer, activity, ids: Ids::new(random) };
-    (io, Border::new(connection))
+    (io, Border::new(connection), patience)
 }
 
 async fn serve_http1(
@@ -318,7 +319,7 @@ async fn serve_http1(
     caller: Caller,
     of: (Arc<str>, [u8; 16]),
 ) -> hyper::Result<()> {
-    let (io, border) = parts(&shared, stream, caller, of, false);
+    let (io, border, mut patience) = parts(&shared, stream, caller, of, false);
     let mut builder = http1::Builder::new();
     builder.auto_date_header(false).header_read_timeout(None).half_close(false).max_buf_size(HEAD_MAX_BYTES);
     let mut connection = pin!(builder.serve_connection(io, border));
@@ -326,9 +327,14 @@ async fn serve_http1(
         biased;
         _ = shared.stop.changed() => {}
         ended = connection.as_mut() => return ended,
+        () = &mut patience => return Ok(()),
     }
     connection.as_mut().graceful_shutdown();
-    connection.await
+    tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = patience => Ok(()),
+    }
 }
 
 async fn serve_http2(
@@ -337,7 +343,7 @@ async fn serve_http2(
     caller: Caller,
     of: (Arc<str>, [u8; 16]),
 ) -> hyper::Result<()> {
-    let (io, border) = parts(&shared, stream, caller, of, true);
+    let (io, border, mut patience) = parts(&shared, stream, caller, of, true);
     let mut builder = http2::Builder::new(NodeExecutor(shared.env.clone()));
     builder.auto_date_header(false).max_concurrent_streams(64).max_header_list_size(HEAD_MAX_BYTES as u32);
     let mut connection = pin!(builder.serve_connection(io, border));
@@ -345,7 +351,12 @@ async fn serve_http2(
         biased;
         _ = shared.stop.changed() => {}
         ended = connection.as_mut() => return ended,
+        () = &mut patience => return Ok(()),
     }
     connection.as_mut().graceful_shutdown();
-    connection.await
+    tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = patience => Ok(()),
+    }
 }
