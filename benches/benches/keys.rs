@@ -13,6 +13,7 @@ use kms::{
 use kms_benches::{
     bare::{self, Bare, Keys},
     client::Kept,
+    cores::Cores,
     mean_of,
     process::{processor_time_of, resident},
     region::Region,
@@ -175,11 +176,11 @@ impl Elsewhere {
     }
 }
 
-/// A region whose first host has a thread of its own, and connections to it.
-async fn region(env: &Env, dir: &Path) -> (Region, Vec<Kept>) {
+/// A region whose first host has a thread of its own, on these cores, and connections to it.
+async fn region(env: &Env, dir: &Path, cores: Option<&Cores>) -> (Region, Vec<Kept>) {
     let mut region = Region::start(env, dir).await;
     region.stop_node(HOST).await;
-    region.start_apart(HOST, Duration::ZERO, None).await;
+    region.start_apart(HOST, Duration::ZERO, cores).await;
     let mut lanes = region.connect_many(region.host(), LANES[1]).await;
     while !lanes[0].can_write().await.expect("an answer") {
         env.sleep(Duration::from_millis(20)).await;
@@ -217,10 +218,17 @@ async fn import(region: &Region, kept: &mut Kept, key: &PrivateKey) -> String {
 /// A host's processor time for one request, against the bare service's.
 async fn host(env: &Env, dir: &Path) {
     let size = size();
-    let (region, mut lanes) = region(env, dir).await;
+    let all = Cores::all();
+    let apart = all.as_ref().and_then(Cores::one_apart);
+    // Here clients and databases work on the same machine as the host; in a region of its own they do not.
+    let core = apart.as_ref().map(|(others, core)| {
+        others.keep_process(env);
+        core
+    });
+    let (region, mut lanes) = region(env, dir, core).await;
     let pairs = pairs(env);
     let keys = Keys::new(pairs[0].to_pkcs8().expose(), pairs[1].to_pkcs8().expose());
-    let bare = Bare::start(region.rest_tls(), keys).await;
+    let bare = Bare::start(region.rest_tls(), keys, core.cloned()).await;
     let seal = region.create(&mut lanes[0]).await;
     let [ec, rsa] =
         [import(&region, &mut lanes[0], &pairs[0]).await, import(&region, &mut lanes[0], &pairs[1]).await];
@@ -262,6 +270,7 @@ async fn host(env: &Env, dir: &Path) {
     }
     bare.stop();
     region.stop().await;
+    all.inspect(|all| all.keep_process(env));
 }
 
 /// Time of one encrypt.
@@ -272,7 +281,7 @@ async fn one(env: &Env, kept: &mut Kept, path: &str, body: &Bytes) -> Duration {
 /// Encrypts through a host that makes RSA keys of 4096 bits meanwhile.
 async fn generation(env: &Env, dir: &Path) {
     let size = size();
-    let (region, mut lanes) = region(env, dir).await;
+    let (region, mut lanes) = region(env, dir, None).await;
     let id = region.create(&mut lanes[0]).await;
     let (path, body) = (format!("{}/{id}/encrypt", region.keys_path()), encrypt_body(env));
     let [mut calm, mut busy, mut making] = [const { Series::NONE }; 3];

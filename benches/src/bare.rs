@@ -1,6 +1,7 @@
 //! A bare service: hyper, rustls and *ring* doing what a host does for encrypt and sign - the same JSON, the same base64, the same AES-GCM or
 //! signature - and nothing else: no database is asked, nobody is looked up, nothing is logged. In a thread of its own, so that its processor time can be told.
 
+use crate::cores::Cores;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -116,14 +117,15 @@ pub struct Bare {
 }
 
 impl Bare {
-    /// Listens on a free port of 127.0.0.1. Paths end with `/encrypt`, `/ec/sign` or `/rsa/sign`.
+    /// Listens on a free port of 127.0.0.1, kept to these cores. Paths end with `/encrypt`, `/ec/sign` or `/rsa/sign`.
     ///
     /// # Panics
     /// If there is none.
-    pub async fn start(tls: Arc<ServerConfig>, keys: Keys) -> Bare {
+    pub async fn start(tls: Arc<ServerConfig>, keys: Keys, cores: Option<Cores>) -> Bare {
         let (stop, stopped) = oneshot::channel();
         let (listens, listening) = oneshot::channel();
         let work = move || {
+            cores.inspect(Cores::keep_thread);
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
