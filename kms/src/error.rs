@@ -61,6 +61,8 @@ pub enum Code {
     CasRequired,
     /// More requests than the domain may make.
     TooMany,
+    /// The domain has as many keys, or secrets, as it may.
+    Full,
     /// The body is too large.
     TooLarge,
     /// The body is not JSON by its content type.
@@ -107,6 +109,7 @@ impl Code {
         Code::CasMismatch,
         Code::CasRequired,
         Code::TooMany,
+        Code::Full,
         Code::TooLarge,
         Code::WrongType,
         Code::Refused,
@@ -137,7 +140,7 @@ impl Code {
             Code::Conflict | Code::WrongState | Code::VersionDeleted => 409,
             Code::TooLarge => 413,
             Code::WrongType => 415,
-            Code::TooMany => 429,
+            Code::TooMany | Code::Full => 429,
             Code::Integrity | Code::Internal => 500,
             Code::NotOffered => 501,
             Code::Refused => 503,
@@ -172,6 +175,7 @@ impl Code {
             Code::TooLarge => number(3, 1, 2, 3),
             Code::WrongType => number(3, 1, 2, 4),
             Code::TooMany => 50_434_049,
+            Code::Full => number(3, 1, 9, 2),
             Code::Refused => 50_425_858,
             Code::Unknown => 83_976_193,
             Code::Integrity => number(5, 1, 1, 1),

@@ -178,6 +178,10 @@ pub struct Limits {
     pub handshake_ms: u64,
     /// Connections a node accepts at a time.
     pub connections_max: u32,
+    /// Service keys that a domain may have, destroyed ones among them: those are kept too; 0 = any number. The head goes by it. More are answered 429.
+    pub domain_keys_max: u64,
+    /// Secrets that a domain may have, deleted ones among them; 0 = any number. The head goes by it. More are answered 429.
+    pub domain_secrets_max: u64,
     /// Confirmed entries that a database keeps in its log: how much its peer may forget and still be helped.
     pub log_keep_entries: u64,
     /// How fast a database sends its records to one that is filled, bytes per second; 0 = as fast as it can.
@@ -223,6 +227,8 @@ impl Default for Limits {
             keep_alive_ms: 75_000,
             handshake_ms: 5_000,
             connections_max: 1_024,
+            domain_keys_max: 2_000_000,
+            domain_secrets_max: 2_000_000,
             log_keep_entries: 65_536,
             fill_bytes_per_s: 0,
             feed_ms: 50,

@@ -1,5 +1,5 @@
 //! Metrics of a node in the OpenMetrics text format, on a listener of its own: plain HTTP, for the machine itself or a network of the
-//! operator's. What is told is numbers, states and codes; never a name or an id of a customer.
+//! operator's. What is told is numbers, states and codes; never a name, and of customers no id but those of their domains.
 
 use crate::{
     env::{BoxFuture, Env, Listener, Stream, Task},
@@ -177,9 +177,14 @@ struct Store {
     store: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Domain {
+    domain: String,
+}
+
 /// What a database tells.
 pub fn of_database(status: &DatabaseStatus) -> String {
-    let gauges = Gauges::new()
+    let mut gauges = Gauges::new()
         .state("database_phase", "What the database is in its epoch", &status.phase)
         .whether("database_serving", "Whether it answers reads", status.serving)
         .whether("database_writable", "Whether it accepts writes", status.writable)
@@ -195,6 +200,14 @@ pub fn of_database(status: &DatabaseStatus) -> String {
         .is("log_kept_from", "Position where the kept log begins", status.kept_from)
         .is("log_in_doubt", "Batches in doubt", status.in_doubt)
         .is("records", "Records stored", status.records);
+    let (keys, secrets) = (Family::<Domain, Gauge>::default(), Family::<Domain, Gauge>::default());
+    for counts in &status.domains {
+        let of = Domain { domain: counts.domain.to_string() };
+        keys.get_or_create(&of).set(i64::try_from(counts.keys).unwrap_or(i64::MAX));
+        secrets.get_or_create(&of).set(i64::try_from(counts.secrets).unwrap_or(i64::MAX));
+    }
+    gauges.0.register("domain_keys", "Service keys of the domain, destroyed ones among them", keys);
+    gauges.0.register("domain_secrets", "Secrets of the domain, deleted ones among them", secrets);
     let gauges = match status.replica {
         None => gauges,
         Some(replica) => {

@@ -24,7 +24,13 @@ pub struct Version {
     pub commit_id: CommitId,
 }
 
-/// Where a record is kept. Opaque to the store, ordered bytewise for scans.
+/// Service keys: the first byte of their record keys. The domain follows; the store counts by both, and no domain has more of these than it
+/// may.
+pub const KIND_SERVICE_KEY: u8 = 1;
+/// What is known of a secret, without its data; likewise.
+pub const KIND_SECRET: u8 = 2;
+
+/// Where a record is kept. Ordered bytewise for scans; of what it is made up the store knows kind and domain alone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordKey(pub Vec<u8>);
 

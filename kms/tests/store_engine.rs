@@ -16,6 +16,7 @@ use kms::{
 };
 use proptest::{collection::vec, prelude::*};
 use std::{collections::BTreeMap, path::PathBuf};
+use uuid::Uuid;
 
 fn scratch(env: &Env, name: &str) -> PathBuf {
     let nonce: [u8; 8] = env.random(kms::env::Purpose::Public).expect("entropy");
@@ -55,13 +56,18 @@ fn steps() -> impl Strategy<Value = Vec<Vec<(u8, Option<Vec<u8>>)>>> {
     vec(vec((0..12_u8, proptest::option::weighted(0.8, vec(any::<u8>(), 0..40))), 1..4), 1..25)
 }
 
+/// A record of one of three domains, and of one of two kinds.
+fn named(record: u8) -> RecordKey {
+    RecordKey([&[1, 1, 2][usize::from(record % 3)..][..1], &[record % 3; 16], &[record]].concat())
+}
+
 type Model = BTreeMap<RecordKey, SealedRecord>;
 
 fn transaction(model: &Model, id: CommitId, step: &[(u8, Option<Vec<u8>>)]) -> Option<Transaction> {
     let mut transaction = Transaction::default();
     let mut used = std::collections::BTreeSet::new();
     for (record, blob) in step.iter().filter(|(record, _)| used.insert(*record)) {
-        let key = RecordKey(vec![b'k', record % 3, *record]);
+        let key = named(*record);
         let before = model.get(&key).map(|record| record.version);
         match blob {
             Some(blob) => {
@@ -87,20 +93,38 @@ fn apply(model: &mut Model, transaction: &Transaction) {
 
 fn same(engine: &Engine, model: &Model) {
     // Single records first: a scan has the whole store follow its journal.
-    for key in (0..12_u8).map(|record| RecordKey(vec![b'k', record % 3, record])) {
+    for key in (0..12_u8).map(named) {
         assert_eq!(engine.get(&key).expect("get").as_ref(), model.get(&key));
     }
-    let mut after = None;
     let mut seen = Vec::new();
-    loop {
-        let page = engine.scan(b"k", after.as_ref(), 5).expect("scan");
-        seen.extend(page.records.clone());
-        after = page.records.last().map(|(key, _)| key.clone());
-        if !page.more {
-            break;
+    for kind in [&[1], &[2]] {
+        let mut after = None;
+        loop {
+            let page = engine.scan(kind, after.as_ref(), 5).expect("scan");
+            seen.extend(page.records.clone());
+            after = page.records.last().map(|(key, _)| key.clone());
+            if !page.more {
+                break;
+            }
         }
     }
     assert_eq!(seen, model.clone().into_iter().collect::<Vec<_>>());
+    counted(engine, model);
+}
+
+fn counted(engine: &Engine, model: &Model) {
+    let mut counts: BTreeMap<(u8, [u8; 16]), u64> = BTreeMap::new();
+    for key in model.keys() {
+        *counts.entry((key.0[0], key.0[1..17].try_into().expect("16 bytes"))).or_default() += 1;
+    }
+    for (kind, domain) in [(1, 0), (1, 1), (2, 2), (1, 2)] {
+        let wanted = counts.get(&(kind, [domain; 16])).copied().unwrap_or_default();
+        assert_eq!(engine.count(kind, Uuid::from_bytes([domain; 16])), wanted);
+    }
+    let all = engine.counts().expect("counts");
+    let all: BTreeMap<_, _> =
+        all.into_iter().map(|count| ((count.kind, *count.domain.as_bytes()), count.records)).collect();
+    assert_eq!(all, counts);
 }
 
 fn replacing(last: Position, epoch: Epoch, from: u8, to: u8) -> Entry {

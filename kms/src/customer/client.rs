@@ -4,6 +4,7 @@
 use super::CustomerError;
 use crate::{
     env::{Env, Mono},
+    error::Code,
     limits::ms,
     wire::{asking::Asking, tls::WallTime},
 };
@@ -55,6 +56,7 @@ pub struct Customer {
 
 #[derive(Deserialize)]
 struct ErrorBody {
+    error_code: u32,
     errors: Vec<String>,
     request_id: String,
 }
@@ -186,11 +188,15 @@ impl Customer {
 
 /// An answer that is no success. What is refused or unknown may be asked again: nothing here is done twice.
 fn answered(status: StatusCode, bytes: &[u8]) -> Failed {
-    let Ok(ErrorBody { errors, request_id }) = serde_json::from_slice(bytes) else {
+    let Ok(ErrorBody { error_code, errors, request_id }) = serde_json::from_slice(bytes) else {
         return Failed::For(CustomerError::Strange(format!("status {status}")));
     };
     let sentence = errors.join("; ");
     match status.as_u16() {
+        // More room does not come by itself.
+        429 if error_code == Code::Full.number() => {
+            Failed::For(CustomerError::Answered { status: 429, sentence, request_id })
+        }
         429 | 503 | 504 => Failed::Passing(format!("{sentence} (status {status}, request {request_id})")),
         status => Failed::For(CustomerError::Answered { status, sentence, request_id }),
     }

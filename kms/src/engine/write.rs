@@ -5,7 +5,7 @@
 use super::{HostService, KeyRecord};
 use crate::{
     env::{Mono, Purpose},
-    error::Error,
+    error::{Code, Error},
     record::{CommitId, Expect, RecordKey, SealedRecord, Transaction, Version},
     store::api::{CommitError, Refusal},
     vault::{DomainKey, KIND_SERVICE_KEY, Payload, record_key, seal},
@@ -15,6 +15,10 @@ use uuid::Uuid;
 
 /// Attempts at one write: each lost to another writer of the same record.
 pub(super) const ATTEMPTS: usize = 8;
+
+/// What is told of a quota.
+const FULL: &str =
+    "the domain has as many keys, or secrets, as it may: whoever runs the service sets the number";
 
 /// What an operation makes of a record.
 pub(super) enum Change<T, A> {
@@ -91,6 +95,7 @@ impl Batch<'_> {
                 Ok(Attempt::EpochChanged)
             }
             Ok(Err(CommitError::Refused(Refusal::Terminated))) => Err(service.ended(domain)),
+            Ok(Err(CommitError::Refused(Refusal::Full))) => Err(Error::new(Code::Full, FULL)),
             Ok(Err(CommitError::Refused(refusal))) => Err(Error::refused(format!("commit: {refusal}"))),
             Ok(Err(CommitError::Unknown)) => Err(Error::unknown("commit")),
             Err(_) => Err(Error::unknown("commit: no answer by the deadline")),

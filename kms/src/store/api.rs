@@ -105,6 +105,9 @@ pub enum Refusal {
     /// The service of the domain has ended.
     #[error("the service of the domain has ended")]
     Terminated,
+    /// The domain has as many keys, or secrets, as it may.
+    #[error("the domain has as many as it may")]
+    Full,
 }
 
 /// Why a step of a new domain was not taken.

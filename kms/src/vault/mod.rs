@@ -24,10 +24,7 @@ pub use source::{RootSource, RotateError, SharesGiven, read_sealed_root};
 #[error("stored data does not open")]
 pub struct BadSeal;
 
-/// Service keys.
-pub const KIND_SERVICE_KEY: u8 = 1;
-/// What is known of a secret, without its data.
-pub const KIND_SECRET: u8 = 2;
+pub use crate::record::{KIND_SECRET, KIND_SERVICE_KEY};
 /// The data of one version of a secret.
 pub const KIND_SECRET_VERSION: u8 = 3;
 /// The configuration of a domain's secrets.

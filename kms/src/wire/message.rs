@@ -513,6 +513,8 @@ pub enum NotDone {
     Behind = 6,
     /// The service of a domain that is written to has ended (G14).
     Terminated = 7,
+    /// The domain has as many keys, or secrets, as it may.
+    Full = 8,
 }
 
 /// Why nothing was read.

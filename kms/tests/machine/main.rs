@@ -13,6 +13,7 @@ mod entry;
 mod init;
 mod operator;
 mod os_env;
+mod quota;
 mod region;
 mod rehearse;
 mod replica;

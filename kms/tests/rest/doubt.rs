@@ -21,6 +21,19 @@ async fn encrypt(client: &mut Client, key: Uuid) -> (u16, u64, Value) {
 }
 
 #[tokio::test]
+async fn a_domain_that_is_full_is_told_so_with_a_429() {
+    let region = Region::new().await;
+    let mut client = region.client().await;
+    client.create("k").await;
+    region.store.lock().script.push_back(Script::Refuse(Refusal::Full));
+    let told = client.post("/servicekey", json!({"name": "l", "type": "oct"})).await;
+    assert_eq!((told.status, told.code(), told.text("error_id")), (429, 50_434_050, "quota_reached"));
+    assert!(told.headers.contains_key("retry-after"));
+    assert!(told.body["errors"][0].as_str().is_some_and(|why| why.contains("as many keys")), "{}", told.body);
+    assert_eq!(client.get("/servicekey").await.body["objects_list"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
 async fn a_refused_write_is_a_503_with_retry_after_and_leaves_nothing() {
     let (region, mut client, key) = start().await;
     for refusal in [Refusal::NoHead, Refusal::NoTail, Refusal::Stalled, Refusal::InDoubt, Refusal::NotServing]

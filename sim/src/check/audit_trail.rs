@@ -52,11 +52,14 @@ pub fn check(input: &CheckInput<'_>) -> Verdict {
     verdict
 }
 
+/// More requests than a host takes: nothing is done for them, nor recorded.
+const TOO_MANY: u32 = 50_434_049;
+
 /// The statuses of answers after which there is an entry.
 fn status(outcome: &Outcome) -> Option<std::ops::RangeInclusive<u16>> {
     match outcome {
         Outcome::Ok(_) => Some(200..=299),
-        Outcome::Rejected { status: 429, .. } => None,
+        Outcome::Rejected { code: TOO_MANY, .. } => None,
         Outcome::Rejected { status, .. } if (400..500).contains(status) => Some(*status..=*status),
         _ => None,
     }
@@ -130,7 +133,7 @@ mod tests {
     fn what_was_refused_or_is_unknown_need_not_be_there() {
         assert!(kinds(&judged(Outcome::Refused, vec![], vec![])).is_empty());
         assert!(kinds(&judged(Outcome::Unknown, vec![entry("r", 504)], vec![])).is_empty());
-        assert!(kinds(&judged(Outcome::Rejected { status: 429, code: 1 }, vec![], vec![])).is_empty());
+        assert!(kinds(&judged(Outcome::Rejected { status: 429, code: TOO_MANY }, vec![], vec![])).is_empty());
     }
 
     #[test]

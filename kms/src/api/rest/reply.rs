@@ -103,7 +103,7 @@ pub(super) fn complete(response: &mut Response<Body>, error: &Error, request_id:
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if matches!(error.code(), Code::Refused | Code::TooMany) {
+    if matches!(error.code(), Code::Refused | Code::TooMany | Code::Full) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if matches!(error.code(), Code::TooLarge | Code::Timeout) {
@@ -135,6 +135,7 @@ pub(super) fn error_id(code: Code) -> &'static str {
         Code::CasMismatch => "check_and_set_mismatch",
         Code::CasRequired => "check_and_set_required",
         Code::TooMany => "too_many_requests",
+        Code::Full => "quota_reached",
         Code::TooLarge => "body_too_large",
         Code::WrongType => "unsupported_media_type",
         Code::Refused => "refused",

@@ -40,6 +40,10 @@ fn checked(record: Record) -> Result<Checked, Error> {
 fn half_done(error: Error) -> Error {
     match error.code() {
         Code::Integrity | Code::Internal => error,
+        // Asked again it would be the same.
+        Code::Full => {
+            Error::new(Code::Full, "some of it is there: the domain has as many keys, or secrets, as it may")
+        }
         _ => Error::new(Code::Unknown, "outcome unknown: some of it may be there; send all of it again")
             .because(error.detail().unwrap_or_default().to_owned()),
     }
@@ -50,7 +54,8 @@ impl HostService {
     /// everything else, so that the data of their versions may come with them.
     ///
     /// # Errors
-    /// `BadArgument` if one is not as documented, `Refused`: nothing was done. `Unknown`, `Integrity`: some may be there; send all again.
+    /// `BadArgument` if one is not as documented, `Refused`: nothing was done. `Unknown`, `Integrity`: some may be there; send all again. `Full`:
+    /// some may be there, and there is no room for more.
     pub async fn import_records(
         &self,
         may: &Authorized<action::DomainImport>,

@@ -193,6 +193,7 @@ fn refusal(why: i32) -> Refusal {
         Ok(NotDone::EpochChanged) => Refusal::EpochChanged,
         Ok(NotDone::Behind) => Refusal::Behind,
         Ok(NotDone::Terminated) => Refusal::Terminated,
+        Ok(NotDone::Full) => Refusal::Full,
         Ok(NotDone::NotServing | NotDone::Unspecified) | Err(_) => Refusal::NotServing,
     }
 }

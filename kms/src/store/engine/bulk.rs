@@ -134,7 +134,10 @@ impl Filler<'_> {
             let mut records = write.open_table(RECORDS).map_err(redb_error)?;
             for (key, stored) in rows {
                 row::check(key, stored).map_err(|_| EngineError::Damaged)?;
-                records.insert(key.as_slice(), stored.as_slice()).map_err(redb_error)?;
+                let before = records.insert(key.as_slice(), stored.as_slice()).map_err(redb_error)?;
+                if before.is_none() {
+                    self.0.counts.made(key);
+                }
             }
         }
         write.commit().map_err(redb_error)
@@ -148,7 +151,7 @@ impl Filler<'_> {
         let mut write = self.0.database.begin_write().map_err(redb_error)?;
         write.set_durability(Durability::None).map_err(redb_error)?;
         for entry in entries {
-            Engine::put_records(&write, entry)?;
+            self.0.put_records(&write, entry)?;
         }
         write.commit().map_err(redb_error)
     }

@@ -5,6 +5,7 @@
 use super::{
     ATTEMPTS, BASE, CONFIRMED, Change, Engine, EngineError, FEED_KEEPS, Journal, LOG, META, RECORDS, TAKEN,
     base_out,
+    counts::Counts,
     journal::{Replayed, replay},
     open_redb, redb_error,
 };
@@ -67,6 +68,7 @@ impl Engine {
             journal,
             behind: Mutex::default(),
             following: Mutex::default(),
+            counts: Counts::default(),
         }
     }
 
@@ -106,6 +108,7 @@ impl Engine {
         // durable, in pages that are written anew.
         engine.journal().number = (number / NUMBERS + 1) * NUMBERS;
         engine.write(|_| Ok(()))?;
+        engine.count_all()?;
         Ok(engine)
     }
 
@@ -174,7 +177,11 @@ impl Engine {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn behind(&self) -> MutexGuard<'_, Vec<Behind>> {
+    pub(super) fn following(&self) -> MutexGuard<'_, bool> {
+        self.following.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn behind(&self) -> MutexGuard<'_, Vec<Behind>> {
         self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -222,7 +229,7 @@ impl Engine {
 
     /// Takes over what redb is behind, in memory.
     fn follow(&self) -> Result<(), EngineError> {
-        let mut failed = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failed = self.following();
         if *failed {
             return Err(EngineError::Io(std::io::Error::other("the store could not follow its journal")));
         }
@@ -261,7 +268,7 @@ impl Engine {
         concerns: impl Fn(&Change) -> bool,
     ) -> Result<ReadTransaction, EngineError> {
         // What is being taken over is no longer in the list: this waits for it.
-        let following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        let following = self.following();
         let failed = *following;
         let needed = self.behind().iter().any(|(_, change)| concerns(change));
         if failed || needed {
@@ -283,7 +290,7 @@ impl Engine {
     }
 
     fn apply(&self, write: &WriteTransaction, entry: &Entry) -> Result<(), EngineError> {
-        Self::put_records(write, entry)?;
+        self.put_records(write, entry)?;
         self.put_witness(write, entry)?;
         Self::put_confirmed(write, entry.position.seq)?;
         self.truncate(write, entry.position.seq)
@@ -305,16 +312,21 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn put_records(write: &WriteTransaction, entry: &Entry) -> Result<(), EngineError> {
+    pub(super) fn put_records(&self, write: &WriteTransaction, entry: &Entry) -> Result<(), EngineError> {
         let mut records = write.open_table(RECORDS).map_err(redb_error)?;
         for (key, record) in entry.changes() {
             match record {
                 Some(record) => {
                     let row = row::encode(&key, &record);
-                    records.insert(key.0.as_slice(), row.as_slice()).map_err(redb_error)?;
+                    let before = records.insert(key.0.as_slice(), row.as_slice()).map_err(redb_error)?;
+                    if before.is_none() {
+                        self.counts.made(&key.0);
+                    }
                 }
                 None => {
-                    records.remove(key.0.as_slice()).map_err(redb_error)?;
+                    if records.remove(key.0.as_slice()).map_err(redb_error)?.is_some() {
+                        self.counts.removed(&key.0);
+                    }
                 }
             }
         }

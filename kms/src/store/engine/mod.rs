@@ -7,6 +7,7 @@
 //! when they are in `store.journal` (see `journal.rs`); redb follows before they are read.
 
 mod bulk;
+mod counts;
 mod files;
 mod follow;
 mod identity;
@@ -27,6 +28,7 @@ use crate::{
     record::{CommitId, RecordKey, SealedRecord},
 };
 pub use bulk::{FillRow, Filler, RowDigest, Snapshot};
+pub use counts::Count;
 pub use files::{
     FILLING_DIR, KEYRING_DIR, STORE_DIR, STORE_FILE, create, discard, discard_filling, keyring_objects,
     promote,
@@ -127,6 +129,8 @@ pub struct Engine {
     behind: Mutex<Vec<follow::Behind>>,
     /// Held while changes are taken over, never across a sync; true after that failed.
     following: Mutex<bool>,
+    /// Of what redb has taken over.
+    counts: counts::Counts,
 }
 
 impl fmt::Debug for Engine {

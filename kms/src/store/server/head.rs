@@ -21,7 +21,7 @@ use crate::{
     },
     wire::message::{Apart, Append, Body, Empty, Halt, NotDone, Start},
 };
-use batch::{form_and_append, overlaps};
+use batch::{Quotas, form_and_append, overlaps};
 use std::{collections::VecDeque, sync::Arc};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -483,14 +483,19 @@ impl Head {
             (view.last, view.identity.epoch())
         };
         let at_ms = self.env().wall_ms();
+        let limits = &self.shared.config.limits;
+        let quotas = Quotas { keys: limits.domain_keys_max, secrets: limits.domain_secrets_max };
         // From here on a batch is unknown, never refused (F20): dropping its waiters says so.
-        let form = move |engine: &Engine| form_and_append(engine, queue, last, (epoch, at_ms));
+        let form = move |engine: &Engine| form_and_append(engine, queue, last, (epoch, at_ms), quotas);
         let formed = self.shared.engine("commit", form).await?;
         // Nothing in `later` comes after something on the same record that is held back.
         let held = std::mem::replace(&mut self.queue, formed.later);
         self.queue.extend(held);
         for answer in formed.conflicts {
             let _ = answer.send(Body::Conflict(Empty {}));
+        }
+        for answer in formed.full {
+            refuse(answer, NotDone::Full);
         }
         for answer in formed.damaged {
             refuse(answer, NotDone::NotServing);

@@ -20,7 +20,7 @@ mod tail;
 mod terminate;
 mod view;
 
-pub use status::{DatabaseStatus, FillStatus};
+pub use status::{DatabaseStatus, DomainCounts, FillStatus};
 
 use crate::{
     config::NodeConfig,

@@ -1,9 +1,16 @@
 //! What `kms status` shows of a database. Changes nothing.
 
 use super::{connection::Behind, view::Shared};
-use crate::store::{epoch::Identity, termination::TerminatedStatus};
+use crate::{
+    record::{KIND_SECRET, KIND_SERVICE_KEY},
+    store::{
+        engine::{Count, Engine},
+        epoch::Identity,
+        termination::TerminatedStatus,
+    },
+};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 
 /// What a database says of itself.
@@ -48,6 +55,8 @@ pub struct DatabaseStatus {
     pub in_doubt: u64,
     /// Records stored.
     pub records: u64,
+    /// Keys and secrets of each domain, of 10,000 at most.
+    pub domains: Vec<DomainCounts>,
     /// Answers reads.
     pub serving: bool,
     /// Accepts writes.
@@ -66,6 +75,35 @@ pub struct DatabaseStatus {
     pub half_made: Vec<Uuid>,
     /// The store that is being filled, if there is one.
     pub fill: Option<FillStatus>,
+}
+
+/// What a domain has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DomainCounts {
+    /// The domain.
+    pub domain: Uuid,
+    /// Service keys, destroyed ones among them.
+    pub keys: u64,
+    /// Secrets, deleted ones among them.
+    pub secrets: u64,
+}
+
+/// Domains that are told of at most: an answer fits into a frame.
+const DOMAINS_TOLD_MAX: usize = 10_000;
+
+/// The counts of keys and secrets, by domain.
+fn by_domain(counts: Vec<Count>) -> Vec<DomainCounts> {
+    let mut domains: BTreeMap<Uuid, DomainCounts> = BTreeMap::new();
+    for Count { kind, domain, records } in counts {
+        let of = || DomainCounts { domain, ..DomainCounts::default() };
+        match kind {
+            KIND_SERVICE_KEY => domains.entry(domain).or_insert_with(of).keys = records,
+            KIND_SECRET => domains.entry(domain).or_insert_with(of).secrets = records,
+            _ => {}
+        }
+    }
+    domains.into_values().take(DOMAINS_TOLD_MAX).collect()
 }
 
 /// How far a fill is.
@@ -105,8 +143,8 @@ pub(super) async fn of(behind: &Behind) -> DatabaseStatus {
 }
 
 async fn member(shared: &Arc<Shared>) -> DatabaseStatus {
-    let asked = shared.engine("status", |engine| Ok((engine.records()?, engine.base()?))).await;
-    let (records, base) = asked.map_or((0, 0), |(records, base)| (records, base.seq));
+    let asked = |engine: &Engine| Ok((engine.records()?, engine.base()?.seq, engine.counts()?));
+    let (records, base, counts) = shared.engine("status", asked).await.unwrap_or_default();
     let view = shared.view();
     let identity: &Identity = &view.identity;
     DatabaseStatus {
@@ -127,6 +165,7 @@ async fn member(shared: &Arc<Shared>) -> DatabaseStatus {
         kept_from: base,
         in_doubt: u64::from(view.pending.is_some()),
         records,
+        domains: by_domain(counts),
         serving: view.serving(),
         writable: view.writable,
         replica: view.replica,

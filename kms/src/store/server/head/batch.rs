@@ -1,19 +1,20 @@
 //! Which of the transactions that wait go into the next batch, and what is told to the others. Reads the store as it is, and appends.
 
-use super::Waiting;
+use super::{From, Waiting};
 use crate::{
     limits::{BATCH_MAX_BYTES, BATCH_MAX_TRANSACTIONS},
-    record::RecordKey,
+    record::{KIND_SECRET, KIND_SERVICE_KEY, RecordKey, Transaction},
     store::{
         engine::{Engine, EngineError},
         epoch::Epoch,
         log::{Attempt, Entry, Position},
-        termination::is_termination,
+        termination::{domain_of, is_termination},
     },
     wire::message::Body,
 };
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 /// What evaluating a batch found out.
 #[derive(Default)]
@@ -25,6 +26,8 @@ pub(super) struct Formed {
     pub(super) conflicts: Vec<oneshot::Sender<Body>>,
     pub(super) known: Vec<oneshot::Sender<Body>>,
     pub(super) damaged: Vec<oneshot::Sender<Body>>,
+    /// Of domains that have as much as they may.
+    pub(super) full: Vec<oneshot::Sender<Body>>,
     pub(super) later: VecDeque<Waiting>,
 }
 
@@ -35,12 +38,14 @@ pub(super) fn form_and_append(
     queue: VecDeque<Waiting>,
     last: Position,
     (epoch, at_ms): (Epoch, u64),
+    quotas: Quotas,
 ) -> Result<Formed, EngineError> {
     let mut formed = Formed::default();
     let mut touched: BTreeSet<RecordKey> = BTreeSet::new();
     let mut ids = BTreeSet::new();
     let (mut bytes, mut batch) = (0, Vec::new());
     let mut ending: BTreeSet<Vec<u8>> = BTreeSet::new();
+    let mut made = Made { quotas, so_far: BTreeMap::new() };
     for waiting in queue {
         let transaction = &waiting.attempt.transaction;
         let meets = transaction.expect.iter().any(|expect| touched.contains(&expect.key));
@@ -63,7 +68,9 @@ pub(super) fn form_and_append(
             }
             holds => holds?,
         };
-        if holds {
+        if holds && waiting.from == From::Host && made.is_over(engine, transaction) {
+            formed.full.push(waiting.answer);
+        } else if holds {
             touched.extend(transaction.keys().cloned());
             let ends = transaction.keys().filter(|key| is_termination(&key.0));
             ending.extend(ends.map(|key| key.0[1..].to_vec()));
@@ -80,6 +87,57 @@ pub(super) fn form_and_append(
         formed.entry = Some(entry);
     }
     Ok(formed)
+}
+
+/// What a domain may have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Quotas {
+    pub(super) keys: u64,
+    pub(super) secrets: u64,
+}
+
+/// What the members of a batch make, by kind and domain.
+struct Made {
+    quotas: Quotas,
+    so_far: BTreeMap<(u8, Uuid), u64>,
+}
+
+impl Made {
+    /// Whether a domain would have more than it may; if not, what the transaction makes is counted. What is stored is the only outcome
+    /// there is, so this is exact; but what the same batch removes makes no room yet.
+    fn is_over(&mut self, engine: &Engine, transaction: &Transaction) -> bool {
+        let mut makes: BTreeMap<(u8, Uuid), u64> = BTreeMap::new();
+        for expect in transaction.expect.iter().filter(|expect| expect.version.is_none()) {
+            let key = &expect.key;
+            let (Some(kind), Some(domain)) = (key.0.first(), domain_of(&key.0)) else { continue };
+            if self.quotas.of(*kind).is_some() && transaction.put.iter().any(|(put, _)| put == key) {
+                *makes.entry((*kind, domain)).or_default() += 1;
+            }
+        }
+        for ((kind, domain), more) in &makes {
+            let so_far = self.so_far.get(&(*kind, *domain)).copied().unwrap_or_default();
+            let most = self.quotas.of(*kind).unwrap_or(u64::MAX);
+            if engine.count(*kind, *domain) + so_far + more > most {
+                return true;
+            }
+        }
+        for (of, more) in makes {
+            *self.so_far.entry(of).or_default() += more;
+        }
+        false
+    }
+}
+
+impl Quotas {
+    /// How many records of a kind a domain may have; none: any number.
+    fn of(self, kind: u8) -> Option<u64> {
+        let most = match kind {
+            KIND_SERVICE_KEY => self.keys,
+            KIND_SECRET => self.secrets,
+            _ => 0,
+        };
+        Some(most).filter(|most| *most > 0)
+    }
 }
 
 /// Keeps transactions on the same record in their order of arrival.
