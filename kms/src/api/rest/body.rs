@@ -6,7 +6,7 @@ use crate::{
     error::{Code, Error},
     limits::{BODY_MAX_BYTES, IMPORT_BODY_MAX_BYTES, SECRET_BODY_MAX_BYTES, ms},
 };
-use axum::{BoxError, body::Body};
+use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body_util::BodyExt;
@@ -18,9 +18,9 @@ use serde::{
 use std::{fmt, pin::pin, str::FromStr};
 
 /// The body of a request, as it comes.
-pub(in crate::api) trait Sent: HttpBody<Data = Bytes, Error: Into<BoxError>> {}
+pub(in crate::api) trait Sent: HttpBody<Data = Bytes> {}
 
-impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>>> Sent for B {}
+impl<B: HttpBody<Data = Bytes>> Sent for B {}
 
 /// Reads a JSON body. The future holds nothing else of the request: heads are large, and it is a part of larger ones.
 ///
