@@ -13,7 +13,7 @@ use kms::{
 use kms_benches::{
     bare::{self, Bare, Keys},
     client::Kept,
-    cores::Cores,
+    cores::{Cores, Reserved},
     mean_of,
     process::{processor_time_of, resident},
     region::Region,
@@ -218,13 +218,9 @@ async fn import(region: &Region, kept: &mut Kept, key: &PrivateKey) -> String {
 /// A host's processor time for one request, against the bare service's.
 async fn host(env: &Env, dir: &Path) {
     let size = size();
-    let all = Cores::all();
-    let apart = all.as_ref().and_then(Cores::one_apart);
     // Here clients and databases work on the same machine as the host; in a region of its own they do not.
-    let core = apart.as_ref().map(|(others, core)| {
-        others.keep_process(env);
-        core
-    });
+    let reserved = Reserved::new(env);
+    let core = reserved.as_ref().map(Reserved::core);
     let (region, mut lanes) = region(env, dir, core).await;
     let pairs = pairs(env);
     let keys = Keys::new(pairs[0].to_pkcs8().expose(), pairs[1].to_pkcs8().expose());
@@ -270,7 +266,6 @@ async fn host(env: &Env, dir: &Path) {
     }
     bare.stop();
     region.stop().await;
-    all.inspect(|all| all.keep_process(env));
 }
 
 /// Time of one encrypt.

@@ -8,7 +8,7 @@ use kms::{
 use kms_benches::{
     bulk::{BLOB_BYTES, ROW_BYTES, put_records},
     client::Kept,
-    cores::Cores,
+    cores::{Cores, Reserved},
     mean_of,
     operator::{RESTORERS, restore, restorers},
     parts, per_second,
@@ -127,12 +127,8 @@ async fn creates(env: &Env, dir: &Path, size: &Size) {
         "creates with the third copy there, off, slow (each sync {} ms longer), and in a region without one, turn by turn:",
         SLOWER.as_millis()
     ));
-    let all = Cores::all();
-    let apart = all.as_ref().and_then(Cores::one_apart);
-    let replica_cores = apart.as_ref().map(|(ours, replica)| {
-        ours.keep_process(env);
-        replica
-    });
+    let reserved = Reserved::new(env);
+    let replica_cores = reserved.as_ref().map(Reserved::core);
     report::line(format_args!(
         "  the replica has {}, and {}",
         replica_cores.map_or("no core of its own: there is one", |_| "a core of its own"),
@@ -179,7 +175,6 @@ async fn creates(env: &Env, dir: &Path, size: &Size) {
     }
     with.region.stop().await;
     without.region.stop().await;
-    all.inspect(|all| all.keep_process(env));
 }
 
 /// A region with `records` whose replica has put a backup of them into both stores.

@@ -1,9 +1,39 @@
 //! Which cores of this machine work on what. A replica stands in another region, on a machine of its own: measured on one machine, it has
 //! cores of its own.
 
+use kms::env::Env;
+
 /// Cores that threads may be kept to.
 #[derive(Debug, Clone)]
 pub struct Cores(#[cfg(target_os = "linux")] rustix::thread::CpuSet);
+
+/// A core that nothing of this process is on but what is put there. When this is dropped, all of it may use all cores again.
+pub struct Reserved {
+    core: Cores,
+    all: Cores,
+    env: Env,
+}
+
+impl Reserved {
+    /// Keeps all threads of this process, and those that they start, to all cores but the last; none if there is but one.
+    pub fn new(env: &Env) -> Option<Reserved> {
+        let all = Cores::all()?;
+        let (others, core) = all.one_apart()?;
+        others.keep_process(env);
+        Some(Reserved { core, all, env: env.clone() })
+    }
+
+    /// The core.
+    pub fn core(&self) -> &Cores {
+        &self.core
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.all.keep_process(&self.env);
+    }
+}
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -14,12 +44,12 @@ mod linux {
 
     impl Cores {
         /// Those that this thread may use; none if the kernel does not tell.
-        pub fn all() -> Option<Cores> {
+        pub(super) fn all() -> Option<Cores> {
             sched_getaffinity(None).ok().map(Cores)
         }
 
         /// All but the last, and the last one; none if there is but one.
-        pub fn one_apart(&self) -> Option<(Cores, Cores)> {
+        pub(super) fn one_apart(&self) -> Option<(Cores, Cores)> {
             let mut others = self.0;
             let last = (0..CpuSet::MAX_CPU).rfind(|core| others.is_set(*core))?;
             let mut apart = CpuSet::new();
@@ -40,7 +70,7 @@ mod linux {
         ///
         /// # Panics
         /// If the kernel refuses.
-        pub fn keep_process(&self, env: &Env) {
+        pub(super) fn keep_process(&self, env: &Env) {
             let tasks = env.disk.list(Path::new("/proc/self/task")).expect("the threads of this process");
             for task in tasks {
                 let id = task.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
@@ -54,12 +84,12 @@ mod linux {
 #[cfg(not(target_os = "linux"))]
 impl Cores {
     /// Threads are not kept to cores here.
-    pub fn all() -> Option<Cores> {
+    fn all() -> Option<Cores> {
         None
     }
 
     /// None.
-    pub fn one_apart(&self) -> Option<(Cores, Cores)> {
+    fn one_apart(&self) -> Option<(Cores, Cores)> {
         None
     }
 
@@ -67,5 +97,5 @@ impl Cores {
     pub fn keep_thread(&self) {}
 
     /// Changes nothing.
-    pub fn keep_process(&self, _: &kms::env::Env) {}
+    fn keep_process(&self, _: &Env) {}
 }
